@@ -1,0 +1,133 @@
+package api
+
+import "time"
+
+// Resources are what a node gives out.
+type Resources struct {
+	// MemoryMB and DiskMB are in units of 1024 * 1024 bytes.
+	MemoryMB int64 `json:"memory_mb"`
+	DiskMB   int64 `json:"disk_mb"`
+}
+
+// Kind tells what a workflow or a reservation is for. It is the value of the search attribute DeaKind.
+type Kind string
+
+// The kinds.
+const (
+	KindInstance Kind = "instance"
+	KindStaging  Kind = "staging"
+	KindDroplet  Kind = "droplet"
+	KindApp      Kind = "app"
+	KindNode     Kind = "node"
+)
+
+// NodeState says whether a node takes work.
+type NodeState string
+
+// The states of a node.
+const (
+	// NodeReady: it takes work.
+	NodeReady NodeState = "READY"
+	// NodeDraining: it keeps what it has and takes no more.
+	NodeDraining NodeState = "DRAINING"
+	// NodeSuspect: its heartbeat was missed; nothing is placed there.
+	NodeSuspect NodeState = "SUSPECT"
+	// NodeStateLost: no worker came back within the grace time; its instances were given up.
+	NodeStateLost NodeState = "LOST"
+)
+
+// NodeInput starts Node, and is carried from each of its runs to the next.
+type NodeInput struct {
+	// Node is the node's id.
+	Node string `json:"node"`
+	// Advertisement is the last one heard; zero at the very first start.
+	Advertisement NodeAdvertisement `json:"advertisement"`
+	// State is the state at the end of the last run; empty at the first start.
+	State NodeState `json:"state,omitempty"`
+	// Reservations are what the last run had booked.
+	Reservations []Reservation `json:"reservations,omitempty"`
+	// Draining is set when an operator keeps work off.
+	Draining bool `json:"draining,omitempty"`
+}
+
+// NodeAdvertisement is what a node's worker says of it when it takes the node over.
+type NodeAdvertisement struct {
+	// Capacity is what may be reserved: the configured size times the overcommit factors.
+	Capacity Resources `json:"capacity"`
+	// StagingMinimum is what a staging takes at least.
+	StagingMinimum Resources `json:"staging_minimum"`
+	Stacks         []string  `json:"stacks"`
+	Zone           string    `json:"zone"`
+	// Host is the address at which the node's instances are reached.
+	Host string `json:"host"`
+	// FilesURL is the base URL of the node's directory server.
+	FilesURL string `json:"files_url"`
+	// Grace is how long the node may be without a worker before it is lost.
+	Grace time.Duration `json:"grace"`
+	// Version is the worker's.
+	Version string `json:"version,omitempty"`
+}
+
+// Reservation books resources of a node for one instance or one staging.
+type Reservation struct {
+	// ID is the instance's id or the staging's handle: the container's handle too.
+	ID        string    `json:"id"`
+	Kind      Kind      `json:"kind"`
+	AppID     string    `json:"app_id"`
+	Index     int       `json:"index"`
+	Resources Resources `json:"resources"`
+	// Workflow is the id of the workflow that owns it, told when the node is lost.
+	Workflow string `json:"workflow"`
+}
+
+// ReserveRequest books several at once. Each is taken or refused on its own; the same id twice is one reservation.
+type ReserveRequest struct {
+	Stack        string        `json:"stack"`
+	Reservations []Reservation `json:"reservations"`
+}
+
+// ReserveResult says which were taken.
+type ReserveResult struct {
+	Accepted []string `json:"accepted,omitempty"`
+	// Refused says of each other one what there was not enough of.
+	Refused map[string]Constraint `json:"refused,omitempty"`
+	// FilesURL and Host are the node's, for what was accepted.
+	FilesURL string `json:"files_url,omitempty"`
+	Host     string `json:"host,omitempty"`
+}
+
+// Constraint is why a node refused.
+type Constraint string
+
+// The constraints.
+const (
+	ConstraintMemory Constraint = "memory"
+	ConstraintDisk   Constraint = "disk"
+	ConstraintStack  Constraint = "stack"
+	ConstraintState  Constraint = "state"
+)
+
+// ReleaseRequest gives reservations back.
+type ReleaseRequest struct {
+	IDs []string `json:"ids"`
+}
+
+// DrainRequest keeps work off a node, or lets it on again.
+type DrainRequest struct {
+	Draining bool `json:"draining"`
+}
+
+// NodeStatus is a node as its ledger sees it.
+type NodeStatus struct {
+	Node      string    `json:"node"`
+	State     NodeState `json:"state"`
+	Zone      string    `json:"zone"`
+	Stacks    []string  `json:"stacks"`
+	Host      string    `json:"host"`
+	FilesURL  string    `json:"files_url"`
+	Capacity  Resources `json:"capacity"`
+	Reserved  Resources `json:"reserved"`
+	Remaining Resources `json:"remaining"`
+	// Reservations are all that is booked.
+	Reservations []Reservation `json:"reservations,omitempty"`
+}
