@@ -1,0 +1,98 @@
+package activities
+
+import (
+	"context"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+)
+
+// Activity is the name of an activity type together with the types of its argument and its result.
+type Activity[In, Out any] struct{ name string }
+
+// Name is the activity type's name in histories.
+func (a Activity[In, Out]) Name() string { return a.name }
+
+// Start schedules the activity with the options that ctx carries.
+func (a Activity[In, Out]) Start(ctx workflow.Context, in In) Running[Out] {
+	return Running[Out]{workflow.ExecuteActivity(ctx, a.name, in)}
+}
+
+// Run schedules the activity and waits for its result.
+func (a Activity[In, Out]) Run(ctx workflow.Context, in In) (Out, error) {
+	return a.Start(ctx, in).Get(ctx)
+}
+
+// Running is an activity that was scheduled.
+type Running[Out any] struct{ workflow.Future }
+
+// Get waits for the result.
+func (r Running[Out]) Get(ctx workflow.Context) (Out, error) {
+	var out Out
+	err := r.Future.Get(ctx, &out)
+	return out, err
+}
+
+func (a Activity[In, Out]) register(to worker.ActivityRegistry, do func(context.Context, In) (Out, error)) {
+	to.RegisterActivityWithOptions(do, activity.RegisterOptions{Name: a.name})
+}
+
+// None is the result of an activity that has nothing to say but whether it worked.
+type None struct{}
+
+func silent[In any](do func(context.Context, In) error) func(context.Context, In) (None, error) {
+	return func(ctx context.Context, in In) (None, error) { return None{}, do(ctx, in) }
+}
+
+// The activities that touch no node. They run on api.TaskQueue.
+var (
+	Place         = Activity[PlaceParams, PlaceResult]{"Place"}
+	ReportStaging = Activity[ReportParams, None]{"ReportStaging"}
+)
+
+// The activities of a node. They run on api.NodeTaskQueue.
+var (
+	FetchPackages    = Activity[FetchParams, FetchResult]{"FetchPackages"}
+	DiscardPackages  = Activity[DiscardParams, None]{"DiscardPackages"}
+	BuildApp         = Activity[BuildParams, BuildResult]{"BuildApp"}
+	UploadDroplet    = Activity[UploadParams, UploadResult]{"UploadDroplet"}
+	AwaitDroplet     = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
+	DownloadDroplet  = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
+	StartInstance    = Activity[StartParams, StartResult]{"StartInstance"}
+	RetireInstance   = Activity[RetireParams, None]{"RetireInstance"}
+	DestroyContainer = Activity[DestroyParams, None]{"DestroyContainer"}
+	Supervise        = Activity[SuperviseParams, SuperviseResult]{"Supervise"}
+)
+
+// Set is all activities of one worker.
+type Set struct {
+	Placement       *Placement
+	CloudController *CloudController
+	Packages        *Packages
+	Droplets        *Droplets
+	Containers      *Containers
+	Supervision     *Supervision
+}
+
+// RegisterShared registers what any worker may do, for the queue api.TaskQueue.
+func (s Set) RegisterShared(to worker.ActivityRegistry) {
+	Place.register(to, s.Placement.Place)
+	ReportStaging.register(to, silent(s.CloudController.Report))
+}
+
+// RegisterNode registers what only the node's own worker does, for the queue that api.NodeTaskQueue names.
+func (s Set) RegisterNode(to worker.ActivityRegistry) {
+	FetchPackages.register(to, s.Packages.Fetch)
+	DiscardPackages.register(to, silent(s.Packages.Discard))
+	BuildApp.register(to, s.Containers.Build)
+	UploadDroplet.register(to, s.CloudController.Upload)
+	AwaitDroplet.register(to, s.Droplets.Await)
+	DownloadDroplet.register(to, s.Droplets.Download)
+	StartInstance.register(to, s.Containers.Start)
+	RetireInstance.register(to, silent(s.Containers.Retire))
+	DestroyContainer.register(to, silent(s.Containers.Destroy))
+	Supervise.register(to, s.Supervision.Supervise)
+}
+

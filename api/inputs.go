@@ -1,0 +1,31 @@
+package api
+
+import "time"
+
+// StageInput starts StageApp.
+type StageInput struct {
+	Request StagingRequest `json:"request"`
+}
+
+// AppInput starts EvaluateHealth, and is carried from each of its runs to the next.
+type AppInput struct {
+	AppID string `json:"app_id"`
+	// Spec is nil in a run that was started together with its first UpdateDesire.
+	Spec *AppSpec `json:"spec,omitempty"`
+	// Instances are those that the last run knew of.
+	Instances []InstanceStatus `json:"instances,omitempty"`
+	// Crashes are the counts of the last run, by index.
+	Crashes map[int]CrashCount `json:"crashes,omitempty"`
+	// Deleting is set once the app is to go.
+	Deleting bool `json:"deleting,omitempty"`
+}
+
+// CrashCount is the restart policy's memory of one index of an app.
+type CrashCount struct {
+	// Count is the number of crashes since the last five minutes of RUNNING.
+	Count int `json:"count"`
+	// RetryAt is when the next start is due; zero for at once.
+	RetryAt time.Time `json:"retry_at"`
+	// Last is the instance that crashed last.
+	Last InstanceStatus `json:"last"`
+}
