@@ -1,0 +1,90 @@
+package runspec
+
+import (
+	"path/filepath"
+	"strconv"
+)
+
+// Mounts of a staging's container.
+const (
+	// PathIn is the directory with the order: the package, the cache and the spec. Read-only.
+	PathIn = "/tmp/dea/in"
+	// PathOut is the directory for everything that outlives the container. Writable by the container's user.
+	PathOut = "/tmp/dea/out"
+	// PathBin is the directory that holds the runner. Read-only; instances have it too.
+	PathBin = "/tmp/dea/bin"
+	// PathBuildpacks is the directory whose children are the buildpacks, see PathBuildpack.
+	PathBuildpacks = "/tmp/dea/buildpacks"
+	// PathRunner is the runner itself.
+	PathRunner = PathBin + "/" + RunnerName
+	// RunnerName is the file name of the runner.
+	RunnerName = "dea-runner"
+)
+
+// PathBuildpack is where the n-th buildpack, in the order of detection and counted from 0, is mounted.
+func PathBuildpack(n int) string { return PathBuildpacks + "/" + strconv.Itoa(n) }
+
+// Files in PathIn.
+const (
+	// FilePackage is the user's app, a zip.
+	FilePackage = "package.zip"
+	// FileCache is what the last staging of the app left in its cache directory, a tar.gz. May be absent.
+	FileCache = "cache.tgz"
+	// FileSpec is a Spec in JSON.
+	FileSpec = "spec.json"
+)
+
+// Files in PathOut.
+const (
+	// FileStarted is made, exclusively, by the first run of stage. Whoever finds it must not stage again.
+	FileStarted = "started"
+	// FileLog is the staging's log, written as the phases speak.
+	FileLog = "staging.log"
+	// FileDroplet is the droplet, a tar.gz. It appears whole, by a rename.
+	FileDroplet = "droplet.tgz"
+	// FileBuildpackCache is the new cache, a tar.gz. It appears whole, by a rename; absent when the cache is empty.
+	FileBuildpackCache = "buildpack_cache.tgz"
+	// FileResult is a Result in JSON. It appears whole, by a rename, as the very last thing.
+	FileResult = "result.json"
+)
+
+// Places in a staging's container that buildpacks know.
+const (
+	PathUnstaged    = "/tmp/unstaged"
+	PathStaged      = "/tmp/staged"
+	PathStagedApp   = PathStaged + "/app"
+	PathStagingInfo = PathStaged + "/staging_info.yml"
+	PathStagingLog  = PathStaged + "/logs/staging_task.log"
+	PathCache       = "/tmp/cache"
+	// PathApp is a link to the app, in both kinds of container.
+	PathApp = "/app"
+)
+
+// Places in an instance's container.
+const (
+	// PathDroplet is the directory that holds the droplet, named FileDroplet. Read-only.
+	PathDroplet = "/tmp/dea/droplet"
+	// PathHome is what a droplet is unpacked into.
+	PathHome = "/home/vcap"
+	// PathInstanceApp is the app's directory, the working directory of its command.
+	PathInstanceApp = PathHome + "/app"
+	// PathInstanceInfo is the droplet's StagingInfo.
+	PathInstanceInfo = PathHome + "/staging_info.yml"
+	// PathLogs is the directory of the app's output.
+	PathLogs = PathHome + "/logs"
+	// PathStdout and PathStderr are the app's output. Each is bounded; what was before is in a file with ".1".
+	PathStdout = PathLogs + "/stdout.log"
+	PathStderr = PathLogs + "/stderr.log"
+	// PathExitStatus holds the exit status of launch in decimal, once it has ended. It appears whole, by a rename,
+	// where the container's user may write to /tmp/dea; the job's own exit status is the same number.
+	PathExitStatus = "/tmp/dea/exit_status"
+	// PathLaunchFault is there only when launch itself, and not the app, failed: one sentence for the user. It
+	// tells ExitMissingCommand from an app that ends with that number.
+	PathLaunchFault = "/tmp/dea/launch_fault"
+)
+
+// Beneath turns a contract path into one of the machine, for a container whose root is root; root is "" or "/" in a
+// container that has its own.
+func Beneath(root, contract string) string {
+	return filepath.Join("/", root, contract)
+}

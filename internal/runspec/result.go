@@ -1,0 +1,105 @@
+package runspec
+
+import "time"
+
+// ErrorType is the wire's error_info.type of a staging that failed. The values are those of package api, which
+// knows Temporal; the runner stays small by not doing so.
+type ErrorType string
+
+// What stage can fail with.
+const (
+	// ErrStaging: what was given to stage is at fault: the package, the Procfile.
+	ErrStaging ErrorType = "StagingError"
+	// ErrNoAppDetected: no buildpack's bin/detect ended with 0.
+	ErrNoAppDetected ErrorType = "NoAppDetectedError"
+	// ErrCompile: bin/compile did not end with 0.
+	ErrCompile ErrorType = "BuildpackCompileFailed"
+	// ErrRelease: bin/release did not end with 0, or what it printed is no YAML map.
+	ErrRelease ErrorType = "BuildpackReleaseFailed"
+	// ErrTimeExpired: the spec's timeout passed.
+	ErrTimeExpired ErrorType = "StagingTimeExpired"
+	// ErrStager: the platform is at fault: an unreadable spec, a full disk.
+	ErrStager ErrorType = "StagerError"
+)
+
+// Sentences that users know from Cloud Foundry.
+const (
+	WordsNoAppDetected = "An application could not be detected by any available buildpack"
+	WordsCompile       = "Buildpack compilation step failed"
+	WordsRelease       = "Buildpack release step failed"
+	WordsTimeExpired   = "Staging time expired"
+	WordsNoCommand     = "missing start command"
+)
+
+// Result is the outcome of a staging. It is the truth, whatever the exit status of stage says.
+type Result struct {
+	// DetectedBuildpack is what bin/detect printed, or the key when it printed nothing.
+	DetectedBuildpack string `json:"detected_buildpack,omitempty"`
+	// BuildpackKey is the key of the buildpack that was used.
+	BuildpackKey string `json:"buildpack_key,omitempty"`
+	// StartCommand is the spec's, else the Procfile's web, else the buildpack's web; empty when there is none.
+	StartCommand string `json:"start_command,omitempty"`
+	// Procfile is the Procfile's process types over the buildpack's.
+	Procfile map[string]string `json:"procfile,omitempty"`
+	// DropletSHA1 is in hex, DropletSize and CacheSize in bytes; CacheSize is 0 when there is no cache.
+	DropletSHA1 string `json:"droplet_sha1,omitempty"`
+	DropletSize int64  `json:"droplet_size,omitempty"`
+	CacheSize   int64  `json:"cache_size,omitempty"`
+	// Error is nil when staging worked.
+	Error *Fault `json:"error,omitempty"`
+	// Phases are those that ran, in order, each with the time that it took.
+	Phases []Phase `json:"phases,omitempty"`
+}
+
+// Fault is why a staging failed.
+type Fault struct {
+	Type ErrorType `json:"type"`
+	// Message is for the user.
+	Message string `json:"message"`
+}
+
+// Phase is a step of a staging.
+type Phase struct {
+	Name         string `json:"name"`
+	Milliseconds int64  `json:"milliseconds"`
+}
+
+// Names of phases.
+const (
+	PhaseUnpack  = "unpack"
+	PhaseDetect  = "detect"
+	PhaseCompile = "compile"
+	PhaseRelease = "release"
+	PhasePack    = "pack"
+	PhaseCache   = "cache"
+)
+
+// Duration is how long the phase took.
+func (p Phase) Duration() time.Duration { return time.Duration(p.Milliseconds) * time.Millisecond }
+
+// ReadResult reads the result in a file. Its error satisfies fs.ErrNotExist while there is none.
+func ReadResult(file string) (Result, error) {
+	var r Result
+	err := readJSON(file, &r)
+	return r, err
+}
+
+// Write writes the result to a file, whole or not at all.
+func (r Result) Write(file string) error { return writeJSON(file, r) }
+
+// StagingInfo is a droplet's staging_info.yml.
+type StagingInfo struct {
+	// BuildpackPath is the contract path at which the buildpack was.
+	BuildpackPath     string            `yaml:"buildpack_path,omitempty"`
+	DetectedBuildpack string            `yaml:"detected_buildpack,omitempty"`
+	StartCommand      string            `yaml:"start_command,omitempty"`
+	EffectiveProcfile map[string]string `yaml:"effective_procfile,omitempty"`
+	// StagingError is set when staging failed.
+	StagingError *StagingFault `yaml:"staging_error,omitempty"`
+}
+
+// StagingFault is a Fault as staging_info.yml has it.
+type StagingFault struct {
+	Type    ErrorType `yaml:"type"`
+	Message string    `yaml:"message"`
+}
