@@ -1,0 +1,142 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// Run says what an app should be, and begins to keep it so: an app that is not known starts, one that is changes.
+// It returns as soon as that is recorded; App tells how far it has come. Fails with ErrInvalid for a spec that can
+// never work.
+func (c *Client) Run(ctx context.Context, spec api.AppSpec) (api.AppStatus, error) {
+	if err := spec.Validate(); err != nil {
+		return api.AppStatus{}, invalid(err)
+	}
+	id := spec.Message.AppID
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	// The id stays the same in every try, so that an answer that was lost does not make it two changes.
+	update := uuid.NewString()
+	status, err := retry(limited, func() (api.AppStatus, error) { return c.desire(limited, spec, update) })
+	return status, explain(ctx, err, appSubject(id))
+}
+
+// desire starts the app's workflow together with its first update, or updates the one that runs.
+func (c *Client) desire(ctx context.Context, spec api.AppSpec, updateID string) (api.AppStatus, error) {
+	var out api.AppStatus
+	id := spec.Message.AppID
+	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID:                       api.AppWorkflowID(id),
+		TaskQueue:                api.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowTaskTimeout:      workflowTaskTimeout,
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			api.SearchApp.ValueSet(id), api.SearchKind.ValueSet(string(api.KindApp))),
+		StaticSummary: "Keeps app " + spec.Message.Name + " at its wanted number of instances",
+	}, api.WorkflowEvaluateHealth, api.AppInput{AppID: id})
+	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			WorkflowID:   api.AppWorkflowID(id),
+			UpdateID:     updateID,
+			UpdateName:   api.UpdateDesire.Name(),
+			Args:         []any{spec},
+			WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err != nil {
+		return out, flatten(err)
+	}
+	err = handle.Get(ctx, &out)
+	return out, err
+}
+
+// flatten picks the operation that failed out of an update-with-start; the other one is only "aborted".
+func flatten(err error) error {
+	var multi *serviceerror.MultiOperationExecution
+	if !errors.As(err, &multi) {
+		return err
+	}
+	for _, one := range multi.OperationErrors() {
+		var aborted *serviceerror.MultiOperationAborted
+		if one != nil && !errors.As(one, &aborted) {
+			return one
+		}
+	}
+	return err
+}
+
+// Scale changes an app's wanted number of instances, 0 to api.MaxInstances, and returns as soon as that is recorded.
+// Fails with ErrNoSuchApp or ErrInvalid.
+func (c *Client) Scale(ctx context.Context, app string, instances int) (api.AppStatus, error) {
+	request := api.ScaleRequest{Instances: instances}
+	if err := request.Validate(); err != nil {
+		return api.AppStatus{}, invalid(err)
+	}
+	return updateApp(ctx, c, api.UpdateScale, app, request)
+}
+
+// Stop ends an app's instances and keeps the app: Start brings it back as it was.
+func (c *Client) Stop(ctx context.Context, app string) (api.AppStatus, error) {
+	return c.Scale(ctx, app, 0)
+}
+
+// Start brings an app that was stopped back with a number of instances from 1.
+func (c *Client) Start(ctx context.Context, app string, instances int) (api.AppStatus, error) {
+	if instances < 1 {
+		return api.AppStatus{}, invalid(api.Final(api.ErrInvalidRequest, "an app is started with one instance or more", nil))
+	}
+	return c.Scale(ctx, app, instances)
+}
+
+// Delete ends an app for good. It returns as soon as that is recorded; AwaitGone waits for the end.
+func (c *Client) Delete(ctx context.Context, app, reason string) (api.AppStatus, error) {
+	return updateApp(ctx, c, api.UpdateDelete, app, api.DeleteRequest{Reason: reason})
+}
+
+// AwaitGone waits, for as long as ctx lets it, until a deleted app's last instance is gone.
+func (c *Client) AwaitGone(ctx context.Context, app string) error {
+	err := c.await(ctx, api.AppWorkflowID(app), nil)
+	return explain(ctx, err, appSubject(app))
+}
+
+// updateApp sends an update to the app's workflow and waits for its answer.
+func updateApp[In any](
+	ctx context.Context, c *Client, update api.Update[In, api.AppStatus], app string, in In,
+) (api.AppStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	id := uuid.NewString()
+	status, err := retry(limited, func() (api.AppStatus, error) {
+		return update.Call(limited, c.temporal, api.AppWorkflowID(app), id, in)
+	})
+	return status, explain(ctx, err, appSubject(app))
+}
+
+// App tells what an app should be and what it is. An app that was deleted is ErrNoSuchApp.
+func (c *Client) App(ctx context.Context, app string) (api.AppStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	status, err := ask(limited, c, api.QueryApp, api.AppWorkflowID(app))
+	return status, explain(ctx, err, appSubject(app))
+}
+
+// Apps lists every app, by id. One that was made within the last 2 seconds may be missing. Where some could not be
+// asked, the others are returned with the error.
+func (c *Client) Apps(ctx context.Context) ([]api.AppStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	apps, err := askAll(limited, c, api.WorkflowEvaluateHealth, api.QueryApp)
+	slices.SortFunc(apps, func(a, b api.AppStatus) int { return strings.Compare(a.AppID, b.AppID) })
+	return apps, explain(ctx, err, subject{ErrNoSuchApp, "list of", "apps", ""})
+}

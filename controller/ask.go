@@ -1,0 +1,150 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/durable-dea/dea/api"
+)
+
+const (
+	// workflowTaskTimeout gives a killed worker's task to another one soon; Temporal's default is 10 s.
+	workflowTaskTimeout = 2 * time.Second
+	// pageSize is a listing's; Temporal allows 1,000.
+	pageSize = 500
+	// tries and firstPause bound retry: some three seconds in all.
+	tries      = 6
+	firstPause = 100 * time.Millisecond
+	// outage is how long a wait holds out against a server that is away.
+	outage = 5 * time.Minute
+)
+
+// retry calls again what failed of something that passes by itself: a workflow between two of its runs, or one
+// whose first task has not been done. An unreachable server is not among them: Temporal's client retries that itself.
+func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	for try, pause := 1, firstPause; ; try, pause = try+1, pause*2 {
+		value, err := call()
+		if err == nil || try == tries || !passing(err) {
+			return value, err
+		}
+		if !sleep(ctx, pause) {
+			return value, err
+		}
+	}
+}
+
+func passing(err error) bool {
+	var notReady *serviceerror.WorkflowNotReady
+	var busy *serviceerror.ResourceExhausted
+	var aborted *serviceerror.Aborted
+	return errors.As(err, &notReady) || errors.As(err, &busy) || errors.As(err, &aborted)
+}
+
+// sleep tells whether the pause passed before ctx ended.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// await waits for a workflow's end, through continuations and through an outage of the server.
+func (c *Client) await(ctx context.Context, workflowID string, result any) error {
+	var away time.Time
+	for pause := firstPause; ; pause = min(2*pause, 5*time.Second) {
+		err := c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, result)
+		if !isUnreachable(err) {
+			return err
+		}
+		if away.IsZero() {
+			away = c.now()
+		}
+		if c.now().Sub(away) > outage || !sleep(ctx, pause) {
+			return err
+		}
+	}
+}
+
+// ask queries a workflow that is open; a closed one is as missing as one that never was.
+func ask[Out any](ctx context.Context, c *Client, query api.Query[Out], workflowID string) (Out, error) {
+	return retry(ctx, func() (Out, error) {
+		value, err := c.temporal.QueryWorkflowWithOptions(ctx, &client.QueryWorkflowWithOptionsRequest{
+			WorkflowID: workflowID, QueryType: query.Name(),
+			QueryRejectCondition: enumspb.QUERY_REJECT_CONDITION_NOT_OPEN,
+		})
+		var out Out
+		if err != nil {
+			return out, err
+		}
+		if value.QueryRejected != nil {
+			return out, serviceerror.NewNotFound(fmt.Sprintf("workflow %s is closed", workflowID))
+		}
+		err = value.QueryResult.Get(&out)
+		return out, err
+	})
+}
+
+// askAll queries every open workflow of a type. What ended meanwhile is left out; of what failed otherwise the first
+// error is returned, beside the answers that came.
+func askAll[Out any](ctx context.Context, c *Client, workflow string, query api.Query[Out]) ([]Out, error) {
+	ids, err := c.list(ctx, fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", workflow))
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	answers := make([]Out, 0, len(ids))
+	var group errgroup.Group
+	group.SetLimit(parallelQueries)
+	for _, id := range ids {
+		group.Go(func() error {
+			answer, err := ask(ctx, c, query, id)
+			var missing *serviceerror.NotFound
+			if errors.As(err, &missing) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("ask %s: %w", id, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers = append(answers, answer)
+			return nil
+		})
+	}
+	err = group.Wait()
+	return answers, err
+}
+
+// list gives the ids of the workflows that a visibility query finds; it lags up to 2 s.
+func (c *Client) list(ctx context.Context, query string) ([]string, error) {
+	var ids []string
+	request := &workflowservice.ListWorkflowExecutionsRequest{
+		Namespace: c.namespace, PageSize: pageSize, Query: query,
+	}
+	for {
+		page, err := c.temporal.ListWorkflow(ctx, request)
+		if err != nil {
+			return nil, fmt.Errorf("list workflows: %w", err)
+		}
+		for _, execution := range page.GetExecutions() {
+			ids = append(ids, execution.GetExecution().GetWorkflowId())
+		}
+		if len(page.GetNextPageToken()) == 0 {
+			return ids, nil
+		}
+		request.NextPageToken = page.GetNextPageToken()
+	}
+}

@@ -1,0 +1,50 @@
+package controller
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// Nodes lists every node, by id. One that joined within the last 2 seconds may be missing. Where some could not be
+// asked, the others are returned with the error.
+func (c *Client) Nodes(ctx context.Context) ([]api.NodeStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	nodes, err := askAll(limited, c, api.WorkflowNode, api.QueryNode)
+	slices.SortFunc(nodes, func(a, b api.NodeStatus) int { return strings.Compare(a.Node, b.Node) })
+	return nodes, explain(ctx, err, subject{ErrNoSuchNode, "list of", "nodes", ""})
+}
+
+// Node tells a node's state and what is booked on it. Fails with ErrNoSuchNode.
+func (c *Client) Node(ctx context.Context, node string) (api.NodeStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	status, err := ask(limited, c, api.QueryNode, api.NodeWorkflowID(node))
+	return status, explain(ctx, err, nodeSubject(node))
+}
+
+// Drain keeps new work off a node; what it has stays. Draining a draining node changes nothing. Fails with
+// ErrNoSuchNode.
+func (c *Client) Drain(ctx context.Context, node string) (api.NodeStatus, error) {
+	return c.drain(ctx, node, true)
+}
+
+// Undrain lets new work on a node again. Fails with ErrNoSuchNode.
+func (c *Client) Undrain(ctx context.Context, node string) (api.NodeStatus, error) {
+	return c.drain(ctx, node, false)
+}
+
+func (c *Client) drain(ctx context.Context, node string, draining bool) (api.NodeStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	id := uuid.NewString()
+	status, err := retry(limited, func() (api.NodeStatus, error) {
+		return api.UpdateDrain.Call(limited, c.temporal, api.NodeWorkflowID(node), id, api.DrainRequest{Draining: draining})
+	})
+	return status, explain(ctx, err, nodeSubject(node))
+}

@@ -1,0 +1,154 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// Staging is one staging of one app, begun by Stage or by somebody else.
+type Staging struct {
+	// AppID and TaskID name it.
+	AppID, TaskID string
+
+	client *Client
+}
+
+// Stage begins to stage an app, and returns as soon as that is recorded. A staging of the same app that still runs is
+// cancelled, as a cloud controller does; one that was begun within the last 2 seconds may be missed, since Temporal's
+// lists lag. The same task id twice is one staging. Fails with ErrInvalid for a request that can never work.
+func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Staging, error) {
+	if err := request.Validate(); err != nil {
+		return nil, invalid(err)
+	}
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	s := c.Staging(request.AppID, request.TaskID)
+	if err := c.cancelOthers(limited, s); err != nil {
+		return nil, explain(ctx, err, stagingSubject(s.TaskID))
+	}
+	_, err := retry(limited, func() (client.WorkflowRun, error) {
+		return c.temporal.ExecuteWorkflow(limited, client.StartWorkflowOptions{
+			ID:                       s.workflow(),
+			TaskQueue:                api.TaskQueue,
+			WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+			WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+			WorkflowTaskTimeout:      workflowTaskTimeout,
+			TypedSearchAttributes: temporal.NewSearchAttributes(
+				api.SearchApp.ValueSet(s.AppID), api.SearchKind.ValueSet(string(api.KindStaging))),
+			StaticSummary: "Stages app " + s.AppID,
+		}, api.WorkflowStageApp, api.StageInput{Request: request})
+	})
+	if err != nil {
+		return nil, explain(ctx, err, stagingSubject(s.TaskID))
+	}
+	return s, nil
+}
+
+// cancelOthers tells every other staging of the app that runs to stop. It waits for none: each cleans up by itself.
+func (c *Client) cancelOthers(ctx context.Context, s *Staging) error {
+	ids, err := c.list(ctx, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND ExecutionStatus = 'Running'",
+		api.WorkflowStageApp, api.SearchApp.GetName(), s.AppID))
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id == s.workflow() {
+			continue
+		}
+		var missing *serviceerror.NotFound
+		if err := c.temporal.CancelWorkflow(ctx, id, ""); err != nil && !errors.As(err, &missing) {
+			return fmt.Errorf("cancel %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Staging is a handle on a staging that was begun before; nothing is asked yet.
+func (c *Client) Staging(app, task string) *Staging {
+	return &Staging{AppID: app, TaskID: task, client: c}
+}
+
+func (s *Staging) workflow() string { return api.StageWorkflowID(s.AppID, s.TaskID) }
+
+// Wait waits for the staging's end, as long as ctx lets it and through five minutes of Temporal's absence. A staging that
+// made no droplet fails with ErrStagingFailed, and the result says the same in the wire's form; the end of ctx does
+// not cancel the staging.
+func (s *Staging) Wait(ctx context.Context) (api.StagingResult, error) {
+	var result api.StagingResult
+	err := s.client.await(ctx, s.workflow(), &result)
+	var missing *serviceerror.NotFound
+	switch {
+	case errors.As(err, &missing), ctx.Err() != nil && err != nil, isUnreachable(err):
+		return result, explain(ctx, err, stagingSubject(s.TaskID))
+	case err != nil:
+		info := stagingError(err)
+		return s.failed(api.StagingResult{}, info), stagingFailed(info, err)
+	case result.ErrorInfo != nil:
+		return s.failed(result, *result.ErrorInfo), stagingFailed(*result.ErrorInfo, nil)
+	}
+	return result, nil
+}
+
+// stagingError explains how the workflow failed.
+func stagingError(err error) api.ErrorInfo {
+	info := api.Explain(err, api.ErrStager)
+	if temporal.IsCanceledError(err) && info.Type == api.ErrStager {
+		info = api.ErrorInfo{Type: api.ErrStaging, Message: api.StagingTaskStopped}
+	}
+	return info
+}
+
+func stagingFailed(info api.ErrorInfo, cause error) error {
+	if cause == nil {
+		cause = api.Final(info.Type, info.Message, nil)
+	}
+	return &Error{ErrStagingFailed, info.Message, stagingAdvice(info.Type), cause}
+}
+
+// stagingAdvice says what a user may do about a type of failure.
+func stagingAdvice(t api.ErrorType) string {
+	switch t {
+	case api.ErrNoAppDetected:
+		return "no buildpack knows this app; name one with --buildpack, or look at what lies at its top"
+	case api.ErrBuildpackCompile, api.ErrBuildpackRelease:
+		return "the staging log above says why"
+	case api.ErrInsufficientResources:
+		return "ask for less memory or disk, or add a node (`starter nodes` shows what is free)"
+	case api.ErrStagingTimeExpired:
+		return "make the build shorter, or let the operator raise staging.max_staging_duration"
+	default:
+		return ""
+	}
+}
+
+func (s *Staging) failed(result api.StagingResult, info api.ErrorInfo) api.StagingResult {
+	result.AppID, result.TaskID = s.AppID, s.TaskID
+	result.Error, result.ErrorInfo = info.Message, &info
+	return result
+}
+
+// Status tells what the staging is doing, or did last. Fails with ErrNoSuchStaging.
+func (s *Staging) Status(ctx context.Context) (api.StagingStatus, error) {
+	limited, cancel := s.client.call(ctx)
+	defer cancel()
+	status, err := retry(limited, func() (api.StagingStatus, error) {
+		return api.QueryStaging.Ask(limited, s.client.temporal, s.workflow())
+	})
+	return status, explain(ctx, err, stagingSubject(s.TaskID))
+}
+
+// Cancel tells the staging to stop and to clean up; Wait waits until it has. One that has ended is left as it is.
+func (s *Staging) Cancel(ctx context.Context) error {
+	limited, cancel := s.client.call(ctx)
+	defer cancel()
+	err := s.client.temporal.CancelWorkflow(limited, s.workflow(), "")
+	return explain(ctx, err, stagingSubject(s.TaskID))
+}
