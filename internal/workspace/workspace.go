@@ -1,0 +1,150 @@
+package workspace
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/safename"
+)
+
+// The files of out/, which the runner makes.
+const (
+	FileStarted        = "started"
+	FileLog            = "staging.log"
+	FileDroplet        = "droplet.tgz"
+	FileBuildpackCache = "buildpack_cache.tgz"
+	FileResult         = "result.json"
+)
+
+// ErrNotRegular is returned for a file of out/ that is a link, a directory, a device or a fifo.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Store is the staging directory of a node.
+type Store struct{ dir string }
+
+// New is the store beneath a node's base directory. Nothing is made on disk until the first Create.
+func New(baseDir string) *Store { return &Store{dir: filepath.Join(baseDir, "staging")} }
+
+// Workspace is the directory of one staging task. It may or may not exist.
+type Workspace struct{ dir string }
+
+// Path is the workspace of a task, without making it.
+func (s *Store) Path(task string) Workspace {
+	return Workspace{dir: filepath.Join(s.dir, safename.Of(task))}
+}
+
+// Create makes the workspace of a task. What is there already stays.
+func (s *Store) Create(task string) (Workspace, error) {
+	w := s.Path(task)
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return w, fmt.Errorf("make the staging directory: %w", err)
+	}
+	// The directory itself is the worker's alone: the container gets in/ and out/ by mounts of their own, and
+	// nobody else on the machine may reach a directory that anybody may write to.
+	for _, dir := range []struct {
+		path string
+		mode fs.FileMode
+	}{{w.dir, 0o700}, {w.In(), 0o755}, {w.Out(), 0o777}} {
+		if err := os.Mkdir(dir.path, dir.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return w, fmt.Errorf("make the workspace: %w", err)
+		}
+		// The umask takes bits away that the user inside the container needs.
+		if err := os.Chmod(dir.path, dir.mode); err != nil {
+			return w, fmt.Errorf("make the workspace: %w", err)
+		}
+	}
+	return w, nil
+}
+
+// Remove takes the workspace of a task away, whatever its container left in it. It is no error when there is none.
+func (s *Store) Remove(task string) error {
+	dir := s.Path(task).dir
+	err := os.RemoveAll(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		// A directory that its owner may not write to keeps its content; a buildpack can leave such ones.
+		if err = openUp(dir); err == nil {
+			err = os.RemoveAll(dir)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove the workspace: %w", err)
+	}
+	return nil
+}
+
+// openUp lets the owner into every directory beneath dir. It works beneath a root that no link leads out of.
+func openUp(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var walk func(string) error
+	walk = func(name string) error {
+		if err := root.Chmod(name, 0o700); err != nil {
+			return err
+		}
+		entries, err := fs.ReadDir(root.FS(), name)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				if err := walk(filepath.Join(name, entry.Name())); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return walk(".")
+}
+
+// Dir is the workspace itself.
+func (w Workspace) Dir() string { return w.dir }
+
+// In is the directory that the container reads.
+func (w Workspace) In() string { return filepath.Join(w.dir, "in") }
+
+// Out is the directory that the container writes.
+func (w Workspace) Out() string { return filepath.Join(w.dir, "out") }
+
+// Package is where the app's package goes.
+func (w Workspace) Package() string { return filepath.Join(w.In(), "package.zip") }
+
+// Cache is where the last staging's buildpack cache goes.
+func (w Workspace) Cache() string { return filepath.Join(w.In(), "cache.tgz") }
+
+// Spec is where the runner's orders go.
+func (w Workspace) Spec() string { return filepath.Join(w.In(), "spec.json") }
+
+// Exists tells whether a file of out/ is there.
+func (w Workspace) Exists(name string) bool {
+	_, err := os.Lstat(filepath.Join(w.Out(), name))
+	return err == nil
+}
+
+// OpenOut opens a file of out/ for reading. It fails with ErrNotRegular for anything but a regular file, and with
+// fs.ErrNotExist when there is none. name must be a single path element.
+func (w Workspace) OpenOut(name string) (*os.File, error) {
+	path := filepath.Join(w.Out(), filepath.Base(name))
+	// O_NONBLOCK: to open a fifo would wait for ever.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		file.Close()
+		return nil, fmt.Errorf("%s: %w", name, errors.Join(ErrNotRegular, err))
+	}
+	return file, nil
+}
