@@ -1,0 +1,173 @@
+package config
+
+import (
+	"math"
+	"time"
+)
+
+// Node is the configuration of a node's worker. A name in the yaml tag is the key in dea.yml, as dea_ng had it where
+// it had it. MB are 1024 * 1024 bytes. Durations are whole or broken seconds in the file, or a text such as "15m".
+type Node struct {
+	// BaseDir holds all that the node keeps: its id, droplets, workspaces, crashes. Required.
+	BaseDir string  `yaml:"base_dir" kind:"path"`
+	Logging Logging `yaml:"logging"`
+	// Resources are what the node gives out.
+	Resources Resources `yaml:"resources"`
+	// WardenSocket is the unix socket of the Warden server. Required.
+	WardenSocket string `yaml:"warden_socket" kind:"path"`
+	// Stacks are the root file systems that the node offers: at least one.
+	Stacks     []Stack     `yaml:"stacks"`
+	Staging    Staging     `yaml:"staging"`
+	Instance   Instance    `yaml:"instance"`
+	BindMounts []BindMount `yaml:"bind_mounts"`
+	// Hooks are scripts on the node, by the moment at which they run: HookBeforeStart and its like.
+	Hooks               map[string]string   `yaml:"hooks" kind:"path" keys:"before_start,after_start,before_stop,after_stop"`
+	Intervals           Intervals           `yaml:"intervals"`
+	PlacementProperties PlacementProperties `yaml:"placement_properties"`
+	DirectoryServer     DirectoryServer     `yaml:"directory_server"`
+	// NATSServers are where routes are registered; none means that the node registers no routes.
+	NATSServers []URL `yaml:"nats_servers"`
+	// CCURL is the cloud controller, with basic auth, to which a finished staging is reported. Empty: to nobody.
+	CCURL URL `yaml:"cc_url"`
+	// CrashLifetime is how long the files of a crashed instance are kept.
+	CrashLifetime time.Duration `yaml:"crash_lifetime_secs"`
+	// CrashBlockUsageRatio and CrashInodeUsageRatio are how full base_dir's file system may be, above 0 and at most 1,
+	// before the oldest crashes go first.
+	CrashBlockUsageRatio float64 `yaml:"crash_block_usage_ratio_threshold"`
+	CrashInodeUsageRatio float64 `yaml:"crash_inode_usage_ratio_threshold"`
+	// EvacuationBailOut is when an evacuation stops waiting for its instances to be replaced.
+	EvacuationBailOut time.Duration `yaml:"evacuation_bail_out_time_in_seconds"`
+	// DefaultHealthCheckTimeout is how long an instance may take to accept connections when its app does not say.
+	DefaultHealthCheckTimeout time.Duration `yaml:"default_health_check_timeout"`
+	// Index tells the nodes of one deployment apart for people; 0 at least.
+	Index int `yaml:"index"`
+	// Domain is the one below which the node's own names stand; may be empty.
+	Domain string `yaml:"domain"`
+	// LocalRoute is the address, without a port, at which the node's instances are reached.
+	LocalRoute string `yaml:"local_route"`
+	// Runner is the dea-runner program; by default the one beside the worker's own program.
+	Runner string `yaml:"runner" kind:"path"`
+	// NodeGrace is how long the node may be without a worker before its instances are given up.
+	NodeGrace time.Duration `yaml:"node_grace"`
+	Temporal  Temporal      `yaml:"temporal"`
+}
+
+// The moments at which a hook runs: keys of Node.Hooks.
+const (
+	HookBeforeStart = "before_start"
+	HookAfterStart  = "after_start"
+	HookBeforeStop  = "before_stop"
+	HookAfterStop   = "after_stop"
+)
+
+// Logging says what is logged, how and where.
+type Logging struct {
+	// Level is trace, debug, info, warn, error or off.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+	// File is appended to; empty means standard error.
+	File string `yaml:"file" kind:"path"`
+}
+
+// Resources are the node's size and how far it is overcommitted. Sizes are 1 at least, factors above 0.
+type Resources struct {
+	MemoryMB               int64   `yaml:"memory_mb"`
+	MemoryOvercommitFactor float64 `yaml:"memory_overcommit_factor"`
+	DiskMB                 int64   `yaml:"disk_mb"`
+	DiskOvercommitFactor   float64 `yaml:"disk_overcommit_factor"`
+}
+
+// CapacityMemoryMB is the memory that may be reserved: the size times the factor, rounded down.
+func (r Resources) CapacityMemoryMB() int64 { return capacity(r.MemoryMB, r.MemoryOvercommitFactor) }
+
+// CapacityDiskMB is the disk space that may be reserved: the size times the factor, rounded down.
+func (r Resources) CapacityDiskMB() int64 { return capacity(r.DiskMB, r.DiskOvercommitFactor) }
+
+func capacity(mb int64, factor float64) int64 { return int64(math.Floor(float64(mb) * factor)) }
+
+// Stack is a root file system by the name that apps ask for.
+type Stack struct {
+	Name string `yaml:"name"`
+	// PackagePath is the root file system's directory. Empty leaves the choice to Warden.
+	PackagePath string `yaml:"package_path" kind:"path"`
+}
+
+// Staging limits what a staging takes. Memory and disk are what it gets at least: an app that is larger gets its own.
+type Staging struct {
+	// Enabled false keeps stagings off this node.
+	Enabled        bool  `yaml:"enabled"`
+	MemoryLimitMB  int64 `yaml:"memory_limit_mb"`
+	DiskLimitMB    int64 `yaml:"disk_limit_mb"`
+	DiskInodeLimit int64 `yaml:"disk_inode_limit"`
+	CPULimitShares int64 `yaml:"cpu_limit_shares"`
+	// MaxStagingDuration ends a staging that takes longer.
+	MaxStagingDuration time.Duration `yaml:"max_staging_duration"`
+	// Environment is added to that of every staging; it may well hold a password.
+	Environment map[string]Secret `yaml:"environment"`
+	// BandwidthLimit is nil when there is none.
+	BandwidthLimit *BandwidthLimit `yaml:"bandwidth_limit"`
+}
+
+// Instance limits what an instance takes.
+type Instance struct {
+	DiskInodeLimit int64 `yaml:"disk_inode_limit"`
+	// MemoryToCPUShareRatio divides an app's memory in MB into CPU shares, which then stay within Min- and
+	// MaxCPUShareLimit.
+	MemoryToCPUShareRatio int64 `yaml:"memory_to_cpu_share_ratio"`
+	MaxCPUShareLimit      int64 `yaml:"max_cpu_share_limit"`
+	MinCPUShareLimit      int64 `yaml:"min_cpu_share_limit"`
+	// NProc is the most processes and threads.
+	NProc int64 `yaml:"nproc_limit"`
+	// BandwidthLimit is nil when there is none.
+	BandwidthLimit *BandwidthLimit `yaml:"bandwidth_limit"`
+}
+
+// CPUShares are the shares of an instance with so much memory.
+func (i Instance) CPUShares(memoryMB int64) int64 {
+	return min(max(memoryMB/max(i.MemoryToCPUShareRatio, 1), i.MinCPUShareLimit), i.MaxCPUShareLimit)
+}
+
+// BandwidthLimit limits a container's network, both ways.
+type BandwidthLimit struct {
+	// Rate is in bytes a second, Burst in bytes; both 1 at least.
+	Rate  int64 `yaml:"rate"`
+	Burst int64 `yaml:"burst"`
+}
+
+// BindMount shows a directory of the node in every container.
+type BindMount struct {
+	SrcPath string `yaml:"src_path" kind:"path"`
+	// DstPath is where in the container, absolute; the same as SrcPath when it is not given.
+	DstPath string `yaml:"dst_path"`
+	// Mode is ro (when it is not given) or rw.
+	Mode string `yaml:"mode"`
+}
+
+// Intervals are the times between two runs of what the node does again and again.
+type Intervals struct {
+	Heartbeat      time.Duration `yaml:"heartbeat"`
+	Advertise      time.Duration `yaml:"advertise"`
+	RouterRegister time.Duration `yaml:"router_register_in_seconds"`
+	// DropletGC is between two looks for droplets that nothing uses.
+	DropletGC time.Duration `yaml:"droplet_gc"`
+	// OrphanReap is between two looks for containers that nobody owns.
+	OrphanReap time.Duration `yaml:"orphan_reap"`
+}
+
+// PlacementProperties are what placement looks at beside the resources.
+type PlacementProperties struct {
+	// Zone is the availability zone: an app's instances are spread over the zones.
+	Zone string `yaml:"zone"`
+}
+
+// DirectoryServer serves the files of instances and stagings.
+type DirectoryServer struct {
+	// Listen is host:port; port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// Protocol is http or https: the scheme in the URLs that are made for the server. It speaks http itself; https is
+	// for one that stands behind a proxy.
+	Protocol string `yaml:"protocol"`
+	// AdvertiseURL is the base of those URLs; empty makes it of Protocol and the address that is listened at.
+	AdvertiseURL string `yaml:"advertise_url"`
+}

@@ -1,0 +1,125 @@
+// Package connection opens the way to Temporal, the same for every program of Durable DEA: encrypted payloads and
+// failures, TLS, API key, and a logger that writes no payload.
+package connection
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/codec"
+	"github.com/durable-dea/dea/internal/logging"
+)
+
+// dialTimeout bounds Dial when its context has no deadline.
+const dialTimeout = 15 * time.Second
+
+// ErrUnreachable is in the error of a Temporal that does not answer: trying again later may help.
+var ErrUnreachable = errors.New("Temporal cannot be reached") //nolint:staticcheck // a name begins the sentence
+
+// ErrRefused is in the error of a Temporal that answers and does not let us in: trying again does not help.
+var ErrRefused = errors.New("Temporal refuses the connection") //nolint:staticcheck // a name begins the sentence
+
+// Dial connects to Temporal and asks it what it can, so that a client which is returned has worked once. Without a
+// deadline in ctx it takes 15 s at most. Its errors say what to do; errors.Is knows ErrUnreachable, ErrRefused,
+// codec.ErrKeyFile and fs.ErrNotExist. Whoever dials closes the client.
+func Dial(ctx context.Context, cfg config.Temporal, log hclog.Logger) (client.Client, error) {
+	options, err := Options(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if _, set := ctx.Deadline(); !set {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+	}
+	c, err := client.DialContext(ctx, options)
+	if err != nil {
+		return nil, explain(err, cfg)
+	}
+	return c, nil
+}
+
+// Options are what Dial connects with, for a program that needs to add to them (an identity, metrics).
+func Options(cfg config.Temporal, log hclog.Logger) (client.Options, error) {
+	if cfg.EncryptionKeyFile == "" {
+		return client.Options{}, fmt.Errorf("%w: none is set: set temporal.encryption_key_file to the file that the "+
+			"whole installation shares", codec.ErrKeyFile)
+	}
+	ring, err := codec.LoadKeyring(cfg.EncryptionKeyFile)
+	if err != nil {
+		return client.Options{}, err
+	}
+	security, err := tlsConfig(cfg)
+	if err != nil {
+		return client.Options{}, err
+	}
+	options := client.Options{
+		HostPort:          cfg.Address,
+		Namespace:         cfg.Namespace,
+		Logger:            logging.Temporal(log),
+		DataConverter:     ring.DataConverter(),
+		FailureConverter:  ring.FailureConverter(),
+		ConnectionOptions: client.ConnectionOptions{TLS: security},
+	}
+	if cfg.APIKey != "" {
+		options.Credentials = client.NewAPIKeyStaticCredentials(cfg.APIKey.Reveal())
+	}
+	return options, nil
+}
+
+// tlsConfig is nil for a connection in clear. An API key never goes over one.
+func tlsConfig(cfg config.Temporal) (*tls.Config, error) {
+	if !cfg.TLS.On() && cfg.APIKey == "" {
+		return nil, nil
+	}
+	security := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.TLS.ServerName}
+	if cfg.TLS.CAFile != "" {
+		pem, err := os.ReadFile(cfg.TLS.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("temporal.tls.ca_file: %w", err)
+		}
+		security.RootCAs = x509.NewCertPool()
+		if !security.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("temporal.tls.ca_file: %s holds no certificate in PEM form", cfg.TLS.CAFile)
+		}
+	}
+	if cfg.TLS.CertFile != "" || cfg.TLS.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("temporal.tls.cert_file and key_file: %w", err)
+		}
+		security.Certificates = []tls.Certificate{pair}
+	}
+	return security, nil
+}
+
+// explain says what an operator can do about an error of dialing.
+func explain(err error, cfg config.Temporal) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	var denied *serviceerror.PermissionDenied
+	var missing *serviceerror.NamespaceNotFound
+	switch {
+	case errors.As(err, &denied):
+		return fmt.Errorf("%w at %s: check temporal.api_key and temporal.tls: %w", ErrRefused, cfg.Address, err)
+	case errors.As(err, &missing):
+		return fmt.Errorf("%w at %s: it has no namespace %q: create it, or set temporal.namespace: %w",
+			ErrRefused, cfg.Address, cfg.Namespace, err)
+	}
+	hint := "is it up, and is temporal.address right?"
+	if cfg.TLS.On() || cfg.APIKey != "" {
+		hint = "is it up, is temporal.address right, and does it speak TLS with a certificate that temporal.tls trusts?"
+	}
+	return fmt.Errorf("%w at %s: %s: %w", ErrUnreachable, cfg.Address, hint, err)
+}
