@@ -1,0 +1,180 @@
+// Package data is a devserver's directory: which file is where, and that one devserver uses it at a time.
+//
+//	DIR/lock              held while a devserver runs
+//	DIR/temporal.db       Temporal's database
+//	DIR/encryption.key    what everything in it is encrypted with
+//	DIR/client.yml        the configuration for starter
+//	DIR/devserver.json    the addresses, as printed
+//	DIR/cc/               the cloud controller's files
+//	DIR/logs/             what each process says
+//	DIR/nodes/N/          one node: dea.yml, base/ (the worker's), depot/ and wardend.sock (wardend's)
+package data
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// longestSocket is what a unix socket's path may have, the closing zero not counted.
+const longestSocket = 107
+
+// Dir is a directory in use by this process.
+type Dir struct {
+	path      string
+	temporary bool
+	lock      *os.File
+}
+
+// InUseError says who else uses the directory.
+type InUseError struct {
+	Path string
+	// PID is the other devserver's process, 0 when it did not say.
+	PID int
+}
+
+func (e *InUseError) Error() string {
+	who := "another devserver"
+	if e.PID != 0 {
+		who = fmt.Sprintf("another devserver (process %d)", e.PID)
+	}
+	return fmt.Sprintf("%s is in use by %s; stop that one or give another --data", e.Path, who)
+}
+
+// Open makes the directory if need be and locks it: *InUseError when another process has it. An empty path means a
+// temporary directory, which Close removes.
+func Open(path string) (*Dir, error) {
+	dir := &Dir{path: path}
+	if path == "" {
+		made, err := os.MkdirTemp("", "dea")
+		if err != nil {
+			return nil, fmt.Errorf("make a temporary directory: %w", err)
+		}
+		dir.path, dir.temporary = made, true
+	}
+	absolute, err := filepath.Abs(dir.path)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", path, err)
+	}
+	dir.path = absolute
+	if err := os.MkdirAll(dir.Logs(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	if err := dir.takeLock(); err != nil {
+		return nil, err
+	}
+	return dir, nil
+}
+
+// Close lets others have the directory.
+func (d *Dir) Close() error {
+	var removed error
+	if d.temporary {
+		removed = os.RemoveAll(d.path)
+	}
+	return errors.Join(removed, d.lock.Close())
+}
+
+// Path is the directory itself, absolute.
+func (d *Dir) Path() string { return d.path }
+
+// Database is Temporal's SQLite file.
+func (d *Dir) Database() string { return filepath.Join(d.path, "temporal.db") }
+
+// Key is the encryption key's file.
+func (d *Dir) Key() string { return filepath.Join(d.path, "encryption.key") }
+
+// Client is the client's configuration.
+func (d *Dir) Client() string { return filepath.Join(d.path, "client.yml") }
+
+// Addresses is the file with what is printed when all is ready.
+func (d *Dir) Addresses() string { return filepath.Join(d.path, "devserver.json") }
+
+// CloudController is the directory of the cloud controller.
+func (d *Dir) CloudController() string { return filepath.Join(d.path, "cc") }
+
+// Logs is the directory of the logs.
+func (d *Dir) Logs() string { return filepath.Join(d.path, "logs") }
+
+// Log is the log of one process.
+func (d *Dir) Log(name string) string { return filepath.Join(d.Logs(), name+".log") }
+
+// Node is the directory of the node with this number, from 1.
+func (d *Dir) Node(number int) string { return filepath.Join(d.path, "nodes", strconv.Itoa(number)) }
+
+// NodesHere are the numbers of the nodes that have a directory, of this run or of an earlier one with more nodes.
+func (d *Dir) NodesHere() ([]int, error) {
+	found, err := filepath.Glob(filepath.Join(d.path, "nodes", "*"))
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int
+	for _, path := range found {
+		if number, err := strconv.Atoi(filepath.Base(path)); err == nil && number > 0 {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers, nil
+}
+
+// Socket is where the wardend of the node with this number listens: in the node's directory, or, when a path there is
+// too long for a unix socket, in a directory of the user's whose short name is derived from it.
+func (d *Dir) Socket(number int) (string, error) {
+	socket := filepath.Join(d.Node(number), "wardend.sock")
+	if len(socket) <= longestSocket {
+		return socket, nil
+	}
+	short, err := RuntimeDir()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(socket))
+	return filepath.Join(short, hex.EncodeToString(sum[:8])+".sock"), nil
+}
+
+// RuntimeDir is a directory of this user's with a short name, for sockets and locks. It refuses one that somebody else
+// made.
+func RuntimeDir() (string, error) {
+	path := filepath.Join("/tmp", "dea-"+strconv.Itoa(os.Getuid()))
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("make the runtime directory: %w", err)
+	}
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return "", fmt.Errorf("look at the runtime directory: %w", err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Getuid() || stat.Mode&0o077 != 0 {
+		return "", fmt.Errorf("%s is not a private directory of yours; remove it", path)
+	}
+	return path, nil
+}
+
+func (d *Dir) takeLock() error {
+	lock, err := os.OpenFile(filepath.Join(d.path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the data directory's lock: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer func() { _ = lock.Close() }()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock the data directory: %w", err)
+		}
+		said, _ := os.ReadFile(lock.Name())
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(said)))
+		return &InUseError{Path: d.path, PID: pid}
+	}
+	d.lock = lock
+	return errors.Join(lock.Truncate(0), writePID(lock))
+}
+
+func writePID(lock *os.File) error {
+	_, err := lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
