@@ -44,8 +44,12 @@ type Downloaded struct {
 	Resumed int64
 }
 
-// errStartOver: the part cannot be resumed.
-var errStartOver = errors.New("start the download over")
+var (
+	// errStartOver: the part cannot be resumed.
+	errStartOver = errors.New("start the download over")
+	// errNothingMissing: the part is whole.
+	errNothingMissing = errors.New("nothing is missing")
+)
 
 // Get downloads a file. Its errors are *StatusError, the Err… values of this package, those of ctx, those of Accept,
 // and those of the file system; after all but ErrTooLarge and Accept's the part stays, to be resumed. Two calls for one
@@ -100,6 +104,9 @@ func (c *Client) attempt(ctx context.Context, d Download, p *part) (Downloaded, 
 	moved()
 
 	total, err := begin(p, response, host)
+	if errors.Is(err, errNothingMissing) {
+		return Downloaded{Size: p.size, Resumed: p.size}, rehash(d.Hash, p)
+	}
 	if err != nil {
 		return Downloaded{}, err
 	}
@@ -163,7 +170,10 @@ func begin(p *part, response *http.Response, host string) (int64, error) {
 		_, err := p.file.Seek(p.size, io.SeekStart)
 		return total, err
 	case http.StatusRequestedRangeNotSatisfiable:
-		// The part is whole already, or of something else; only the server's word for the whole tells.
+		// Nothing is missing when an earlier attempt died between the last byte and the move.
+		if value := response.Header.Get("Content-Range"); value == fmt.Sprintf("bytes */%d", p.size) {
+			return p.size, errNothingMissing
+		}
 		if p.size > 0 {
 			return 0, errStartOver
 		}

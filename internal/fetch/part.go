@@ -123,6 +123,10 @@ func (p *part) finish(to string) error {
 	if err := p.dropValidator(); err != nil {
 		return err
 	}
+	// Most of what is downloaded is for a container, whose user is another one.
+	if err := p.file.Chmod(0o644); err != nil {
+		return fmt.Errorf("move the download into place: %w", err)
+	}
 	if err := os.Rename(p.path, to); err != nil {
 		return fmt.Errorf("move the download into place: %w", err)
 	}

@@ -9,16 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/safename"
-)
-
-// The files of out/, which the runner makes.
-const (
-	FileStarted        = "started"
-	FileLog            = "staging.log"
-	FileDroplet        = "droplet.tgz"
-	FileBuildpackCache = "buildpack_cache.tgz"
-	FileResult         = "result.json"
 )
 
 // ErrNotRegular is returned for a file of out/ that is a link, a directory, a device or a fifo.
@@ -115,15 +107,15 @@ func (w Workspace) In() string { return filepath.Join(w.dir, "in") }
 func (w Workspace) Out() string { return filepath.Join(w.dir, "out") }
 
 // Package is where the app's package goes.
-func (w Workspace) Package() string { return filepath.Join(w.In(), "package.zip") }
+func (w Workspace) Package() string { return filepath.Join(w.In(), runspec.FilePackage) }
 
 // Cache is where the last staging's buildpack cache goes.
-func (w Workspace) Cache() string { return filepath.Join(w.In(), "cache.tgz") }
+func (w Workspace) Cache() string { return filepath.Join(w.In(), runspec.FileCache) }
 
 // Spec is where the runner's orders go.
-func (w Workspace) Spec() string { return filepath.Join(w.In(), "spec.json") }
+func (w Workspace) Spec() string { return filepath.Join(w.In(), runspec.FileSpec) }
 
-// Exists tells whether a file of out/ is there.
+// Exists tells whether a file of out/ is there; names are those of package runspec.
 func (w Workspace) Exists(name string) bool {
 	_, err := os.Lstat(filepath.Join(w.Out(), name))
 	return err == nil
