@@ -1,0 +1,150 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// What a Resolver answers when it has no directory. They may be wrapped.
+var (
+	// ErrUnknown says that there is no such instance or task on this node.
+	ErrUnknown = errors.New("not known on this node")
+	// ErrNotYet says that it is known but has no directory yet; asking again later may help.
+	ErrNotYet = errors.New("not available yet")
+)
+
+// Resolver finds the directory of an instance or a task on this node's disk. id is as it stands in the URL, but it
+// was signed. Any error but ErrUnknown and ErrNotYet is the node's fault. It is called concurrently.
+type Resolver func(ctx context.Context, id string) (root string, err error)
+
+// Options make a directory server.
+type Options struct {
+	// Keys are those whose signatures are honoured, at least one; empty keys are passed over.
+	Keys [][]byte
+	// Instances and Stagings find directories; nil knows none.
+	Instances, Stagings Resolver
+	// Log is where faults and refusals are told of; nil for nowhere. URLs' signatures are never logged.
+	Log hclog.Logger
+	// Now is the clock that URLs expire by; nil for time.Now.
+	Now func() time.Time
+}
+
+// New makes the server's handler. A tail lasts as long as its request's context: cancel the http.Server's
+// BaseContext to end all of them.
+func New(o Options) http.Handler {
+	s := &server{log: o.Log, now: o.Now}
+	for _, key := range o.Keys {
+		if len(key) > 0 {
+			s.keys = append(s.keys, key)
+		}
+	}
+	if s.log == nil {
+		s.log = hclog.NewNullLogger()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if len(s.keys) == 0 {
+		s.log.Error("no key: every URL will be refused")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+"/"+string(Instance)+"/{id}", s.reader(Instance, o.Instances))
+	mux.Handle("GET "+"/"+string(Staging)+"/{id}/file_path", s.reader(Staging, o.Stagings))
+	return mux
+}
+
+type server struct {
+	keys [][]byte
+	log  hclog.Logger
+	now  func() time.Time
+}
+
+// reader answers the requests for one kind of directory.
+func (s *server) reader(kind Kind, resolve Resolver) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Signed URLs are not to be kept, nor content of users' taken for anything but what it is labelled as.
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := s.read(w, r, kind, resolve); err != nil {
+			s.refuse(w, r, err)
+		}
+	})
+}
+
+// read answers a request, or returns why not and has written nothing.
+func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve Resolver) error {
+	id, query := r.PathValue("id"), r.URL.Query()
+	if err := verify(s.keys, kind, id, query, s.now()); err != nil {
+		return err
+	}
+	name, err := localName(query.Get(paramPath))
+	if err != nil {
+		return err
+	}
+	if resolve == nil {
+		return ErrUnknown
+	}
+	place, err := resolve(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(place)
+	if err != nil {
+		return missing(err)
+	}
+	defer func() { _ = root.Close() }()
+	f, info, err := open(root, name)
+	if err != nil {
+		return err
+	}
+	if query.Has(paramTail) {
+		t := tail{root: root, place: place, name: name, file: f}
+		defer t.close()
+		return t.serve(w, r, info)
+	}
+	defer func() { _ = f.Close() }()
+	if info.IsDir() {
+		return serveListing(w, f)
+	}
+	return serveFile(w, r, f, info)
+}
+
+// refuse answers with the status and the sentence of an error.
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status, words := explain(err)
+	if status == http.StatusInternalServerError {
+		s.log.Error("cannot read", "path", r.URL.Path, "error", err)
+	} else {
+		s.log.Debug("refused", "path", r.URL.Path, "status", status, "reason", err)
+	}
+	http.Error(w, words, status)
+}
+
+// explain gives the status and the words for the user. Words never hold a place on the node's disk.
+func explain(err error) (status int, words string) {
+	for _, known := range []struct {
+		err    error
+		status int
+	}{
+		{errBadHMAC, http.StatusUnauthorized},
+		{errExpired, http.StatusBadRequest},
+		{errNoTail, http.StatusBadRequest},
+		{errBadOffset, http.StatusBadRequest},
+		{errOutside, http.StatusForbidden},
+		{errNoFile, http.StatusForbidden},
+		{errForbidden, http.StatusForbidden},
+		{errMissing, http.StatusNotFound},
+		{ErrUnknown, http.StatusNotFound},
+		{ErrNotYet, http.StatusServiceUnavailable},
+	} {
+		if errors.Is(err, known.err) {
+			return known.status, known.err.Error()
+		}
+	}
+	return http.StatusInternalServerError, "the node cannot read it"
+}

@@ -1,0 +1,215 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+const (
+	// minPause and maxPause bound the time between two looks at a file: short after it grew, doubling while it does
+	// not. A look is two or three system calls, so hundreds of idle tails cost next to nothing, and unlike watches
+	// they take nothing that the kernel has few of.
+	minPause = 20 * time.Millisecond
+	maxPause = 250 * time.Millisecond
+	// sendTimeout is how long a reader may take for a piece before it is given up.
+	sendTimeout = time.Minute
+	pieceBytes  = 32 << 10
+)
+
+// Why a path is not followed.
+var (
+	errNoTail    = errors.New("only a file can be followed")
+	errBadOffset = errors.New("tail_offset is not a number")
+)
+
+// tail follows a file by its name.
+type tail struct {
+	root *os.Root
+	// place is the path that root was opened at.
+	place string
+	name  string
+	file  *os.File
+	// offset is how far file was read.
+	offset int64
+	buf    []byte
+}
+
+func (t *tail) close() { _ = t.file.Close() }
+
+// serve sends what the file holds and what it gets. It returns an error only before anything was sent.
+func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return errNoTail
+	}
+	var err error
+	if t.offset, err = startOffset(r, info.Size()); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", textType)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	out := sender{w: w, control: http.NewResponseController(w)}
+	// The client learns at once that it follows, though there may be nothing to send for hours.
+	if out.flush() != nil {
+		return nil
+	}
+	t.buf = make([]byte, pieceBytes)
+	t.follow(r, out)
+	return nil
+}
+
+// startOffset is where to begin in a file of a size.
+func startOffset(r *http.Request, size int64) (int64, error) {
+	query := r.URL.Query()
+	if !query.Has(paramTailOffset) {
+		return size, nil
+	}
+	n, err := strconv.ParseInt(query.Get(paramTailOffset), 10, 64)
+	if err != nil {
+		return 0, errBadOffset
+	}
+	if n < 0 {
+		return max(size+n, 0), nil
+	}
+	// Beyond the end: the file was truncated since, and what it has now is new.
+	if n > size {
+		return 0, nil
+	}
+	return n, nil
+}
+
+// follow sends until the client or the directory is gone.
+func (t *tail) follow(r *http.Request, out sender) {
+	pause := minPause
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		// Asked before the file is read: what was written until the directory went is still sent.
+		gone := t.gone()
+		sent, err := t.catchUp(out)
+		if err != nil || gone {
+			return
+		}
+		pause = min(2*pause, maxPause)
+		if sent {
+			pause = minPause
+		}
+		timer.Reset(pause)
+		select {
+		case <-r.Context().Done():
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// gone says whether the directory that was opened is no longer where it was.
+func (t *tail) gone() bool {
+	then, err := t.root.Stat(".")
+	if err != nil {
+		return true
+	}
+	now, err := os.Stat(t.place)
+	return err != nil || !os.SameFile(then, now)
+}
+
+// catchUp sends all that there is, of the file and then of one that took its place.
+func (t *tail) catchUp(out sender) (sent bool, err error) {
+	for {
+		next, err := t.successor()
+		if err != nil {
+			return sent, err
+		}
+		// The old one is read after the new one was seen: its last lines were written by then.
+		some, err := t.drain(out)
+		sent = sent || some
+		if next == nil || err != nil {
+			closeAll(next)
+			return sent, err
+		}
+		t.close()
+		t.file, t.offset = next, 0
+	}
+}
+
+// successor opens the file that has the name now, if it is another than the one followed. A name that is free, or
+// taken by something that cannot be read, is waited for.
+func (t *tail) successor() (*os.File, error) {
+	current, err := t.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	named, err := t.root.Stat(t.name)
+	if err != nil || os.SameFile(current, named) {
+		return nil, nil
+	}
+	f, info, err := open(t.root, t.name)
+	if err != nil {
+		return nil, nil
+	}
+	if !info.Mode().IsRegular() {
+		closeAll(f)
+		return nil, nil
+	}
+	return f, nil
+}
+
+// drain sends the file from the offset to where it ends now, or from its beginning when it was truncated. An app
+// that writes faster than the reader reads does not keep the caller from looking up.
+func (t *tail) drain(out sender) (sent bool, err error) {
+	info, err := t.file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if info.Size() < t.offset {
+		t.offset = 0
+	}
+	for t.offset < info.Size() {
+		n, err := t.file.ReadAt(t.buf, t.offset)
+		t.offset += int64(n)
+		if n > 0 {
+			if err := out.send(t.buf[:n]); err != nil {
+				return true, err
+			}
+			sent = true
+		}
+		if errors.Is(err, io.EOF) {
+			return sent, nil
+		}
+		if err != nil {
+			return sent, fmt.Errorf("follow a file: %w", err)
+		}
+	}
+	return sent, nil
+}
+
+func closeAll(f *os.File) {
+	if f != nil {
+		_ = f.Close()
+	}
+}
+
+// sender gives each piece its own time: the whole answer may last for days.
+type sender struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (s sender) send(piece []byte) error {
+	// A server that knows no deadlines waits as long as it likes.
+	_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if _, err := s.w.Write(piece); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+func (s sender) flush() error { return s.control.Flush() }
