@@ -1,0 +1,20 @@
+#!/bin/sh
+# Makes Temporal's two databases in PostgreSQL and brings their schemas to the version of this image.
+# Safe to run again: what is there is left, and only the versions that are missing are applied.
+set -eu
+
+SQL_PASSWORD=$(cat /run/secrets/postgres_password)
+export SQL_PASSWORD
+
+sql() {
+	temporal-sql-tool --plugin "$DB" --endpoint "$POSTGRES_SEEDS" --port "$DB_PORT" --user "$POSTGRES_USER" "$@"
+}
+
+for kind in temporal visibility; do
+	database=temporal
+	[ "$kind" = temporal ] || database=temporal_visibility
+	# "already exists" is the one failure that is none; any other comes again with the next line.
+	sql --db "$database" create || true
+	sql --db "$database" setup-schema --version 0.0 || true
+	sql --db "$database" update-schema --schema-name "postgresql/v12/$kind"
+done
