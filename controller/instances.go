@@ -6,11 +6,14 @@ import (
 	"github.com/durable-dea/dea/api"
 )
 
-// Instance tells what is known of an instance that lives. Fails with ErrNoSuchInstance.
+// Instance tells what is known of an instance, also of one that has ended, for as long as Temporal keeps its history.
+// Fails with ErrNoSuchInstance.
 func (c *Client) Instance(ctx context.Context, instance string) (api.InstanceStatus, error) {
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	status, err := ask(limited, c, api.QueryInstance, api.InstanceWorkflowID(instance))
+	status, err := retry(limited, func() (api.InstanceStatus, error) {
+		return api.QueryInstance.Ask(limited, c.temporal, api.InstanceWorkflowID(instance))
+	})
 	return status, explain(ctx, err, instanceSubject(instance))
 }
 

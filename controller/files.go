@@ -1,0 +1,44 @@
+package controller
+
+import (
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/directory"
+)
+
+// FileKind says whose directory on a node is meant.
+type FileKind string
+
+// The kinds of directories.
+const (
+	// InstanceFiles are an instance's home directory: app/, logs/, tmp/. The id is the instance's.
+	InstanceFiles = FileKind(directory.Instance)
+	// StagingFiles are what a staging gives out. The id is the task's.
+	StagingFiles = FileKind(directory.Staging)
+)
+
+// Names of files that every directory of its kind has.
+const (
+	// StagingLog is a staging's log, written while it runs.
+	StagingLog = "staging.log"
+	// StdoutLog and StderrLog are what an instance wrote.
+	StdoutLog = "logs/stdout.log"
+	StderrLog = "logs/stderr.log"
+)
+
+const filesPurpose = "directory-server"
+
+// FileURL is a URL of a file on a node, "" where the node's own URL (base) is not known yet. It is signed, so it is
+// secret for the hour that it can be used. With tail the answer goes on with what is appended until the directory is no more.
+func (c *Client) FileURL(kind FileKind, id, base, path string, tail bool) string {
+	keys := c.keys.Derive(filesPurpose)
+	if base == "" || len(keys) == 0 {
+		return ""
+	}
+	return directory.SignedURL(base, keys[0], directory.Kind(kind), id, path, c.now(), tail)
+}
+
+// LogURL follows the staging's log from its beginning; "" until the staging has its place. It is secret for the
+// hour that it can be used.
+func (s *Staging) LogURL(status api.StagingStatus) string {
+	return s.client.FileURL(StagingFiles, s.TaskID, status.FilesURL, StagingLog, true)
+}
