@@ -26,7 +26,7 @@ const (
 const (
 	WordsNoAppDetected = "An application could not be detected by any available buildpack"
 	WordsCompile       = "Buildpack compilation step failed"
-	WordsRelease       = "Buildpack release step failed"
+	WordsRelease       = "Release info failed"
 	WordsTimeExpired   = "Staging time expired"
 	WordsNoCommand     = "missing start command"
 )
@@ -39,7 +39,7 @@ type Result struct {
 	BuildpackKey string `json:"buildpack_key,omitempty"`
 	// StartCommand is the spec's, else the Procfile's web, else the buildpack's web; empty when there is none.
 	StartCommand string `json:"start_command,omitempty"`
-	// Procfile is the Procfile's process types over the buildpack's.
+	// Procfile is the app's Procfile, or the buildpack's process types when it has none.
 	Procfile map[string]string `json:"procfile,omitempty"`
 	// DropletSHA1 is in hex, DropletSize and CacheSize in bytes; CacheSize is 0 when there is no cache.
 	DropletSHA1 string `json:"droplet_sha1,omitempty"`

@@ -1,0 +1,13 @@
+// Package archive packs directories and unpacks what others have packed, without trusting it.
+//
+// Unpacking is done beneath an os.Root, so that no name and no link can make it write elsewhere. What would try is
+// refused before anything is written where the format allows to know it (zip), and at the first such entry where it
+// does not (tar.gz). A refusal is an *Error with a sentence for the user; every other error is the machine's.
+//
+// Refused are: names that are absolute, hold "..", a drive letter, a NUL or bytes that are no UTF-8, also when read
+// with Windows' backslashes; links that lead out of the directory, alone or through other links; entries beneath
+// a link or a file; the same name twice; devices, pipes and sockets; encrypted, damaged or foreign archives; and
+// more bytes or entries than the limits allow, counted as they are unpacked and not as the archive claims.
+//
+// Links are made after everything else, so nothing of the archive is ever written through one.
+package archive

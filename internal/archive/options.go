@@ -1,0 +1,76 @@
+package archive
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+)
+
+// Options bound what is unpacked. The zero value has the defaults.
+type Options struct {
+	// MaxBytes bounds the unpacked files together; 0 means DefaultMaxBytes.
+	MaxBytes int64
+	// MaxEntries bounds files, directories and links together; 0 means DefaultMaxEntries.
+	MaxEntries int
+	// FromContainer is for an archive that Pack made of a container's directory. What a buildpack left there is
+	// no attack: names of any bytes and links that lead out of the directory (to /usr/bin/python3, to /app) are
+	// kept. They are still never followed while unpacking.
+	FromContainer bool
+}
+
+// Defaults of Options.
+const (
+	DefaultMaxBytes   int64 = 8 << 30
+	DefaultMaxEntries       = 500_000
+)
+
+func (o Options) withDefaults() Options {
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.MaxEntries <= 0 {
+		o.MaxEntries = DefaultMaxEntries
+	}
+	return o
+}
+
+// Unpacked says what was unpacked.
+type Unpacked struct {
+	// Entries counts files, directories and links, Bytes what is in the files.
+	Entries int
+	Bytes   int64
+}
+
+// meter counts the bytes of all files together, from several goroutines, and stops at the limit or with the context.
+type meter struct {
+	ctx   context.Context
+	limit int64
+	used  atomic.Int64
+}
+
+func (m *meter) reader(r io.Reader) io.Reader { return &meteredReader{meter: m, from: r} }
+
+type meteredReader struct {
+	meter *meter
+	from  io.Reader
+}
+
+func (r *meteredReader) Read(p []byte) (int, error) {
+	if err := r.meter.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.from.Read(p)
+	if r.meter.used.Add(int64(n)) > r.meter.limit {
+		return 0, tooManyBytes(r.meter.limit)
+	}
+	return n, err
+}
+
+// copyBufferSize is what one read and one write of a file move.
+const copyBufferSize = 128 << 10
+
+// copyTo hides the destination's ReadFrom, which would bring its own, smaller buffer.
+func copyTo(w io.Writer, r io.Reader, buffer []byte) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, r, buffer)
+	return err
+}
