@@ -1,0 +1,282 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxSocketPath is what a kernel takes as the name of a unix socket.
+	maxSocketPath = 107
+	// maxMB bounds sizes, so that they still are a number of bytes, overcommitted too.
+	maxMB = 1 << 40
+	// maxFactor bounds overcommitting: over this it is a slip.
+	maxFactor = 1000
+	// maxShares is the kernel's bound of CPU shares.
+	maxShares = 262_144
+	// maxKeyword is Temporal's bound of a search attribute of type Keyword: zones and stacks become such.
+	maxKeyword = 255
+)
+
+// finishNode fills in what depends on other keys.
+func (l *loader) finishNode(n *Node) {
+	for i := range n.BindMounts {
+		m := &n.BindMounts[i]
+		m.DstPath = cmp.Or(m.DstPath, m.SrcPath)
+		m.Mode = cmp.Or(m.Mode, "ro")
+	}
+	n.DirectoryServer.AdvertiseURL = strings.TrimSuffix(n.DirectoryServer.AdvertiseURL, "/")
+}
+
+// checkNode notes every value that cannot be.
+func (l *loader) checkNode(n *Node) {
+	l.required("base_dir", n.BaseDir)
+	l.required("warden_socket", n.WardenSocket)
+	if len(n.WardenSocket) > maxSocketPath {
+		l.wrong("warden_socket", nil, "must be at most %d bytes long, the kernel's limit, is %d", maxSocketPath, len(n.WardenSocket))
+	}
+	l.oneOf("logging.level", n.Logging.Level, "trace", "debug", "info", "warn", "error", "off")
+	l.oneOf("logging.format", n.Logging.Format, "text", "json")
+	l.checkResources(n)
+	l.checkStacks(n.Stacks)
+	l.checkStaging(n.Staging)
+	l.checkInstance(n.Instance)
+	l.checkMounts(n.BindMounts)
+	for moment, script := range n.Hooks {
+		l.regularFile("hooks."+moment, script)
+	}
+	l.checkTimes(n)
+	l.between("crash_block_usage_ratio_threshold", n.CrashBlockUsageRatio, 0, 1)
+	l.between("crash_inode_usage_ratio_threshold", n.CrashInodeUsageRatio, 0, 1)
+	l.checkAddresses(n)
+	l.within("index", int64(n.Index), 0, 1<<31-1)
+	if l.required("placement_properties.zone", n.PlacementProperties.Zone); len(n.PlacementProperties.Zone) > maxKeyword {
+		l.wrong("placement_properties.zone", nil, "must be at most %d bytes long", maxKeyword)
+	}
+	if l.required("runner", n.Runner); l.given("runner") {
+		l.regularFile("runner", n.Runner)
+	}
+	l.checkTemporal(n.Temporal)
+}
+
+// checkClient notes every value that cannot be.
+func (l *loader) checkClient(c *Client) {
+	l.address("cc_url", c.CloudController.Reveal(), "http", "https")
+	l.checkTemporal(c.Temporal)
+}
+
+func (l *loader) checkResources(n *Node) {
+	l.within("resources.memory_mb", n.Resources.MemoryMB, 1, maxMB)
+	l.within("resources.disk_mb", n.Resources.DiskMB, 1, maxMB)
+	l.between("resources.memory_overcommit_factor", n.Resources.MemoryOvercommitFactor, 0, maxFactor)
+	l.between("resources.disk_overcommit_factor", n.Resources.DiskOvercommitFactor, 0, maxFactor)
+}
+
+func (l *loader) checkStacks(stacks []Stack) {
+	if len(stacks) == 0 {
+		l.wrong("stacks", nil, "must have at least one stack")
+	}
+	seen := make(map[string]bool)
+	for i, s := range stacks {
+		at := fmt.Sprintf("stacks[%d].name", i)
+		l.required(at, s.Name)
+		if len(s.Name) > maxKeyword {
+			l.wrong(at, nil, "must be at most %d bytes long", maxKeyword)
+		}
+		if s.Name != "" && seen[s.Name] {
+			l.wrong(at, nil, "%q stands in the list already", s.Name)
+		}
+		seen[s.Name] = true
+	}
+}
+
+func (l *loader) checkStaging(s Staging) {
+	l.within("staging.memory_limit_mb", s.MemoryLimitMB, 1, maxMB)
+	l.within("staging.disk_limit_mb", s.DiskLimitMB, 1, maxMB)
+	l.within("staging.disk_inode_limit", s.DiskInodeLimit, 1, 1<<40)
+	l.within("staging.cpu_limit_shares", s.CPULimitShares, 1, maxShares)
+	l.bandwidth("staging.bandwidth_limit", s.BandwidthLimit)
+	name := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	for key, value := range s.Environment {
+		at := "staging.environment." + key
+		if !name.MatchString(key) {
+			l.wrong(at, nil, "is no name of an environment variable")
+		}
+		if strings.ContainsRune(value.Reveal(), 0) {
+			l.wrong(at, nil, "must not hold a zero byte")
+		}
+	}
+}
+
+func (l *loader) checkInstance(i Instance) {
+	l.within("instance.disk_inode_limit", i.DiskInodeLimit, 1, 1<<40)
+	l.within("instance.memory_to_cpu_share_ratio", i.MemoryToCPUShareRatio, 1, maxMB)
+	l.within("instance.max_cpu_share_limit", i.MaxCPUShareLimit, 1, maxShares)
+	l.within("instance.min_cpu_share_limit", i.MinCPUShareLimit, 1, maxShares)
+	if i.MinCPUShareLimit > i.MaxCPUShareLimit {
+		l.wrong("instance.min_cpu_share_limit", nil, "must be at most instance.max_cpu_share_limit, which is %d", i.MaxCPUShareLimit)
+	}
+	l.within("instance.nproc_limit", i.NProc, 1, 1<<22)
+	l.bandwidth("instance.bandwidth_limit", i.BandwidthLimit)
+}
+
+func (l *loader) bandwidth(at string, limit *BandwidthLimit) {
+	if limit == nil {
+		return
+	}
+	for key, value := range map[string]int64{".rate": limit.Rate, ".burst": limit.Burst} {
+		if !l.given(at + key) {
+			l.wrong(at+key, nil, "is missing")
+			continue
+		}
+		l.within(at+key, value, 1, 1<<50)
+	}
+}
+
+func (l *loader) checkMounts(mounts []BindMount) {
+	for i, m := range mounts {
+		at := fmt.Sprintf("bind_mounts[%d]", i)
+		l.required(at+".src_path", m.SrcPath)
+		if m.DstPath != "" && (!path.IsAbs(m.DstPath) || path.Clean(m.DstPath) != strings.TrimRight(m.DstPath, "/")) {
+			l.wrong(at+".dst_path", nil, "must be an absolute path other than / without . and .., is %q", m.DstPath)
+		}
+		l.oneOf(at+".mode", m.Mode, "ro", "rw")
+	}
+}
+
+func (l *loader) checkTimes(n *Node) {
+	for at, d := range map[string]time.Duration{
+		"staging.max_staging_duration":         n.Staging.MaxStagingDuration,
+		"intervals.heartbeat":                  n.Intervals.Heartbeat,
+		"intervals.advertise":                  n.Intervals.Advertise,
+		"intervals.router_register_in_seconds": n.Intervals.RouterRegister,
+		"intervals.droplet_gc":                 n.Intervals.DropletGC,
+		"intervals.orphan_reap":                n.Intervals.OrphanReap,
+		"evacuation_bail_out_time_in_seconds":  n.EvacuationBailOut,
+		"default_health_check_timeout":         n.DefaultHealthCheckTimeout,
+		"node_grace":                           n.NodeGrace,
+	} {
+		if d <= 0 {
+			l.wrong(at, nil, "must be above 0 seconds, is %s", d)
+		}
+	}
+	if n.CrashLifetime < 0 {
+		l.wrong("crash_lifetime_secs", nil, "must be 0 seconds or more, is %s", n.CrashLifetime)
+	}
+}
+
+func (l *loader) checkAddresses(n *Node) {
+	l.hostPort("directory_server.listen", n.DirectoryServer.Listen, 0)
+	l.oneOf("directory_server.protocol", n.DirectoryServer.Protocol, "http", "https")
+	l.address("directory_server.advertise_url", n.DirectoryServer.AdvertiseURL, "http", "https")
+	for i, server := range n.NATSServers {
+		at := fmt.Sprintf("nats_servers[%d]", i)
+		l.required(at, server.Reveal())
+		l.address(at, server.Reveal(), "nats", "tls", "ws", "wss")
+	}
+	l.address("cc_url", n.CCURL.Reveal(), "http", "https")
+	if n.Domain != "" && !isHostName(n.Domain) {
+		l.wrong("domain", nil, "must be a domain's name, is %q", n.Domain)
+	}
+	if _, err := netip.ParseAddr(n.LocalRoute); err != nil && !isHostName(n.LocalRoute) {
+		l.wrong("local_route", nil, "must be an address or a host's name, without a port, is %q", n.LocalRoute)
+	}
+}
+
+func (l *loader) checkTemporal(t Temporal) {
+	l.hostPort("temporal.address", t.Address, 1)
+	l.required("temporal.namespace", t.Namespace)
+	l.required("temporal.encryption_key_file", t.EncryptionKeyFile)
+	l.regularFile("temporal.encryption_key_file", t.EncryptionKeyFile)
+	l.regularFile("temporal.tls.ca_file", t.TLS.CAFile)
+	l.regularFile("temporal.tls.cert_file", t.TLS.CertFile)
+	l.regularFile("temporal.tls.key_file", t.TLS.KeyFile)
+	if t.TLS.CertFile != "" && t.TLS.KeyFile == "" {
+		l.wrong("temporal.tls.key_file", nil, "is missing: cert_file is set, and each needs the other")
+	}
+	if t.TLS.CertFile == "" && t.TLS.KeyFile != "" {
+		l.wrong("temporal.tls.cert_file", nil, "is missing: key_file is set, and each needs the other")
+	}
+}
+
+func (l *loader) required(at, value string) {
+	if value == "" {
+		l.wrong(at, nil, "is missing")
+	}
+}
+
+func (l *loader) within(at string, n, least, most int64) {
+	if n < least || n > most {
+		l.wrong(at, nil, "must be from %d to %d, is %d", least, most, n)
+	}
+}
+
+// between checks a factor: above the one bound, at most the other.
+func (l *loader) between(at string, f, above, most float64) {
+	if !(f > above && f <= most) {
+		l.wrong(at, nil, "must be above %g and at most %g, is %g", above, most, f)
+	}
+}
+
+func (l *loader) oneOf(at, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	hint := ""
+	if near := nearest(value, allowed); near != "" {
+		hint = fmt.Sprintf("; did you mean %s?", near)
+	}
+	l.wrong(at, nil, "must be one of %s, is %q%s", strings.Join(allowed, ", "), value, hint)
+}
+
+// regularFile checks that a file is there when one is named.
+func (l *loader) regularFile(at, name string) {
+	if name == "" {
+		return
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.wrong(at, err, "there is no file %s", name)
+	case err != nil:
+		l.wrong(at, err, "%s: %s", name, words(err))
+	case !info.Mode().IsRegular():
+		l.wrong(at, nil, "%s is no regular file", name)
+	}
+}
+
+func (l *loader) hostPort(at, value string, leastPort int) {
+	_, port, err := net.SplitHostPort(value)
+	number, notNumber := strconv.Atoi(port)
+	if err != nil || notNumber != nil || number < leastPort || number > 65535 {
+		l.wrong(at, nil, "must be host:port with a port from %d to 65535, is %q", leastPort, value)
+	}
+}
+
+// address checks a URL when there is one. Its words never hold the URL, which may hold a password.
+func (l *loader) address(at, value string, schemes ...string) {
+	if value == "" {
+		return
+	}
+	u, err := url.Parse(value)
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+		l.wrong(at, nil, "must be an address such as %s://host:port, without query", schemes[0])
+	}
+}
+
+func isHostName(name string) bool {
+	return len(name) <= 253 &&
+		regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`).MatchString(name)
+}
