@@ -28,12 +28,12 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	temporal, err := connection.Dial(ctx, o.Temporal, log)
 	if err != nil {
-		return nil, dialError(ctx, err)
+		return nil, dialError(ctx, o.Temporal.Address, err)
 	}
 	keyring, err := codec.LoadKeyring(o.Temporal.EncryptionKeyFile)
 	if err != nil {
 		temporal.Close()
-		return nil, dialError(ctx, err)
+		return nil, dialError(ctx, o.Temporal.Address, err)
 	}
 	c := New(temporal, keyring, WithNamespace(o.Temporal.Namespace))
 	c.own = true
@@ -41,12 +41,12 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 }
 
 // dialError keeps the connection's own words: they say what to do.
-func dialError(ctx context.Context, err error) error {
+func dialError(ctx context.Context, address string, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return context.Canceled
 	case errors.Is(err, connection.ErrUnreachable):
-		return &Error{ErrUnreachable, connection.ErrUnreachable.Error(), nextUnreachable, err}
+		return &Error{ErrUnreachable, "Temporal's server at " + address + " does not answer", nextUnreachable, err}
 	case errors.Is(err, connection.ErrRefused):
 		return &Error{ErrRefused, err.Error(), "", err}
 	default:

@@ -119,7 +119,7 @@ func stagingAdvice(t api.ErrorType) string {
 	case api.ErrNoAppDetected:
 		return "no buildpack knows this app; name one with --buildpack, or look at what lies at its top"
 	case api.ErrBuildpackCompile, api.ErrBuildpackRelease:
-		return "the staging log above says why"
+		return "the staging log says why"
 	case api.ErrInsufficientResources:
 		return "ask for less memory or disk, or add a node (`starter nodes` shows what is free)"
 	case api.ErrStagingTimeExpired:

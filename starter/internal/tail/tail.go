@@ -1,0 +1,224 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	dialTimeout   = 5 * time.Second
+	answerTimeout = 15 * time.Second
+	// maxLine is where a longer line is broken.
+	maxLine = 64 << 10
+	// lastBytes is how much of a file's end is read for its last lines.
+	lastBytes = 256 << 10
+	// brokenTries is how often a connection that broke is made again before any new byte came.
+	brokenTries = 5
+	brokenPause = 100 * time.Millisecond
+)
+
+var (
+	// ErrNotThere: the file, or its directory, is not there: not yet, or no longer.
+	ErrNotThere = errors.New("the file is not there")
+	// ErrRefused: the node does not accept the URL; the installation's keys or clocks may differ.
+	ErrRefused = errors.New("the node refused the request; check that this machine's encryption key is the installation's and its clock is right")
+	// ErrUnreachable: the node's directory server does not answer.
+	ErrUnreachable = errors.New("the node's directory server does not answer")
+)
+
+// Client reads files of nodes. It is safe for concurrent use.
+type Client struct{ http *http.Client }
+
+// New makes a Client.
+func New() *Client {
+	return &Client{http: &http.Client{Transport: &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		ResponseHeaderTimeout: answerTimeout,
+	}}}
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Follow hands each line of a file to line as it is written, until the file's directory is gone (nil) or ctx ends.
+// Its URL must be one with tail. A connection that breaks is made again where it broke.
+func (c *Client) Follow(ctx context.Context, address string, line func(string)) error {
+	var seen int64
+	lines := splitter{emit: line}
+	defer lines.flush()
+	for try := 0; ; {
+		n, err := c.stream(ctx, address, seen, &lines)
+		seen += n
+		if n > 0 {
+			try = 0
+		}
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		try++
+		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) {
+			return err
+		}
+		if !pause(ctx, time.Duration(try)*brokenPause) {
+			return ctx.Err()
+		}
+	}
+}
+
+// stream copies one answer, from an offset on.
+func (c *Client) stream(ctx context.Context, address string, from int64, to io.Writer) (int64, error) {
+	if from > 0 {
+		moved, err := withOffset(address, from)
+		if err != nil {
+			return 0, err
+		}
+		address = moved
+	}
+	response, err := c.get(ctx, address, "")
+	if err != nil {
+		return 0, err
+	}
+	defer closeBody(response)
+	n, err := io.Copy(to, response.Body)
+	if err != nil {
+		return n, ErrUnreachable
+	}
+	return n, nil
+}
+
+// Last gives the last n lines of a file, n at least 1; fewer where it is shorter or its lines are very long.
+func (c *Client) Last(ctx context.Context, address string, n int) ([]string, error) {
+	response, err := c.get(ctx, address, fmt.Sprintf("bytes=-%d", lastBytes))
+	if err != nil {
+		return nil, err
+	}
+	defer closeBody(response)
+	// What begins in the middle of the file begins in the middle of a line.
+	partial := response.StatusCode == http.StatusPartialContent &&
+		!strings.HasPrefix(response.Header.Get("Content-Range"), "bytes 0-")
+	ring := make([]string, 0, n)
+	lines := splitter{skip: partial, emit: func(line string) {
+		if len(ring) == n {
+			ring = append(ring[:0], ring[1:]...)
+		}
+		ring = append(ring, line)
+	}}
+	if _, err := io.Copy(&lines, response.Body); err != nil {
+		return ring, ErrUnreachable
+	}
+	lines.flush()
+	return ring, nil
+}
+
+// get gives an answer that has content, which the caller closes.
+func (c *Client) get(ctx context.Context, address, byteRange string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, errors.New("the node's file URL cannot be read")
+	}
+	if byteRange != "" {
+		request.Header.Set("Range", byteRange)
+	}
+	response, err := c.http.Do(request)
+	switch {
+	case ctx.Err() != nil:
+		closeBody(response)
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, ErrUnreachable // the cause would repeat the URL
+	case response.StatusCode == http.StatusOK || response.StatusCode == http.StatusPartialContent:
+		return response, nil
+	}
+	closeBody(response)
+	switch response.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable: // an empty file has no end
+		response.Body = http.NoBody
+		return response, nil
+	case http.StatusNotFound, http.StatusServiceUnavailable:
+		return nil, ErrNotThere
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
+		return nil, ErrRefused
+	default:
+		return nil, fmt.Errorf("%w: it answered %d", ErrUnreachable, response.StatusCode)
+	}
+}
+
+func closeBody(response *http.Response) {
+	if response != nil {
+		_ = response.Body.Close()
+	}
+}
+
+// withOffset moves the beginning of what is followed; the signature does not cover it.
+func withOffset(address string, offset int64) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", errors.New("the node's file URL cannot be read")
+	}
+	query := u.Query()
+	query.Set("tail_offset", strconv.FormatInt(offset, 10))
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// splitter cuts what is written to it into lines.
+type splitter struct {
+	emit func(string)
+	rest []byte
+	// skip drops all up to the end of the first line.
+	skip bool
+}
+
+// Write never fails.
+func (s *splitter) Write(p []byte) (int, error) {
+	fresh := p
+	if s.skip {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		fresh, s.skip = p[i+1:], false
+	}
+	s.rest = append(s.rest, fresh...)
+	for {
+		i := bytes.IndexByte(s.rest, '\n')
+		switch {
+		case i >= 0:
+			s.emit(strings.TrimSuffix(string(s.rest[:i]), "\r"))
+			s.rest = s.rest[i+1:]
+		case len(s.rest) >= maxLine:
+			s.emit(string(s.rest[:maxLine]))
+			s.rest = s.rest[maxLine:]
+		default:
+			return len(p), nil
+		}
+	}
+}
+
+// flush hands on a last line that has no end.
+func (s *splitter) flush() {
+	if len(s.rest) > 0 {
+		s.emit(string(s.rest))
+		s.rest = nil
+	}
+}

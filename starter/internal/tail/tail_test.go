@@ -1,0 +1,181 @@
+package tail_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/durable-dea/dea/internal/directory"
+	"github.com/durable-dea/dea/starter/internal/tail"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var key = []byte("0123456789abcdef0123456789abcdef")
+
+// node is a real directory server over one directory; broken counts connections to cut after the first bytes.
+type node struct {
+	dir    string
+	url    string
+	broken atomic.Int32
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := &node{dir: filepath.Join(t.TempDir(), "files")}
+	require.NoError(t, os.Mkdir(n.dir, 0o755))
+	handler := directory.New(directory.Options{
+		Keys: [][]byte{key}, Log: hclog.NewNullLogger(),
+		Instances: func(context.Context, string) (string, error) { return n.dir, nil },
+	})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.broken.Add(-1) >= 0 {
+			w = &cut{ResponseWriter: w, left: 10}
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	n.url = server.URL
+	return n
+}
+
+func (n *node) sign(path string, follow bool) string {
+	return directory.SignedURL(n.url, key, directory.Instance, "i", path, time.Now(), follow)
+}
+
+func (n *node) append(t *testing.T, text string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	_, err = f.WriteString(text)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// cut ends the connection in the middle of an answer.
+type cut struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cut) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c *cut) Write(p []byte) (int, error) {
+	if len(p) <= c.left {
+		c.left -= len(p)
+		return c.ResponseWriter.Write(p)
+	}
+	_, _ = c.ResponseWriter.Write(p[:c.left])
+	_ = http.NewResponseController(c.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+type lines struct {
+	sync.Mutex
+	all []string
+}
+
+func (l *lines) add(s string) {
+	l.Lock()
+	defer l.Unlock()
+	l.all = append(l.all, s)
+}
+
+func (l *lines) has(want ...string) func() bool {
+	return func() bool {
+		l.Lock()
+		defer l.Unlock()
+		return strings.Join(l.all, "|") == strings.Join(want, "|")
+	}
+}
+
+func TestFollowUntilTheDirectoryGoes(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "one\ntw")
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	done := make(chan error, 1)
+	go func() { done <- c.Follow(context.Background(), n.sign("log", true), got.add) }()
+	require.Eventually(t, got.has("one"), 5*time.Second, 5*time.Millisecond)
+	n.append(t, "o\nthree\nlast")
+	require.Eventually(t, got.has("one", "two", "three"), 5*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.RemoveAll(n.dir))
+	require.NoError(t, <-done)
+	require.True(t, got.has("one", "two", "three", "last")(), got.all)
+}
+
+func TestFollowGoesOnWhereAConnectionBroke(t *testing.T) {
+	n := newNode(t)
+	var want []string
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("line number %d", i))
+	}
+	n.append(t, strings.Join(want, "\n")+"\n")
+	n.broken.Store(3)
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Follow(ctx, n.sign("log", true), got.add) }()
+	require.Eventually(t, got.has(want...), 5*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+func TestLast(t *testing.T) {
+	n := newNode(t)
+	n.append(t, strings.Repeat("x", 300<<10)+"\n")
+	for i := range 51 {
+		n.append(t, fmt.Sprintf("line %d\n", i))
+	}
+	c := tail.New()
+	defer c.Close()
+	got, err := c.Last(context.Background(), n.sign("log", false), 3)
+	require.NoError(t, err)
+	require.Equal(t, []string{"line 48", "line 49", "line 50"}, got)
+
+	all, err := c.Last(context.Background(), n.sign("log", false), 1000)
+	require.NoError(t, err)
+	require.Len(t, all, 51, "the line that was read from its middle is left out")
+}
+
+func TestLastOfAnEmptyFile(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "")
+	c := tail.New()
+	defer c.Close()
+	got, err := c.Last(context.Background(), n.sign("log", false), 3)
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+func TestErrors(t *testing.T) {
+	n := newNode(t)
+	c := tail.New()
+	defer c.Close()
+	ctx := context.Background()
+	require.ErrorIs(t, c.Follow(ctx, n.sign("missing", true), func(string) {}), tail.ErrNotThere)
+
+	forged := strings.Replace(n.sign("log", true), "hmac=", "hmac=00", 1)
+	err := c.Follow(ctx, forged, func(string) {})
+	require.ErrorIs(t, err, tail.ErrRefused)
+
+	away := directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), false)
+	_, err = c.Last(ctx, away, 1)
+	require.ErrorIs(t, err, tail.ErrUnreachable)
+	require.NotContains(t, err.Error(), "hmac")
+}
