@@ -50,8 +50,10 @@ func badUpload(words string) *apiError {
 }
 
 func tooLarge(limit int64) *apiError {
-	return &apiError{http.StatusRequestEntityTooLarge, 160001, "CF-AppBitsUploadInvalid",
-		fmt.Sprintf("The upload is larger than %d bytes", limit), nil}
+	return &apiError{
+		http.StatusRequestEntityTooLarge, 160001, "CF-AppBitsUploadInvalid",
+		fmt.Sprintf("The upload is larger than %d bytes", limit), nil,
+	}
 }
 
 func badRequest(words string) *apiError {

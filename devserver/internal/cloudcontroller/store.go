@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -90,6 +91,12 @@ func (s *store) receive(r io.Reader) (name string, err error) {
 		err = f.Sync()
 	}
 	err = errors.Join(err, f.Close())
+	if err == nil {
+		// The kernel's own time of a file moves on in steps of milliseconds: two uploads of one size could have the
+		// same, and with it the same tag.
+		now := time.Now()
+		err = s.root.Chtimes(name, now, now)
+	}
 	if err != nil {
 		return "", errors.Join(err, s.root.Remove(name))
 	}
