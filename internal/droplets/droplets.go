@@ -8,26 +8,26 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/runspec"
-	"github.com/durable-dea/dea/internal/safename"
 )
 
 // FileName is the name of a droplet in its directory.
 const FileName = runspec.FileDroplet
 
-// ErrBadDigest is returned for a SHA-1 that is not 40 lower-case hexadecimal digits.
+// ErrBadDigest is returned for a SHA-1 that is not 40 hexadecimal digits. Upper and lower case are the same.
 var ErrBadDigest = errors.New("not a SHA-1 of 40 hexadecimal digits")
 
-var digest = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var digest = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
 
-// Cache is the droplet cache of a node. It is safe for concurrent use, also by several processes.
-type Cache struct{ dir string }
+// Store is the droplet cache of a node. It is safe for concurrent use, also by several processes.
+type Store struct{ dir string }
 
 // New is the cache beneath a node's base directory. Nothing is made on disk until the first droplet comes.
-func New(baseDir string) *Cache { return &Cache{dir: filepath.Join(baseDir, "droplets")} }
+func New(baseDir string) *Store { return &Store{dir: filepath.Join(baseDir, "droplets")} }
 
 // Check fails with ErrBadDigest for what cannot name a droplet. Every method that writes checks by itself.
 func Check(sha1 string) error {
@@ -37,16 +37,27 @@ func Check(sha1 string) error {
 	return nil
 }
 
-// Dir is the directory that holds a droplet, to be mounted into its instances. It is there when Has says so; for what
-// is no SHA-1 it is a path at which nothing ever is.
-func (c *Cache) Dir(sha1 string) string { return filepath.Join(c.dir, safename.Of(sha1)) }
+// Dir is the directory that holds a droplet, to be mounted into its instances. It is there when Has says so.
+func (s *Store) Dir(sha1 string) (string, error) {
+	if err := Check(sha1); err != nil {
+		return "", err
+	}
+	return filepath.Join(s.dir, strings.ToLower(sha1)), nil
+}
 
 // Path is where a droplet is when Has says so.
-func (c *Cache) Path(sha1 string) string { return filepath.Join(c.Dir(sha1), FileName) }
+func (s *Store) Path(sha1 string) (string, error) {
+	dir, err := s.Dir(sha1)
+	return filepath.Join(dir, FileName), err
+}
 
 // Has tells whether a droplet is here, and its size in bytes.
-func (c *Cache) Has(sha1 string) (int64, bool) {
-	info, err := os.Lstat(c.Path(sha1))
+func (s *Store) Has(sha1 string) (int64, bool) {
+	path, err := s.Path(sha1)
+	if err != nil {
+		return 0, false
+	}
+	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() {
 		return 0, false
 	}
@@ -54,21 +65,21 @@ func (c *Cache) Has(sha1 string) (int64, bool) {
 }
 
 // Part is where the download of a droplet may grow until it is whole. Its directory exists afterwards.
-func (c *Cache) Part(sha1 string) (string, error) {
+func (s *Store) Part(sha1 string) (string, error) {
 	if err := Check(sha1); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(c.dir, ".parts")
+	dir := filepath.Join(s.dir, ".parts")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make the droplets' directory: %w", err)
 	}
-	return filepath.Join(dir, sha1), nil
+	return filepath.Join(dir, strings.ToLower(sha1)), nil
 }
 
 // Move puts a file whose SHA-1 was checked into the cache, by rename. The file must be on the cache's file system. A
 // droplet that is already here is replaced by the same content.
-func (c *Cache) Move(sha1, from string) error {
-	to, err := c.prepare(sha1)
+func (s *Store) Move(sha1, from string) error {
+	to, err := s.prepare(sha1)
 	if err != nil {
 		return err
 	}
@@ -89,11 +100,11 @@ func (c *Cache) Move(sha1, from string) error {
 // Put adds an open file whose content was read and found to have this SHA-1. The file is not copied but linked, and
 // keeps its name; where that is impossible (another file system) it is copied. What is already here stays. The content
 // must not change any more: nobody else may have the file open for writing.
-func (c *Cache) Put(sha1 string, file *os.File) error {
-	if _, ok := c.Has(sha1); ok {
+func (s *Store) Put(sha1 string, file *os.File) error {
+	if _, ok := s.Has(sha1); ok {
 		return nil
 	}
-	to, err := c.prepare(sha1)
+	to, err := s.prepare(sha1)
 	if err != nil {
 		return err
 	}
@@ -109,11 +120,11 @@ func (c *Cache) Put(sha1 string, file *os.File) error {
 	case errors.Is(err, fs.ErrExist):
 		return nil
 	}
-	return c.copy(sha1, file, to)
+	return s.copy(sha1, file, to)
 }
 
-func (c *Cache) copy(sha1 string, file *os.File, to string) (err error) {
-	dir := filepath.Join(c.dir, ".parts")
+func (s *Store) copy(sha1 string, file *os.File, to string) (err error) {
+	dir := filepath.Join(s.dir, ".parts")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the droplets' directory: %w", err)
 	}
@@ -140,21 +151,22 @@ func (c *Cache) copy(sha1 string, file *os.File, to string) (err error) {
 }
 
 // Remove takes a droplet away. It is no error when it is not here.
-func (c *Cache) Remove(sha1 string) error {
-	if err := Check(sha1); err != nil {
+func (s *Store) Remove(sha1 string) error {
+	dir, err := s.Dir(sha1)
+	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(c.Dir(sha1)); err != nil {
+	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the droplet: %w", err)
 	}
 	return nil
 }
 
-func (c *Cache) prepare(sha1 string) (string, error) {
-	if err := Check(sha1); err != nil {
+func (s *Store) prepare(sha1 string) (string, error) {
+	to, err := s.Path(sha1)
+	if err != nil {
 		return "", err
 	}
-	to := c.Path(sha1)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return "", fmt.Errorf("make the droplet's directory: %w", err)
 	}

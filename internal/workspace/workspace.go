@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -119,6 +120,15 @@ func (w Workspace) Spec() string { return filepath.Join(w.In(), runspec.FileSpec
 func (w Workspace) Exists(name string) bool {
 	_, err := os.Lstat(filepath.Join(w.Out(), name))
 	return err == nil
+}
+
+// ModTime is when a file of out/ was last changed; false when it is not there.
+func (w Workspace) ModTime(name string) (time.Time, bool) {
+	info, err := os.Lstat(filepath.Join(w.Out(), name))
+	if err != nil {
+		return time.Time{}, false
+	}
+	return info.ModTime(), true
 }
 
 // OpenOut opens a file of out/ for reading. It fails with ErrNotRegular for anything but a regular file, and with

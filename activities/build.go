@@ -1,0 +1,286 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/appenv"
+	"github.com/durable-dea/dea/internal/buildpackstore"
+	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/internal/workspace"
+	"github.com/durable-dea/dea/warden"
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+const (
+	// timeoutMargin is what a build may take over its time limit: the runner keeps the limit itself, and leaves a
+	// log and a result that say so.
+	timeoutMargin = 15 * time.Second
+	// stopPatience is how long the stopping of a container is waited for after its build.
+	stopPatience = 15 * time.Second
+	// maxResult and maxMessage bound what is believed of a result, which a container of the user's wrote, in bytes.
+	maxResult  = 1 << 20
+	maxMessage = 4 << 10
+)
+
+// BuildParams says what is to be built.
+type BuildParams struct {
+	Request api.StagingRequest `json:"request"`
+}
+
+// BuildResult is what the build says of itself; the droplet lies in the workspace.
+type BuildResult struct {
+	Result runspec.Result `json:"result"`
+}
+
+// Build runs the buildpack in the staging's container, which Fetch has prepared the workspace for.
+//
+// Run twice it finds the container and the job of the first run and goes on with them; the buildpack never compiles
+// twice. A build that ended unseen is known by its result, and one that vanished is an error of type StagerError.
+// Cancelled, or when its context ends for whatever reason, it leaves the container as it is: DestroyContainer is
+// for the workflow to call. It heartbeats each second.
+//
+// A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired.
+func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult, error) {
+	defer heartbeat(ctx, time.Second)()
+	b := &build{
+		Containers: c, request: params.Request, handle: api.StagingHandle(params.Request.TaskID),
+		space: c.workspaces.Path(params.Request.TaskID),
+	}
+	// What is there was written by an earlier attempt's build, also when the container is gone since.
+	if b.space.Exists(runspec.FileResult) {
+		return b.result(0)
+	}
+	for _, step := range []func(context.Context) error{b.prepare, b.findOrSpawn, b.link} {
+		if err := step(ctx); err != nil {
+			return BuildResult{}, err
+		}
+	}
+	b.quiet(ctx)
+	return b.result(b.status)
+}
+
+// build is one attempt to build one app.
+type build struct {
+	*Containers
+	request api.StagingRequest
+	handle  string
+	space   workspace.Workspace
+	job     uint32
+	status  uint32
+}
+
+// prepare makes the container with its limits and its network, or finds the one that an earlier attempt made. Limits
+// and rules are set again then: that attempt may have died in between.
+func (b *build) prepare(ctx context.Context) error {
+	create, err := b.createRequest()
+	if err != nil {
+		return err
+	}
+	_, err = b.warden.Create(ctx, create)
+	if err != nil && !errors.Is(err, warden.ErrHandleInUse) {
+		return wardenFault("make the container", err)
+	}
+	if b.started() {
+		return nil
+	}
+	staging := b.config.Staging
+	err = b.applyLimits(ctx, b.handle, containerLimits{
+		memoryMB: max(staging.MemoryLimitMB, b.request.MemoryLimit, b.request.Properties.Resources.MemoryMB),
+		diskMB:   max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
+		inodes:   staging.DiskInodeLimit,
+		shares:   staging.CPULimitShares,
+	})
+	if err != nil {
+		return err
+	}
+	return b.openEgress(ctx, b.handle, b.request.EgressNetworkRules)
+}
+
+func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
+	buildpacks, err := usableBuildpacks(b.request)
+	if err != nil {
+		return nil, err
+	}
+	writable := readOnly(b.space.Out(), runspec.PathOut)
+	writable.Mode = wardenpb.CreateRequest_BindMount_RW.Enum()
+	mounts := append(b.operatorMounts(),
+		readOnly(b.space.In(), runspec.PathIn), writable, readOnly(b.runner, runspec.PathBin))
+	for n, pack := range buildpacks {
+		mounts = append(mounts, readOnly(buildpackstore.Dir(b.config.BaseDir, pack.Key), runspec.PathBuildpack(n)))
+	}
+	create := &wardenpb.CreateRequest{
+		Handle: proto.String(b.handle), GraceTime: proto.Uint32(graceSeconds), BindMounts: mounts,
+	}
+	if rootfs := b.rootfs(b.request.Stack); rootfs != "" {
+		create.Rootfs = proto.String(rootfs)
+	}
+	return create, nil
+}
+
+// started tells whether the runner has begun in the container: what it began must not be begun again.
+func (b *build) started() bool { return b.space.Exists(runspec.FileStarted) }
+
+// findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own.
+func (b *build) findOrSpawn(ctx context.Context) error {
+	info, err := b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
+	if err != nil {
+		return wardenFault("look at the container", err)
+	}
+	jobs := info.GetJobIds()
+	switch {
+	case len(jobs) > 0:
+		b.job = uint32(jobs[0])
+		b.log.Info("going on with a build", "task", b.request.TaskID, "job", b.job)
+		return nil
+	case b.space.Exists(runspec.FileResult):
+		return nil
+	case b.started():
+		return api.Final(api.ErrStager, "the build was lost", errors.New("its job is gone and left no result"))
+	}
+	return b.spawn(ctx)
+}
+
+func (b *build) spawn(ctx context.Context) error {
+	script, err := b.script()
+	if err != nil {
+		return err
+	}
+	spawned, err := b.warden.Spawn(ctx, &wardenpb.SpawnRequest{
+		Handle: proto.String(b.handle), Script: proto.String(script), DiscardOutput: proto.Bool(true),
+		Rlimits: b.rlimits(),
+	})
+	if err != nil {
+		return wardenFault("start the build", err)
+	}
+	b.job = spawned.GetJobId()
+	b.log.Info("building", "app", b.request.AppID, "task", b.request.TaskID, "job", b.job)
+	return nil
+}
+
+func (b *build) rlimits() *wardenpb.ResourceLimits {
+	limits := &wardenpb.ResourceLimits{}
+	if fds := b.request.Properties.Resources.FDs; fds > 0 {
+		limits.Nofile = proto.Uint64(uint64(fds))
+	}
+	return limits
+}
+
+func (b *build) script() (string, error) {
+	vars, err := appenv.Fixed(b.config.Staging.Environment)
+	if err != nil {
+		return "", api.Final(api.ErrStager, "the node's staging environment is wrong", err)
+	}
+	own, err := appenv.Staging(b.request, int(b.config.Staging.MaxStagingDuration/time.Second))
+	if err != nil {
+		return "", api.Final(api.ErrStaging, err.Error(), nil)
+	}
+	return runnerScript([]string{appenv.Script(append(vars, own...))}, "stage"), nil
+}
+
+// link waits for the end of the job, or stops it when its time is over. The time is counted from the job's begin, as
+// the marker has it, so that a build gains nothing by the death of a worker.
+func (b *build) link(ctx context.Context) error {
+	if b.job == 0 {
+		return nil
+	}
+	// Not the attempt's own deadline but the build's.
+	limited, cancel := context.WithDeadlineCause(ctx, b.deadline(), errBuildTime)
+	defer cancel()
+	response, err := b.warden.Link(limited, &wardenpb.LinkRequest{
+		Handle: proto.String(b.handle), JobId: proto.Uint32(b.job),
+	})
+	switch {
+	case err == nil:
+		b.status = response.GetExitStatus()
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(context.Cause(limited), errBuildTime):
+		b.quiet(ctx)
+		return api.Final(api.ErrStagingTimeExpired, runspec.WordsTimeExpired, err)
+	case errors.Is(err, warden.ErrNoSuchJob) && b.space.Exists(runspec.FileResult):
+		return nil
+	default:
+		return wardenFault("wait for the build", err)
+	}
+}
+
+var errBuildTime = errors.New("the build took too long")
+
+func (b *build) deadline() time.Time {
+	began := time.Now()
+	if at, ok := b.space.ModTime(runspec.FileStarted); ok && at.Before(began) {
+		began = at
+	}
+	return began.Add(b.config.Staging.MaxStagingDuration + timeoutMargin)
+}
+
+// quiet ends whatever the build left running, so that nobody writes into the workspace any more. That it fails is no
+// reason to lose a droplet: the container is destroyed soon.
+func (b *build) quiet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	_, err := b.warden.Stop(ctx, &wardenpb.StopRequest{Handle: proto.String(b.handle), Kill: proto.Bool(true)})
+	if err != nil {
+		b.log.Warn("container not stopped after its build", "task", b.request.TaskID, "error", err)
+	}
+}
+
+// result reads what the build left behind. Its own fault becomes the error.
+func (b *build) result(status uint32) (BuildResult, error) {
+	result, err := readResult(b.space)
+	if errors.Is(err, fs.ErrNotExist) {
+		return BuildResult{}, api.Final(api.ErrStager, fmt.Sprintf("the build ended with status %d and left no result", status), err)
+	}
+	if err != nil {
+		return BuildResult{}, api.Final(api.ErrStager, "the build left a result that cannot be read", err)
+	}
+	if fault := result.Error; fault != nil {
+		return BuildResult{}, api.Final(stagingType(fault.Type), clip(fault.Message), fmt.Errorf("the runner ended with status %d", status))
+	}
+	return BuildResult{Result: result}, nil
+}
+
+// readResult reads result.json, which a container of the user's wrote.
+func readResult(space workspace.Workspace) (runspec.Result, error) {
+	var result runspec.Result
+	file, err := space.OpenOut(runspec.FileResult)
+	if err != nil {
+		return result, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxResult))
+	if err != nil {
+		return result, fmt.Errorf("read %s: %w", runspec.FileResult, err)
+	}
+	if err := json.Unmarshal(content, &result); err != nil {
+		return result, fmt.Errorf("read %s: %w", runspec.FileResult, err)
+	}
+	return result, nil
+}
+
+// stagingType lets through the error types that a staging may end with; any other is the platform's fault.
+func stagingType(t runspec.ErrorType) api.ErrorType {
+	switch known := api.ErrorType(t); known {
+	case api.ErrNoAppDetected, api.ErrBuildpackCompile, api.ErrBuildpackRelease, api.ErrStagingTimeExpired, api.ErrStaging:
+		return known
+	default:
+		return api.ErrStager
+	}
+}
+
+func clip(message string) string {
+	if len(message) > maxMessage {
+		return message[:maxMessage] + "…"
+	}
+	return message
+}
