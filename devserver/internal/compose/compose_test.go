@@ -1,0 +1,239 @@
+package compose
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/deploy/temporal"
+	"github.com/durable-dea/dea/internal/codec"
+)
+
+// oneShots run to their end before anything that needs what they make.
+var oneShots = []string{"schema", "namespace", "setup"}
+
+// pinned is an image with a version of three numbers, or two, and perhaps what it is built on.
+var pinned = regexp.MustCompile(`^[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$`)
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../../..")
+	require.NoError(t, err)
+	return dir
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{root(t)}, path...)...))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// load is strict: the loader checks the file against the specification's schema, refuses keys that it does not know,
+// and checks that what is named (services, volumes, secrets) is there.
+func load(t *testing.T) *types.Project {
+	t.Helper()
+	file := filepath.Join(root(t), "docker-compose.yml")
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir:  root(t),
+		ConfigFiles: []types.ConfigFile{{Filename: file}},
+		Environment: types.Mapping{},
+	})
+	require.NoError(t, err)
+	return project
+}
+
+func TestServicesArePinned(t *testing.T) {
+	project := load(t)
+	assert.Equal(t, []string{
+		"codec", "namespace", "nats", "postgres", "schema", "setup", "temporal", "ui", "wardend", "worker",
+	}, project.ServiceNames())
+	for name, service := range project.Services {
+		assert.Regexp(t, pinned, service.Image, "image of %s", name)
+		assert.NotContains(t, service.Image, "auto-setup", "image of %s", name)
+	}
+	for line := range strings.Lines(read(t, "deploy", "Dockerfile")) {
+		if from, ok := strings.CutPrefix(line, "FROM "); ok {
+			assert.NotContains(t, from, "latest")
+		}
+	}
+}
+
+// The versions that are embedded in devserver are those that run apart.
+func TestTemporalIsTheVersionThatIsEmbedded(t *testing.T) {
+	project := load(t)
+	versions := map[string]string{}
+	for line := range strings.Lines(read(t, "devserver", "go.mod")) {
+		fields := strings.Fields(line)
+		if len(fields) >= 2 {
+			versions[fields[0]] = strings.TrimPrefix(fields[1], "v")
+		}
+	}
+	server, ui := versions["go.temporal.io/server"], versions["github.com/temporalio/ui-server/v2"]
+	assert.Equal(t, "temporalio/server:"+server, project.Services["temporal"].Image)
+	assert.Equal(t, "temporalio/admin-tools:"+server, project.Services["schema"].Image)
+	assert.Equal(t, "temporalio/admin-tools:"+server, project.Services["namespace"].Image)
+	assert.Equal(t, "temporalio/ui:"+ui, project.Services["ui"].Image)
+}
+
+func TestOneShotsCompleteBeforeTheirDependants(t *testing.T) {
+	project := load(t)
+	for name, service := range project.Services {
+		for dependency, how := range service.DependsOn {
+			if slices.Contains(oneShots, dependency) {
+				assert.Equal(t, types.ServiceConditionCompletedSuccessfully, how.Condition, "%s on %s", name, dependency)
+				continue
+			}
+			assert.Equal(t, types.ServiceConditionHealthy, how.Condition, "%s on %s", name, dependency)
+			assert.NotNil(t, project.Services[dependency].HealthCheck, "health check of %s", dependency)
+		}
+		if slices.Contains(oneShots, name) {
+			assert.True(t, strings.HasPrefix(service.Restart, "on-failure"), "%s must end", name)
+		} else {
+			assert.Equal(t, types.RestartPolicyUnlessStopped, service.Restart, name)
+			assert.NotNil(t, service.HealthCheck, "health check of %s", name)
+		}
+	}
+	assert.Contains(t, project.Services["temporal"].DependsOn, "schema")
+	assert.Contains(t, project.Services["setup"].DependsOn, "namespace")
+	assert.Contains(t, project.Services["worker"].DependsOn, "setup")
+	assert.Contains(t, project.Services["worker"].DependsOn, "wardend")
+}
+
+func TestDataIsOnNamedVolumes(t *testing.T) {
+	project := load(t)
+	for service, target := range map[string]string{
+		"postgres": "/var/lib/postgresql/data", "wardend": "/var/dea", "worker": "/var/dea",
+	} {
+		found := slices.IndexFunc(project.Services[service].Volumes, func(v types.ServiceVolumeConfig) bool {
+			return v.Target == target
+		})
+		require.NotEqual(t, -1, found, service)
+		volume := project.Services[service].Volumes[found]
+		assert.Equal(t, types.VolumeTypeVolume, volume.Type, service)
+		assert.Contains(t, project.Volumes, volume.Source, service)
+	}
+}
+
+func TestWhatIsMountedIsInTheRepository(t *testing.T) {
+	project := load(t)
+	for name, service := range project.Services {
+		for _, volume := range service.Volumes {
+			if volume.Type == types.VolumeTypeBind {
+				assert.FileExists(t, volume.Source, name)
+				assert.True(t, volume.ReadOnly, "%s: %s", name, volume.Target)
+			}
+		}
+		if service.Build == nil {
+			continue
+		}
+		dockerfile := read(t, service.Build.Dockerfile)
+		assert.Contains(t, dockerfile, " AS "+service.Build.Target+"\n", name)
+	}
+}
+
+func TestDynamicConfigIsTheOneThatIsEmbedded(t *testing.T) {
+	project := load(t)
+	server := project.Services["temporal"]
+	target := server.Environment["DYNAMIC_CONFIG_FILE_PATH"]
+	require.NotNil(t, target)
+	for _, volume := range server.Volumes {
+		if volume.Target == *target {
+			content, err := os.ReadFile(volume.Source)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(temporal.DynamicConfig(), content))
+			return
+		}
+	}
+	t.Fatalf("nothing is mounted at %s", *target)
+}
+
+// Nothing is published but on the loopback: none of it asks who is there.
+func TestPortsAreOnTheLoopback(t *testing.T) {
+	published := map[string]string{}
+	for name, service := range load(t).Services {
+		for _, port := range service.Ports {
+			assert.Equal(t, "127.0.0.1", port.HostIP, name)
+			assert.Empty(t, published[port.Published], "port %s of %s", port.Published, name)
+			published[port.Published] = name
+		}
+	}
+	assert.NotEmpty(t, published)
+}
+
+func TestSecretsAreMadeByTheScript(t *testing.T) {
+	project := load(t)
+	dir := t.TempDir()
+	script := filepath.Join(dir, "secrets.sh")
+	require.NoError(t, os.WriteFile(script, []byte(read(t, "deploy", "secrets.sh")), 0o700)) //nolint:gosec // it is run
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "secrets"), 0o700))
+	run := func() string {
+		out, err := exec.CommandContext(t.Context(), "bash", script).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	assert.Contains(t, run(), "made")
+
+	for name, secret := range project.Secrets {
+		rel, err := filepath.Rel(filepath.Join(root(t), "deploy"), secret.File)
+		require.NoError(t, err)
+		assert.FileExists(t, filepath.Join(dir, rel), name)
+	}
+	key := filepath.Join(dir, "secrets", "encryption.key")
+	before, err := codec.LoadKeyring(key)
+	require.NoError(t, err)
+	assert.NotContains(t, run(), "made", "a second run makes nothing anew")
+	after, err := codec.LoadKeyring(key)
+	require.NoError(t, err)
+	assert.Equal(t, before.Derive("test"), after.Derive("test"))
+	assert.Equal(t, "*\n!.gitignore\n", read(t, "deploy", "secrets", ".gitignore"), "no secret is ever committed")
+}
+
+func TestScriptsAreSound(t *testing.T) {
+	for _, script := range []string{"schema.sh", "namespace.sh"} {
+		path := filepath.Join(root(t), "deploy", "temporal", script)
+		out, err := exec.CommandContext(t.Context(), "sh", "-n", path).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+}
+
+// The worker's configuration is understood, with the environment that its service gives it.
+func TestTheNodeIsConfigured(t *testing.T) {
+	project := load(t)
+	worker := project.Services["worker"]
+	const keyVariable, keyTarget = "DEA_TEMPORAL_ENCRYPTION_KEY_FILE", "/run/secrets/encryption_key"
+	key := filepath.Join(t.TempDir(), "encryption.key")
+	_, err := codec.CreateKeyFile(key)
+	require.NoError(t, err)
+	require.NotNil(t, worker.Environment[keyVariable])
+	require.Equal(t, keyTarget, *worker.Environment[keyVariable])
+
+	node, err := config.LoadNode(config.LoadOptions{
+		File: filepath.Join(root(t), "deploy", "dea.yml"),
+		Env: func(name string) string {
+			if name == keyVariable {
+				return key // the configuration is refused where the file is not
+			}
+			if value := worker.Environment[name]; value != nil {
+				return *value
+			}
+			return ""
+		},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "temporal:7233", node.Temporal.Address)
+	assert.Equal(t, *project.Services["namespace"].Environment["TEMPORAL_NAMESPACE"], node.Temporal.Namespace)
+	assert.Contains(t, project.Services["wardend"].Command, "--socket="+node.WardenSocket)
+	assert.NotEmpty(t, node.NATSServers)
+}

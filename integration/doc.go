@@ -1,0 +1,11 @@
+// Package integration holds the tests that run the whole of Durable DEA as what it is: processes, sockets, files and a
+// Temporal server, all from bin/, and none of it imported. What they need is made by
+//
+//	make build
+//
+// and without it they fail; nothing here is skipped. The tests share one devserver where they can (TestMain starts it),
+// take one of their own where they break things, and check after each stack's end that nothing of it is left: no
+// process, no listening port, no container.
+//
+// internal/stack is the harness, bench the measurements that `make bench` writes down.
+package integration
