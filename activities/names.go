@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/durable-dea/dea/internal/claims"
 )
 
 // Activity is the name of an activity type together with the types of its argument and its result.
@@ -60,7 +61,8 @@ var (
 	UploadDroplet    = Activity[UploadParams, UploadResult]{"UploadDroplet"}
 	AwaitDroplet     = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
 	DownloadDroplet  = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
-	StartInstance    = Activity[StartParams, StartResult]{"StartInstance"}
+	CreateInstance   = Activity[CreateParams, CreateResult]{"CreateInstance"}
+	LaunchInstance   = Activity[LaunchParams, None]{"LaunchInstance"}
 	RetireInstance   = Activity[RetireParams, None]{"RetireInstance"}
 	DestroyContainer = Activity[DestroyParams, None]{"DestroyContainer"}
 	Supervise        = Activity[SuperviseParams, SuperviseResult]{"Supervise"}
@@ -84,15 +86,16 @@ func (s Set) RegisterShared(to worker.ActivityRegistry) {
 
 // RegisterNode registers what only the node's own worker does, for the queue that api.NodeTaskQueue names.
 func (s Set) RegisterNode(to worker.ActivityRegistry) {
-	FetchPackages.register(to, s.Packages.Fetch)
-	DiscardPackages.register(to, silent(s.Packages.Discard))
-	BuildApp.register(to, s.Containers.Build)
-	UploadDroplet.register(to, s.CloudController.Upload)
+	var one claims.Claims
+	FetchPackages.register(to, claiming(&one, s.Packages.Fetch))
+	BuildApp.register(to, claiming(&one, s.Containers.Build))
+	UploadDroplet.register(to, claiming(&one, s.CloudController.Upload))
+	DiscardPackages.register(to, retiring(&one, silent(s.Packages.Discard)))
+	DestroyContainer.register(to, retiring(&one, silent(s.Containers.Destroy)))
 	AwaitDroplet.register(to, s.Droplets.Await)
-	DownloadDroplet.register(to, s.Droplets.Download)
-	StartInstance.register(to, s.Containers.Start)
-	RetireInstance.register(to, silent(s.Containers.Retire))
-	DestroyContainer.register(to, silent(s.Containers.Destroy))
+	DownloadDroplet.register(to, claiming(&one, s.Droplets.Download))
+	CreateInstance.register(to, claiming(&one, s.Containers.Create))
+	LaunchInstance.register(to, claiming(&one, s.Containers.Launch))
+	RetireInstance.register(to, retiring(&one, silent(s.Containers.Retire)))
 	Supervise.register(to, s.Supervision.Supervise)
 }
-

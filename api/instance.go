@@ -49,6 +49,8 @@ type InstanceInput struct {
 	InstanceID string `json:"instance_id"`
 	// Node has reserved the instance's resources.
 	Node string `json:"node"`
+	// FilesURL is the base URL of the node's directory server.
+	FilesURL string `json:"files_url,omitempty"`
 	// Message says what to run.
 	Message StartMessage `json:"message"`
 	// Owner is the id of the workflow that wants to hear of changes; empty for none.

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Resources are what a node gives out.
 type Resources struct {
@@ -130,4 +133,19 @@ type NodeStatus struct {
 	Remaining Resources `json:"remaining"`
 	// Reservations are all that is booked.
 	Reservations []Reservation `json:"reservations,omitempty"`
+}
+
+// Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest.
+func (r ReserveRequest) Validate() error {
+	var f findings
+	f.required("stack", r.Stack)
+	f.between("reservations", int64(len(r.Reservations)), 1, MaxInstances)
+	for i, reservation := range r.Reservations {
+		at := fmt.Sprintf("reservations[%d].", i)
+		f.required(at+"id", reservation.ID)
+		f.required(at+"workflow", reservation.Workflow)
+		f.between(at+"resources.memory_mb", reservation.Resources.MemoryMB, 1, maxMemoryMB)
+		f.between(at+"resources.disk_mb", reservation.Resources.DiskMB, 1, maxDiskMB)
+	}
+	return f.err("the reservation is not valid")
 }

@@ -54,7 +54,9 @@ var transitions = map[InstanceState][]InstanceState{
 }
 
 // CanBecome tells whether next may follow s.
-func (s InstanceState) CanBecome(next InstanceState) bool { return slices.Contains(transitions[s], next) }
+func (s InstanceState) CanBecome(next InstanceState) bool {
+	return slices.Contains(transitions[s], next)
+}
 
 // Alive tells whether the instance uses, or will use, its node.
 func (s InstanceState) Alive() bool {

@@ -1,0 +1,57 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/claims"
+)
+
+// claimer is a parameter that says which thing of the node's its activity works on. Two activities with the same
+// claim never run at once: the newer ends the older.
+type claimer interface{ claim() string }
+
+func (p FetchParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
+func (p BuildParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
+func (p UploadParams) claim() string  { return api.StagingHandle(p.Request.TaskID) }
+func (p DiscardParams) claim() string { return api.StagingHandle(p.TaskID) }
+func (p DestroyParams) claim() string { return p.Handle }
+func (p DropletParams) claim() string { return "droplet-" + p.SHA1 }
+func (p CreateParams) claim() string  { return p.InstanceID }
+func (p LaunchParams) claim() string  { return p.InstanceID }
+func (p RetireParams) claim() string  { return p.InstanceID }
+
+// claiming runs an activity under the claim of its parameters.
+func claiming[In claimer, Out any](
+	set *claims.Claims, do func(context.Context, In) (Out, error),
+) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (Out, error) {
+		var none Out
+		work, end, err := set.Begin(ctx, in.claim(), activity.GetInfo(ctx).WorkflowExecution.RunID)
+		if err != nil {
+			return none, api.Final(api.ErrInvalidRequest, "what this was for is gone already", err)
+		}
+		defer end()
+		out, err := do(work, in)
+		if err != nil && work.Err() != nil && ctx.Err() == nil {
+			return none, fmt.Errorf("%w: %w", context.Cause(work), err)
+		}
+		return out, err
+	}
+}
+
+// retiring runs an activity after whatever works under the claim of its parameters has ended.
+func retiring[In claimer, Out any](
+	set *claims.Claims, do func(context.Context, In) (Out, error),
+) func(context.Context, In) (Out, error) {
+	return func(ctx context.Context, in In) (Out, error) {
+		if err := set.Retire(ctx, in.claim(), activity.GetInfo(ctx).WorkflowExecution.RunID); err != nil {
+			var none Out
+			return none, fmt.Errorf("wait for the work on %s to end: %w", in.claim(), err)
+		}
+		return do(ctx, in)
+	}
+}

@@ -1,0 +1,108 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.temporal.io/sdk/activity"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/droplets"
+	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/workspace"
+	"github.com/durable-dea/dea/warden"
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+// graceSeconds is the grace time of our containers, in seconds. Warden destroys a container that no connection refers
+// to for so long; ours are owned by workflows, which outlive any outage, so it is longer than one: 30 days.
+const graceSeconds = 30 * 24 * 60 * 60
+
+// ContainersDeps is what Containers works with.
+type ContainersDeps struct {
+	Warden     *warden.Client
+	Config     *config.Node
+	Workspaces *workspace.Store
+	// Droplets brings a droplet here, Cache is where it then lies.
+	Droplets   *Droplets
+	Cache      *droplets.Store
+	Supervisor *supervisor.Supervisor
+	// Runner is the directory on this node that holds the dea-runner binary.
+	Runner string
+	Log    hclog.Logger
+}
+
+// Containers builds and runs apps in the containers of this node's Warden.
+type Containers struct {
+	warden     *warden.Client
+	config     *config.Node
+	workspaces *workspace.Store
+	droplets   *Droplets
+	cache      *droplets.Store
+	supervisor *supervisor.Supervisor
+	runner     string
+	log        hclog.Logger
+}
+
+// NewContainers makes the activities of one node's containers.
+func NewContainers(deps ContainersDeps) *Containers {
+	return &Containers{
+		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, droplets: deps.Droplets,
+		cache: deps.Cache, supervisor: deps.Supervisor, runner: deps.Runner, log: deps.Log.Named("containers"),
+	}
+}
+
+// DestroyParams names a container.
+type DestroyParams struct {
+	Handle string `json:"handle"`
+}
+
+// Destroy ends everything in a container and removes it.
+//
+// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats
+// nothing.
+func (c *Containers) Destroy(ctx context.Context, params DestroyParams) error {
+	_, err := c.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(params.Handle)})
+	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
+		return wardenFault("destroy the container", err)
+	}
+	return nil
+}
+
+// wardenFault is the error of an activity whose request to Warden failed. A Warden that is away, or a request that
+// did not come back, may work the next time; what Warden refuses will be refused again.
+func wardenFault(doing string, err error) error {
+	cause := fmt.Errorf("%s: %w", doing, err)
+	var refused *warden.Error
+	if errors.As(err, &refused) {
+		return api.Final(api.ErrWarden, "the container server refused to "+doing, cause)
+	}
+	return api.Transient(api.ErrWarden, "the container server is away", cause)
+}
+
+// heartbeat records one each interval until the returned function is called. Temporal's SDK sends only as many as
+// the activity's heartbeat timeout asks for.
+func heartbeat(ctx context.Context, interval time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	activity.RecordHeartbeat(ctx)
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				activity.RecordHeartbeat(ctx)
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}

@@ -1,0 +1,244 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/appenv"
+	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/warden"
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+// CreateParams says for which instance to make a container.
+type CreateParams struct {
+	InstanceID string           `json:"instance_id"`
+	Message    api.StartMessage `json:"message"`
+}
+
+// CreateResult says where the instance will answer.
+type CreateResult struct {
+	// HostPort is the port of the node, ContainerPort the one inside. Either may be the same as the other.
+	HostPort      uint32 `json:"host_port"`
+	ContainerPort uint32 `json:"container_port"`
+	// Address is the node's address with HostPort, as host:port.
+	Address string `json:"address"`
+}
+
+// Create has the droplet fetched and makes the instance's container with everything in it but the app's process.
+// The ports it took are its result, so that a later death cannot lose them.
+//
+// Run twice it takes down what the first run made and makes it anew: nothing of the app's has run in it. Cancelled
+// it leaves what there is, for RetireInstance. It heartbeats each second.
+func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateResult, error) {
+	defer heartbeat(ctx, time.Second)()
+	droplet := DropletParams{SHA1: params.Message.SHA1, URI: params.Message.ExecutableURI}
+	if _, err := c.droplets.Await(ctx, droplet); err != nil {
+		return CreateResult{}, err
+	}
+	if err := c.Destroy(ctx, DestroyParams{Handle: params.InstanceID}); err != nil {
+		return CreateResult{}, err
+	}
+	start := c.newStart(params.InstanceID, params.Message)
+	for _, step := range []func(context.Context) error{start.create, start.limit, start.openNetwork, start.unpack} {
+		if err := step(ctx); err != nil {
+			return CreateResult{}, err
+		}
+	}
+	return start.created, nil
+}
+
+// LaunchParams says which instance to launch in the container that Create made.
+type LaunchParams struct {
+	InstanceID string           `json:"instance_id"`
+	Message    api.StartMessage `json:"message"`
+	Created    CreateResult     `json:"created"`
+}
+
+// Launch runs the app and waits until it is healthy. An instance that ends or stays unhealthy fails it with
+// api.ErrStartFailed, whose message is the exit description.
+//
+// Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
+// Cancelled it leaves the container as it is. It heartbeats each second.
+func (c *Containers) Launch(ctx context.Context, params LaunchParams) (None, error) {
+	defer heartbeat(ctx, time.Second)()
+	start := c.newStart(params.InstanceID, params.Message)
+	start.created = params.Created
+	for _, step := range []func(context.Context) error{start.findOrSpawn, start.awaitHealthy} {
+		if err := step(ctx); err != nil {
+			return None{}, err
+		}
+	}
+	if err := start.hook(ctx, config.HookAfterStart); err != nil {
+		c.log.Warn("hook failed", "hook", config.HookAfterStart, "instance", start.id, "error", err)
+	}
+	c.supervisor.Report(start.id)
+	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address)
+	return None{}, nil
+}
+
+// instanceStart is one attempt to start one instance.
+type instanceStart struct {
+	*Containers
+	id      string
+	message api.StartMessage
+	created CreateResult
+	info    *wardenpb.InfoResponse
+	watch   *supervisor.Watch
+}
+
+func (c *Containers) newStart(id string, message api.StartMessage) *instanceStart {
+	return &instanceStart{Containers: c, id: id, message: message}
+}
+
+func (s *instanceStart) handle() *string { return proto.String(s.id) }
+
+func (s *instanceStart) inspect(ctx context.Context) error {
+	info, err := s.warden.Info(ctx, &wardenpb.InfoRequest{Handle: s.handle()})
+	if errors.Is(err, warden.ErrUnknownHandle) {
+		return api.Final(api.ErrStartFailed, api.ExitNotDetermined, err)
+	}
+	if err != nil {
+		return wardenFault("look at the container", err)
+	}
+	s.info = info
+	return nil
+}
+
+// findOrSpawn ends with a job that is watched: that of an earlier attempt, or one of its own.
+func (s *instanceStart) findOrSpawn(ctx context.Context) error {
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
+	if jobs := s.info.GetJobIds(); len(jobs) > 0 {
+		s.watch = s.supervisor.Watch(s.id, uint32(jobs[len(jobs)-1]))
+		return nil
+	}
+	if s.launchedBefore() {
+		return api.Final(api.ErrStartFailed, api.ExitAppExited, errors.New("it ended while no worker looked"))
+	}
+	if err := s.hook(ctx, config.HookBeforeStart); err != nil {
+		return api.Final(api.ErrStartFailed, api.ExitFailedToStart, err)
+	}
+	return s.spawn(ctx)
+}
+
+func (s *instanceStart) launchedBefore() bool {
+	_, err := os.Lstat(containerpath.Root(s.info.GetContainerPath()) + startedMarker)
+	return err == nil
+}
+
+func (s *instanceStart) create(ctx context.Context) error {
+	droplet, err := s.cache.Dir(s.message.SHA1)
+	if err != nil {
+		return api.Final(api.ErrDroplet, api.ExitFailedToStart, err)
+	}
+	request := &wardenpb.CreateRequest{
+		Handle:    s.handle(),
+		GraceTime: proto.Uint32(graceSeconds),
+		BindMounts: append(s.operatorMounts(),
+			readOnly(droplet, runspec.PathDroplet),
+			readOnly(s.runner, runspec.PathBin),
+		),
+	}
+	if rootfs := s.rootfs(s.message.Stack); rootfs != "" {
+		request.Rootfs = proto.String(rootfs)
+	}
+	if _, err := s.warden.Create(ctx, request); err != nil {
+		return wardenFault("make the container", err)
+	}
+	return nil
+}
+
+func (s *instanceStart) limit(ctx context.Context) error {
+	limits := s.message.Limits
+	return s.applyLimits(ctx, s.id, containerLimits{
+		memoryMB: limits.MemoryMB,
+		diskMB:   limits.DiskMB,
+		inodes:   s.config.Instance.DiskInodeLimit,
+		shares:   s.config.Instance.CPUShares(limits.MemoryMB),
+	})
+}
+
+func (s *instanceStart) openNetwork(ctx context.Context) error {
+	opened, err := s.warden.NetIn(ctx, &wardenpb.NetInRequest{Handle: s.handle()})
+	if err != nil {
+		return wardenFault("open a port", err)
+	}
+	s.created = CreateResult{HostPort: opened.GetHostPort(), ContainerPort: opened.GetContainerPort()}
+	s.created.Address = net.JoinHostPort(s.config.LocalRoute, strconv.FormatUint(uint64(opened.GetHostPort()), 10))
+	return s.openEgress(ctx, s.id, s.message.EgressNetworkRules)
+}
+
+func (s *instanceStart) unpack(ctx context.Context) error {
+	response, err := s.warden.Run(ctx, &wardenpb.RunRequest{
+		Handle: s.handle(),
+		Script: proto.String(runnerScript(nil, "unpack")),
+	})
+	if err != nil {
+		return wardenFault("unpack the droplet", err)
+	}
+	if status := response.GetExitStatus(); status != 0 {
+		return api.Final(api.ErrStartFailed, api.ExitFailedToStart,
+			fmt.Errorf("unpacking the droplet ended with %d: %s", status, tail(response.GetStderr())))
+	}
+	return nil
+}
+
+func (s *instanceStart) spawn(ctx context.Context) error {
+	exports, err := s.exports()
+	if err != nil {
+		return err
+	}
+	arguments := []string{"launch"}
+	if s.message.StartCommand != "" {
+		arguments = append(arguments, "--command", s.message.StartCommand)
+	}
+	response, err := s.warden.Spawn(ctx, &wardenpb.SpawnRequest{
+		Handle:        s.handle(),
+		Script:        proto.String(runnerScript([]string{claimLaunch, exports}, arguments...)),
+		DiscardOutput: proto.Bool(true),
+		Rlimits:       s.rlimits(),
+	})
+	if err != nil {
+		return wardenFault("start the app", err)
+	}
+	s.watch = s.supervisor.Watch(s.id, response.GetJobId())
+	return nil
+}
+
+func (s *instanceStart) rlimits() *wardenpb.ResourceLimits {
+	limits := &wardenpb.ResourceLimits{}
+	if fds := s.message.Limits.FDs; fds > 0 {
+		limits.Nofile = proto.Uint64(uint64(fds))
+	}
+	if n := s.config.Instance.NProc; n > 0 {
+		limits.Nproc = proto.Uint64(uint64(n))
+	}
+	return limits
+}
+
+// exports are the lines of bash that set the instance's environment.
+func (s *instanceStart) exports() (string, error) {
+	vars, err := appenv.Instance(s.message, appenv.Location{
+		InstanceID:    s.id,
+		HostIP:        s.config.LocalRoute,
+		HostPort:      s.created.HostPort,
+		ContainerPort: s.created.ContainerPort,
+	})
+	if err != nil {
+		return "", api.Final(api.ErrInvalidRequest, api.ExitFailedToStart, err)
+	}
+	return appenv.Script(vars), nil
+}

@@ -1,0 +1,74 @@
+package claims_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/durable-dea/dea/internal/claims"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestNewerWorkWaitsForTheOlderToEnd(t *testing.T) {
+	var c claims.Claims
+	older, endOlder, err := c.Begin(t.Context(), "box", "run")
+	require.NoError(t, err)
+
+	began := make(chan func())
+	go func() {
+		_, end, err := c.Begin(t.Context(), "box", "run")
+		if err == nil {
+			began <- end
+		}
+		close(began)
+	}()
+	<-older.Done()
+	require.ErrorIs(t, context.Cause(older), claims.ErrReplaced)
+	select {
+	case <-began:
+		t.Fatal("the newer work began before the older had ended")
+	default:
+	}
+	endOlder()
+	end := <-began
+	require.NotNil(t, end)
+	end()
+}
+
+func TestOtherKeysAreLeftAlone(t *testing.T) {
+	var c claims.Claims
+	work, end, err := c.Begin(t.Context(), "box", "run")
+	require.NoError(t, err)
+	defer end()
+	require.NoError(t, c.Retire(t.Context(), "other", "run"))
+	require.NoError(t, work.Err())
+}
+
+func TestRetireEndsWorkAndRefusesMoreOfTheSameRun(t *testing.T) {
+	var c claims.Claims
+	work, end, err := c.Begin(t.Context(), "box", "run")
+	require.NoError(t, err)
+	go func() { <-work.Done(); end() }()
+	require.NoError(t, c.Retire(t.Context(), "box", "run"))
+	require.ErrorIs(t, context.Cause(work), claims.ErrRetired)
+
+	_, _, err = c.Begin(t.Context(), "box", "run")
+	require.ErrorIs(t, err, claims.ErrRetired)
+
+	_, end, err = c.Begin(t.Context(), "box", "another run")
+	require.NoError(t, err, "another run may use the same name again")
+	end()
+}
+
+func TestRetireGivesUpWithItsContext(t *testing.T) {
+	var c claims.Claims
+	_, end, err := c.Begin(t.Context(), "box", "run")
+	require.NoError(t, err)
+	defer end()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, c.Retire(ctx, "box", "run"), context.Canceled)
+}

@@ -1,0 +1,289 @@
+package workflows
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// app is what EvaluateHealth knows of its app: what is wanted, and what there is. Its methods decide; they do
+// nothing.
+type app struct {
+	id       string
+	spec     *api.AppSpec
+	deleting bool
+	// instances are those that live, by id.
+	instances map[string]*member
+	// crashes are what the restart policy remembers, by index.
+	crashes map[int]api.CrashCount
+
+	// problem is why the last placement was refused, notBefore when the next is tried.
+	problem   string
+	notBefore time.Time
+	refusals  int
+}
+
+// member is one living instance of the app.
+type member struct {
+	status api.InstanceStatus
+	// stopping is set once it was told to stop.
+	stopping bool
+}
+
+func newApp(in api.AppInput) *app {
+	a := &app{
+		id: in.AppID, spec: in.Spec, deleting: in.Deleting,
+		instances: map[string]*member{}, crashes: in.Crashes,
+	}
+	if a.crashes == nil {
+		a.crashes = map[int]api.CrashCount{}
+	}
+	for _, status := range in.Instances {
+		a.instances[status.InstanceID] = &member{status: status, stopping: status.State == api.StateStopping}
+	}
+	return a
+}
+
+// next is the input of the run that continues this one.
+func (a *app) next() api.AppInput {
+	in := api.AppInput{AppID: a.id, Spec: a.spec, Crashes: a.crashes, Deleting: a.deleting}
+	for _, m := range a.members() {
+		status := m.status
+		if m.stopping {
+			status.State = api.StateStopping
+		}
+		in.Instances = append(in.Instances, status)
+	}
+	return in
+}
+
+// members are the living instances by index, the oldest first. The order is the same at every replay.
+func (a *app) members() []*member {
+	return slices.SortedFunc(maps.Values(a.instances), func(x, y *member) int {
+		return cmp.Or(
+			cmp.Compare(x.status.Index, y.status.Index),
+			x.status.Since.Compare(y.status.Since),
+			cmp.Compare(x.status.InstanceID, y.status.InstanceID),
+		)
+	})
+}
+
+func (a *app) desired() int {
+	if a.deleting || a.spec == nil {
+		return 0
+	}
+	return a.spec.Instances
+}
+
+func (a *app) version() string {
+	if a.spec == nil {
+		return ""
+	}
+	return a.spec.Message.Version
+}
+
+// desire takes a new description of the app. What has crashed of another version says nothing about this one, and
+// somebody who starts a stopped app wants it tried at once.
+func (a *app) desire(spec api.AppSpec) {
+	if spec.Message.Version != a.version() || a.desired() == 0 {
+		clear(a.crashes)
+	}
+	a.spec = &spec
+	a.tryAgain()
+}
+
+func (a *app) scale(instances int) {
+	if a.desired() == 0 {
+		clear(a.crashes)
+	}
+	a.spec.Instances = instances
+	for index := range a.crashes {
+		if index >= instances {
+			delete(a.crashes, index)
+		}
+	}
+	a.tryAgain()
+}
+
+func (a *app) tryAgain() { a.problem, a.notBefore, a.refusals = "", time.Time{}, 0 }
+
+// heard takes in what an instance says of itself.
+func (a *app) heard(status api.InstanceStatus, now time.Time) {
+	m, known := a.instances[status.InstanceID]
+	if !status.State.Ended() {
+		if !known {
+			// One that an earlier run started and whose start it did not see confirmed.
+			a.instances[status.InstanceID] = &member{status: status}
+			return
+		}
+		m.status = status
+		return
+	}
+	if !known {
+		return
+	}
+	delete(a.instances, status.InstanceID)
+	a.tryAgain() // Its room is, or is about to be, free.
+	expected := m.stopping || status.State != api.StateCrashed || status.Version != a.version()
+	if expected || status.Index >= a.desired() {
+		return
+	}
+	if status.Exit != nil && status.Exit.Description == api.ExitNodeLost {
+		return // The app is not to blame.
+	}
+	var ran time.Duration
+	if m.status.State == api.StateRunning {
+		ran = now.Sub(m.status.Since)
+	}
+	a.crashes[status.Index] = crashed(a.crashes[status.Index], status, ran, now)
+}
+
+// surplus are the instances to stop: beyond the wanted number, of another version where this one's runs, and doubles.
+// Of doubles the one that runs longest stays.
+func (a *app) surplus() []*member {
+	var surplus []*member
+	for index, members := range a.byIndex() {
+		keep := a.keeper(members)
+		for _, m := range members {
+			switch current := m.status.Version == a.version(); {
+			case m.stopping:
+			case index >= a.desired(),
+				current && m != keep,
+				!current && keep != nil && keep.status.State == api.StateRunning:
+				surplus = append(surplus, m)
+			}
+		}
+	}
+	slices.SortFunc(surplus, func(x, y *member) int { return cmp.Compare(x.status.InstanceID, y.status.InstanceID) })
+	return surplus
+}
+
+// keeper is the one of an index's instances that is, or will be, what is wanted there; nil when none is.
+func (a *app) keeper(members []*member) *member {
+	var keep *member
+	for _, m := range members {
+		if m.stopping || m.status.Version != a.version() {
+			continue
+		}
+		if keep == nil || m.status.State == api.StateRunning && keep.status.State != api.StateRunning {
+			keep = m
+		}
+	}
+	return keep
+}
+
+func (a *app) byIndex() map[int][]*member {
+	indices := map[int][]*member{}
+	for _, m := range a.members() {
+		indices[m.status.Index] = append(indices[m.status.Index], m)
+	}
+	return indices
+}
+
+// missing are the indices at which an instance is to be started now.
+func (a *app) missing(now time.Time) []int {
+	if now.Before(a.notBefore) {
+		return nil
+	}
+	indices := a.byIndex()
+	var missing []int
+	for index := range a.desired() {
+		if a.keeper(indices[index]) == nil && !now.Before(a.crashes[index].RetryAt) {
+			missing = append(missing, index)
+		}
+	}
+	return missing
+}
+
+// due is when something is to be started that has to wait; zero when nothing has to.
+func (a *app) due(now time.Time) time.Time {
+	indices := a.byIndex()
+	var due time.Time
+	for index := range a.desired() {
+		if a.keeper(indices[index]) != nil {
+			continue
+		}
+		at := a.crashes[index].RetryAt
+		if at.Before(a.notBefore) {
+			at = a.notBefore
+		}
+		if at.After(now) && (due.IsZero() || at.Before(due)) {
+			due = at
+		}
+	}
+	return due
+}
+
+// Between two placements after one was refused.
+const (
+	firstPlacementPause   = time.Second
+	longestPlacementPause = 30 * time.Second
+)
+
+// refused keeps the reason for the user and puts the next placement off.
+func (a *app) refused(problem string, now time.Time) {
+	a.problem = problem
+	pause := min(firstPlacementPause<<min(a.refusals, 5), longestPlacementPause)
+	a.refusals++
+	a.notBefore = now.Add(pause)
+}
+
+// spread is how many living instances each node has.
+func (a *app) spread() map[string]int {
+	spread := map[string]int{}
+	for _, m := range a.instances {
+		spread[m.status.Node]++
+	}
+	return spread
+}
+
+func (a *app) status(now time.Time) api.AppStatus {
+	s := api.AppStatus{AppID: a.id, Version: a.version(), Desired: a.desired(), Deleting: a.deleting, Problem: a.problem}
+	if a.spec != nil {
+		s.Name, s.URIs = a.spec.Message.Name, a.spec.Message.URIs
+	}
+	living := map[int]bool{}
+	for _, m := range a.members() {
+		status := m.status
+		if m.stopping {
+			status.State = api.StateStopping
+		}
+		s.Instances = append(s.Instances, status)
+		living[status.Index] = true
+		if status.State == api.StateRunning && status.Version == s.Version {
+			s.Running++
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(a.crashes)) {
+		last := a.crashes[index].Last
+		if !living[index] && index < s.Desired {
+			s.Instances = append(s.Instances, last)
+		}
+		if s.Problem == "" && !living[index] && last.Exit != nil {
+			s.Problem = fmt.Sprintf("instance %d: %s", index, last.Exit.Description)
+		}
+	}
+	if due := a.due(now); !due.IsZero() {
+		s.RetryAt = &due
+	}
+	return s
+}
+
+// details are for the operator, in Temporal's UI.
+func (a *app) details(ctx workflow.Context) string {
+	s := a.status(workflow.Now(ctx))
+	text := fmt.Sprintf("**%s**: %d of %d instances running", s.Name, s.Running, s.Desired)
+	if s.Problem != "" {
+		text += "\n\n" + s.Problem
+	}
+	if s.RetryAt != nil {
+		text += fmt.Sprintf("\n\nNext try at %s.", s.RetryAt.UTC().Format(time.TimeOnly))
+	}
+	return text
+}

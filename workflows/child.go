@@ -1,0 +1,34 @@
+package workflows
+
+import (
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// startChild starts the life of an instance, which goes on without its parent.
+func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkflowFuture {
+	m := in.Message
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:            api.InstanceWorkflowID(in.InstanceID),
+		TaskQueue:             api.TaskQueue,
+		WorkflowTaskTimeout:   workflowTaskTimeout,
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		StaticSummary:         fmt.Sprintf("%s/%d on %s", m.Name, m.Index, in.Node),
+		StaticDetails:         fmt.Sprintf("Instance %d of app `%s`, version `%s`.", m.Index, m.AppID, m.Version),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			api.SearchKind.ValueSet(string(api.KindInstance)),
+			api.SearchApp.ValueSet(m.AppID),
+			api.SearchVersion.ValueSet(m.Version),
+			api.SearchIndex.ValueSet(int64(m.Index)),
+			api.SearchNode.ValueSet(in.Node),
+			api.SearchState.ValueSet(string(api.StateBorn)),
+		),
+	})
+	return workflow.ExecuteChildWorkflow(ctx, api.WorkflowRunInstance, in)
+}

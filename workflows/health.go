@@ -1,0 +1,243 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/activities"
+	"github.com/durable-dea/dea/api"
+)
+
+// EvaluateHealth keeps one app at its wanted number of instances for as long as the app exists: it starts what is
+// missing, stops what is too much, and replaces what has crashed as the restart policy says. A new version is started
+// before the old is stopped, index by index.
+//
+// It answers api.UpdateDesire, api.UpdateScale, api.UpdateDelete and api.QueryApp, and hears
+// api.SignalInstanceChanged from its instances. It ends when the app was deleted and its last instance is gone; a
+// cancelled one deletes its app.
+func EvaluateHealth(ctx workflow.Context, in api.AppInput) error {
+	e := &evaluation{app: newApp(in), changed: true}
+	if err := e.answer(ctx); err != nil {
+		return err
+	}
+	e.listen(ctx)
+	return e.run(ctx)
+}
+
+// evaluation is a run of EvaluateHealth: the app, and what the run has in hand.
+type evaluation struct {
+	*app
+	// changed is set when wanted or actual may have changed since they were compared.
+	changed bool
+	// started counts the instances that this run made ids for.
+	started int
+}
+
+func (e *evaluation) answer(ctx workflow.Context) error {
+	status := func(ctx workflow.Context) api.AppStatus { return e.status(workflow.Now(ctx)) }
+	err := api.QueryApp.Handle(ctx, func() (api.AppStatus, error) { return status(ctx), nil })
+	if err != nil {
+		return err
+	}
+	desire := func(ctx workflow.Context, spec api.AppSpec) (api.AppStatus, error) {
+		e.desire(spec)
+		e.changed = true
+		return status(ctx), nil
+	}
+	if err := api.UpdateDesire.Handle(ctx, desire, e.mayDesire); err != nil {
+		return err
+	}
+	scale := func(ctx workflow.Context, request api.ScaleRequest) (api.AppStatus, error) {
+		e.scale(request.Instances)
+		e.changed = true
+		return status(ctx), nil
+	}
+	if err := api.UpdateScale.Handle(ctx, scale, e.mayScale); err != nil {
+		return err
+	}
+	remove := func(ctx workflow.Context, _ api.DeleteRequest) (api.AppStatus, error) {
+		e.deleting, e.changed = true, true
+		return status(ctx), nil
+	}
+	return api.UpdateDelete.Handle(ctx, remove, nil)
+}
+
+func (e *evaluation) mayDesire(spec api.AppSpec) error {
+	if err := e.mayChange(); err != nil {
+		return err
+	}
+	if spec.Message.AppID != e.id {
+		return api.Final(api.ErrInvalidRequest, "the description is of another app", nil)
+	}
+	return spec.Validate()
+}
+
+func (e *evaluation) mayScale(request api.ScaleRequest) error {
+	if err := e.mayChange(); err != nil {
+		return err
+	}
+	if e.spec == nil {
+		return api.Final(api.ErrInvalidRequest, "the app was never described", nil)
+	}
+	return request.Validate()
+}
+
+func (e *evaluation) mayChange() error {
+	if e.deleting {
+		return api.Final(api.ErrInvalidRequest, "the app is being deleted", nil)
+	}
+	return nil
+}
+
+func (e *evaluation) listen(ctx workflow.Context) {
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for {
+			status := api.SignalInstanceChanged.Receive(ctx)
+			e.hear(ctx, status)
+		}
+	})
+}
+
+func (e *evaluation) hear(ctx workflow.Context, status api.InstanceStatus) {
+	e.heard(status, workflow.Now(ctx))
+	e.changed = true
+}
+
+func (e *evaluation) run(ctx workflow.Context) error {
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	for {
+		e.changed = false
+		e.stopSurplus(ctx)
+		e.startMissing(ctx)
+		workflow.SetCurrentDetails(ctx, e.details(ctx))
+		if e.deleting && len(e.instances) == 0 && !e.changed {
+			return e.farewell(ctx)
+		}
+		if e.mayContinueAsNew(ctx) {
+			return workflow.NewContinueAsNewError(ctx, EvaluateHealth, e.next())
+		}
+		if err := e.awaitChange(ctx); err != nil {
+			ctx = apart
+			e.deleting = true
+		}
+	}
+}
+
+func (e *evaluation) farewell(ctx workflow.Context) error {
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
+func (e *evaluation) mayContinueAsNew(ctx workflow.Context) bool {
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !e.changed &&
+		workflow.AllHandlersFinished(ctx) && api.SignalInstanceChanged.Len(ctx) == 0
+}
+
+// awaitChange waits until something was heard, or a start that had to wait is due. It fails when the workflow is
+// cancelled.
+func (e *evaluation) awaitChange(ctx workflow.Context) error {
+	now := workflow.Now(ctx)
+	due := e.due(now)
+	if due.IsZero() {
+		return workflow.Await(ctx, func() bool { return e.changed })
+	}
+	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), func() bool { return e.changed })
+	return err
+}
+
+// stopSurplus tells instances to stop. One that cannot be told has closed, and is gone.
+func (e *evaluation) stopSurplus(ctx workflow.Context) {
+	for _, m := range e.surplus() {
+		m.stopping = true
+		id := m.status.InstanceID
+		told := api.SignalStopInstance.SendFrom(ctx, api.InstanceWorkflowID(id), api.StopInstance{Reason: e.reason(m)})
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			if err := told.Get(ctx, nil); err != nil {
+				delete(e.instances, id)
+				e.changed = true
+			}
+		})
+	}
+}
+
+func (e *evaluation) reason(m *member) string {
+	switch {
+	case e.deleting:
+		return "the app is deleted"
+	case m.status.Index >= e.desired():
+		return "the app is scaled down"
+	case m.status.Version != e.version():
+		return "a newer version runs"
+	default:
+		return "another instance with this index runs"
+	}
+}
+
+// startMissing places what is missing as one batch, and starts what found room.
+func (e *evaluation) startMissing(ctx workflow.Context) {
+	missing := e.missing(workflow.Now(ctx))
+	if len(missing) == 0 {
+		return
+	}
+	inputs := make([]api.InstanceInput, 0, len(missing))
+	params := activities.PlaceParams{Stack: e.spec.Message.Stack, Spread: e.spread()}
+	for _, index := range missing {
+		message := e.spec.Message
+		message.Index = index
+		in := api.InstanceInput{
+			InstanceID: instanceID(ctx, e.started), Message: message,
+			Owner: workflow.GetInfo(ctx).WorkflowExecution.ID,
+		}
+		e.started++
+		inputs = append(inputs, in)
+		params.Reservations = append(params.Reservations, message.Reservation(in.InstanceID))
+	}
+	answer, err := activities.Place.Run(
+		onAnyWorker(ctx, quickTimeout, retryOutage(), "choose nodes"), params)
+	if err != nil {
+		e.refused(api.Explain(err, api.ErrStartFailed).Message, workflow.Now(ctx))
+		return
+	}
+	e.startPlaced(ctx, inputs, answer)
+}
+
+func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInput, answer activities.PlaceResult) {
+	var refused api.Constraint
+	for _, in := range inputs {
+		placed, ok := answer.Placed[in.InstanceID]
+		if !ok {
+			refused = answer.Refused[in.InstanceID]
+			continue
+		}
+		in.Node, in.FilesURL = placed.Node, placed.FilesURL
+		e.start(ctx, in)
+	}
+	if refused == "" {
+		e.tryAgain()
+		return
+	}
+	e.refused(api.NotEnough(refused), workflow.Now(ctx))
+}
+
+// start begins the life of one instance. That it is over is heard by signal; only one that ends without a word, since
+// somebody terminated it, is noticed here.
+func (e *evaluation) start(ctx workflow.Context, in api.InstanceInput) {
+	status := api.InstanceStatus{
+		InstanceID: in.InstanceID, AppID: e.id, Version: in.Message.Version, Index: in.Message.Index,
+		Node: in.Node, State: api.StateStarting, Since: workflow.Now(ctx), FilesURL: in.FilesURL,
+	}
+	e.instances[in.InstanceID] = &member{status: status}
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	child := startChild(apart, in)
+	workflow.Go(apart, func(ctx workflow.Context) {
+		err := child.Get(ctx, nil)
+		if err == nil {
+			return
+		}
+		ended := status
+		ended.State, ended.Since = api.StateCrashed, workflow.Now(ctx)
+		ended.Exit = &api.InstanceExit{Status: -1, Description: api.ExitNotDetermined}
+		e.hear(ctx, ended)
+	})
+	if err := child.GetChildWorkflowExecution().Get(apart, nil); err != nil {
+		workflow.GetLogger(ctx).Error("an instance was not started", "instance", in.InstanceID, "error", err)
+	}
+}

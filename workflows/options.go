@@ -1,0 +1,91 @@
+package workflows
+
+import (
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// Timeouts, by what they are for.
+const (
+	// heartbeatTimeout is how long a worker may be silent about an activity before another attempt begins. It is
+	// what a killed worker costs before its work goes on.
+	heartbeatTimeout = 10 * time.Second
+	// nodeTimeout is how long an activity may wait for its node's worker before the node is taken for lost.
+	nodeTimeout = 60 * time.Second
+	// quickTimeout bounds one attempt of what talks to Temporal or to Warden and never waits for an app.
+	quickTimeout = 30 * time.Second
+	// transferTimeout bounds one attempt of a download or upload; it ends itself much sooner when nothing moves.
+	transferTimeout = 2 * time.Hour
+	// buildTimeout bounds one attempt of a build; max_staging_duration of the node ends it sooner.
+	buildTimeout = 4 * time.Hour
+	// launchTimeout bounds one attempt of a launch; the app's health check timeout ends it sooner.
+	launchTimeout = time.Hour
+	// retireTimeout bounds one attempt of taking an instance down: hooks, and 10 s from TERM to KILL.
+	retireTimeout = 5 * time.Minute
+	// reportTimeout bounds one attempt of the completion callback.
+	reportTimeout = time.Minute
+)
+
+// workflowTaskTimeout is how long a killed worker can hold a workflow up. Every workflow of ours has it.
+const workflowTaskTimeout = 2 * time.Second
+
+// retryUntilDone is for what must come to pass as long as the node lives: clean-up.
+func retryUntilDone() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumInterval: 10 * time.Second}
+}
+
+// retryOutage is for what a restart of Warden or a short fault of the network may disturb.
+func retryOutage() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval: 200 * time.Millisecond, MaximumInterval: 5 * time.Second, MaximumAttempts: 6,
+	}
+}
+
+// retryReport is the reference's: three tries in all.
+func retryReport() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumAttempts: 3}
+}
+
+// onNode is for activities of a node. A worker that does not come for nodeTimeout makes the activity fail with a
+// schedule-to-start timeout, which nodeGone tells.
+func onNode(ctx workflow.Context, node string, limit time.Duration, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              api.NodeTaskQueue(node),
+		ScheduleToStartTimeout: nodeTimeout,
+		StartToCloseTimeout:    limit,
+		HeartbeatTimeout:       heartbeatTimeout,
+		RetryPolicy:            retryOutage(),
+		Summary:                summary,
+	})
+}
+
+// cleaningUp is for activities of a node that must come to pass although the workflow was cancelled.
+func cleaningUp(ctx workflow.Context, node string, limit time.Duration, summary string) workflow.Context {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              api.NodeTaskQueue(node),
+		ScheduleToStartTimeout: nodeTimeout,
+		StartToCloseTimeout:    limit,
+		RetryPolicy:            retryUntilDone(),
+		Summary:                summary,
+	})
+}
+
+// onAnyWorker is for activities that touch no node.
+func onAnyWorker(
+	ctx workflow.Context, limit time.Duration, retry *temporal.RetryPolicy, summary string,
+) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           api.TaskQueue,
+		StartToCloseTimeout: limit,
+		RetryPolicy:         retry,
+		Summary:             summary,
+	})
+}
+
+const timeoutScheduleToStart = enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START
