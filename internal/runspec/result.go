@@ -56,6 +56,8 @@ type Fault struct {
 	Type ErrorType `json:"type"`
 	// Message is for the user.
 	Message string `json:"message"`
+	// Cause is for the operator: it may name paths of the machine. Often empty.
+	Cause string `json:"cause,omitempty"`
 }
 
 // Phase is a step of a staging.

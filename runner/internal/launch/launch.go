@@ -1,0 +1,131 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/runspec"
+)
+
+// Launcher runs the app of one container.
+type Launcher struct {
+	// Root is the container's root directory; empty in a container that has its own.
+	Root string
+	// Command is the start command; empty for the one in staging_info.yml.
+	Command string
+	// Stderr receives what went wrong before the app's own log is there.
+	Stderr io.Writer
+	// Grace is how long, after the app was told to end and its first process has, the others of its group may take.
+	// 0 means DefaultGrace.
+	Grace time.Duration
+}
+
+// DefaultGrace is as long as an app may take to stop.
+const DefaultGrace = 10 * time.Second
+
+// script sources what buildpacks left to set up the environment, then becomes the command. A command that is more
+// than one program stays a shell; the signals go to the whole group, so its programs hear them all the same.
+const script = `for file in .profile.d/*.sh; do
+  if [ -r "$file" ]; then . "$file"; fi
+done
+unset file
+exec bash -c "$0"`
+
+// Run runs the app and gives its exit status: 128+n when signal n ended it. Each signal that arrives is passed on to
+// the app's process group. When ctx ends the group is killed.
+func (l Launcher) Run(ctx context.Context, signals <-chan os.Signal) int {
+	status, err := l.run(ctx, signals)
+	if err != nil {
+		l.explain(err)
+	}
+	l.write(runspec.PathExitStatus, strconv.Itoa(status)+"\n")
+	return status
+}
+
+// errNoCommand: neither the message nor the droplet says what to run.
+var errNoCommand = errors.New(runspec.WordsNoCommand)
+
+func (l Launcher) run(ctx context.Context, signals <-chan os.Signal) (int, error) {
+	unix.Umask(0o077)
+	command, err := l.command()
+	if errors.Is(err, errNoCommand) {
+		return runspec.ExitMissingCommand, err
+	}
+	if err != nil {
+		return runspec.ExitLaunch, fmt.Errorf("the droplet cannot be read: %w", err)
+	}
+	out, err := openOutput(l.path(runspec.PathStdout), l.path(runspec.PathStderr))
+	if err != nil {
+		return runspec.ExitLaunch, fmt.Errorf("the log files cannot be written: %w", err)
+	}
+	defer out.close()
+	app, err := begin(script, command, l.path(runspec.PathInstanceApp), out)
+	if err != nil {
+		return runspec.ExitLaunch, fmt.Errorf("the start command cannot be run: %w", err)
+	}
+	return app.await(ctx, signals, l.grace()), nil
+}
+
+func (l Launcher) grace() time.Duration {
+	if l.Grace == 0 {
+		return DefaultGrace
+	}
+	return l.Grace
+}
+
+// command is what to run.
+func (l Launcher) command() (string, error) {
+	if l.Command != "" {
+		return l.Command, nil
+	}
+	data, err := os.ReadFile(l.path(runspec.PathInstanceInfo))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", errNoCommand
+	}
+	if err != nil {
+		return "", err
+	}
+	var info runspec.StagingInfo
+	if err := yaml.Unmarshal(data, &info); err != nil {
+		return "", err
+	}
+	if info.StartCommand == "" {
+		return "", errNoCommand
+	}
+	return info.StartCommand, nil
+}
+
+func (l Launcher) path(contract string) string { return runspec.Beneath(l.Root, contract) }
+
+// explain says to the node and to the app's owner why there is no app.
+func (l Launcher) explain(err error) {
+	fmt.Fprintln(l.Stderr, "dea-runner launch:", err)
+	l.write(runspec.PathLaunchFault, err.Error()+"\n")
+	logs := l.path(runspec.PathStderr)
+	f, openErr := os.OpenFile(logs, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if openErr != nil {
+		return
+	}
+	defer f.Close()
+	_, _ = fmt.Fprintln(f, err)
+}
+
+// write leaves a file for the node. A container whose user cannot write there has the exit status all the same.
+func (l Launcher) write(contract, text string) {
+	file := l.path(contract)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return
+	}
+	if err := runspec.WriteFile(file, []byte(text)); err != nil && !errors.Is(err, os.ErrPermission) {
+		fmt.Fprintln(l.Stderr, "dea-runner launch:", err)
+	}
+}

@@ -1,0 +1,131 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/runner/internal/phase"
+)
+
+// app is a running app: a process group, whose orphans fall to us.
+type app struct {
+	group int
+	// ended has the exit status of the first process, gone is closed when no process of the app's is left.
+	ended <-chan int
+	gone  <-chan struct{}
+	out   *output
+}
+
+// begin starts the app. From then on this process reaps every child, whoever begot it: so it can tell when a
+// stopping app is wholly gone.
+func begin(script, command, dir string, out *output) (*app, error) {
+	bash, err := findBash()
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	stdout, stderr, err := out.pipes()
+	if err != nil {
+		return nil, err
+	}
+	process, err := os.StartProcess(bash, []string{"bash", "-c", script, command}, &os.ProcAttr{
+		Dir:   dir,
+		Files: []*os.File{null, stdout, stderr},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	_, _ = stdout.Close(), stderr.Close()
+	if err != nil {
+		return nil, err
+	}
+	ended, gone := make(chan int, 1), make(chan struct{})
+	leader := process.Pid
+	_ = process.Release()
+	go reap(leader, ended, gone)
+	return &app{group: leader, ended: ended, gone: gone, out: out}, nil
+}
+
+func findBash() (string, error) {
+	// The app's PATH may be anything; bash is part of every stack.
+	for _, path := range []string{"/bin/bash", "/usr/bin/bash"} {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("there is no bash in the container")
+}
+
+// reap waits for children until there are none.
+func reap(leader int, ended chan<- int, gone chan<- struct{}) {
+	defer close(gone)
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return
+		case pid == leader:
+			ended <- phase.Status(status)
+		}
+	}
+}
+
+// await passes signals on until the app has ended, and gives its exit status. An app whose first process ends has
+// ended: what it leaves behind goes with the container. Only one that was told to end gets the time to do it whole.
+func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Duration) int {
+	status, told := 0, false
+	for running := true; running; {
+		select {
+		case status = <-a.ended:
+			running = false
+		case s := <-signals:
+			a.signal(s)
+			told = true
+		case <-ctx.Done():
+			a.signal(unix.SIGKILL)
+			status, running = <-a.ended, false
+		}
+	}
+	if told {
+		a.awaitRest(ctx, signals, grace)
+	}
+	a.out.drain()
+	return status
+}
+
+func (a *app) awaitRest(ctx context.Context, signals <-chan os.Signal, grace time.Duration) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	for {
+		select {
+		case <-a.gone:
+			return
+		case s := <-signals:
+			a.signal(s)
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *app) signal(s os.Signal) {
+	if number, ok := s.(syscall.Signal); ok {
+		// The group may be gone: then there is nobody to tell.
+		_ = unix.Kill(-a.group, number)
+	}
+}

@@ -1,0 +1,81 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/durable-dea/dea/internal/archive"
+	"github.com/durable-dea/dea/internal/runspec"
+)
+
+// unpack puts the app and its cache where buildpacks look for them.
+func (b *build) unpack(ctx context.Context) error {
+	if err := b.makeDirectories(); err != nil {
+		return platformFault("the staging's directories cannot be made", err)
+	}
+	if err := b.unpackApp(ctx); err != nil {
+		return packageFault(err)
+	}
+	return b.unpackCache(ctx)
+}
+
+func (b *build) makeDirectories() error {
+	for _, dir := range []string{runspec.PathStaged + "/logs", runspec.PathStaged + "/tmp", runspec.PathCache} {
+		if err := os.MkdirAll(b.stager.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *build) unpackApp(ctx context.Context) error {
+	file := b.stager.in(runspec.FilePackage)
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	b.log.step("Downloaded app package (%s)", archive.FormatSize(info.Size()))
+	unstaged := b.stager.path(runspec.PathUnstaged)
+	if _, err := archive.UnpackZip(ctx, file, unstaged, archive.Options{MaxBytes: b.spec.AppBytes()}); err != nil {
+		return err
+	}
+	if err := os.Rename(unstaged, b.stager.path(runspec.PathStagedApp)); err != nil {
+		return err
+	}
+	b.linkApp()
+	return nil
+}
+
+// linkApp makes /app, which some buildpacks expect. A container whose root its user cannot write to has one already.
+func (b *build) linkApp() {
+	_ = os.Symlink(runspec.PathStagedApp[1:], b.stager.path(runspec.PathApp))
+}
+
+// unpackCache brings the last staging's cache back. Without it a staging takes longer, but works: so nothing that is
+// wrong with it is a reason to fail.
+func (b *build) unpackCache(ctx context.Context) error {
+	file := b.stager.in(runspec.FileCache)
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	cache := b.stager.path(runspec.PathCache)
+	if err == nil {
+		b.log.step("Downloaded app buildpack cache (%s)", archive.FormatSize(info.Size()))
+		options := archive.Options{MaxBytes: b.spec.AppBytes(), FromContainer: true}
+		_, err = archive.UnpackTarFile(ctx, file, cache, options)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err == nil {
+		return nil
+	}
+	b.log.step("The app buildpack cache cannot be used; staging goes on without it")
+	if err := errors.Join(os.RemoveAll(cache), os.Mkdir(cache, 0o755)); err != nil {
+		return platformFault("the cache directory cannot be emptied", err)
+	}
+	return nil
+}

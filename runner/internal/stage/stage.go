@@ -1,0 +1,142 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/durable-dea/dea/internal/runspec"
+)
+
+// Stager stages the app in one container.
+type Stager struct {
+	// Root is the container's root directory; empty in a container that has its own.
+	Root string
+	// Stderr receives what cannot be written into the container's output directory.
+	Stderr io.Writer
+}
+
+// ErrStopped is the cause of a context that ends because the staging was stopped from outside.
+var ErrStopped = errors.New("the staging was stopped")
+
+// errTimeExpired is the cause of the context's end when the spec's timeout passes.
+var errTimeExpired = errors.New("the staging's time expired")
+
+// Run stages and gives the exit status. When ctx ends, what runs is killed and the result says that staging was
+// stopped. A second run in the same container does nothing.
+func (s Stager) Run(ctx context.Context) int {
+	if err := s.claim(); err != nil {
+		fmt.Fprintln(s.Stderr, "dea-runner stage:", err)
+		if errors.Is(err, fs.ErrExist) {
+			return runspec.ExitAlreadyStarted
+		}
+		return runspec.ExitInternal
+	}
+	log, err := openLog(s.out(runspec.FileLog))
+	if err != nil {
+		return s.conclude(runspec.Result{Error: asFault(platformFault("the staging's log cannot be written", err))})
+	}
+	defer log.Close()
+	b := &build{stager: s, log: log}
+	if err := b.run(ctx); err != nil {
+		b.fail(err)
+	}
+	return s.conclude(b.result)
+}
+
+// claim makes sure that this container stages only once.
+func (s Stager) claim() error {
+	f, err := os.OpenFile(s.out(runspec.FileStarted), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("take the staging: %w", err)
+	}
+	return f.Close()
+}
+
+func (s Stager) conclude(result runspec.Result) int {
+	if err := result.Write(s.out(runspec.FileResult)); err != nil {
+		fmt.Fprintln(s.Stderr, "dea-runner stage: write the result:", err)
+		return runspec.ExitInternal
+	}
+	if result.Error != nil {
+		return result.Error.Type.ExitStatus()
+	}
+	return runspec.ExitOK
+}
+
+func (s Stager) path(contract string) string { return runspec.Beneath(s.Root, contract) }
+
+func (s Stager) in(file string) string { return filepath.Join(s.path(runspec.PathIn), file) }
+
+func (s Stager) out(file string) string { return filepath.Join(s.path(runspec.PathOut), file) }
+
+// build is one staging under way.
+type build struct {
+	stager Stager
+	log    *log
+	spec   runspec.Spec
+	// used is the buildpack that builds, once it is known.
+	used   buildpack
+	result runspec.Result
+}
+
+func (b *build) run(ctx context.Context) error {
+	spec, err := runspec.ReadSpec(b.stager.in(runspec.FileSpec))
+	if err != nil {
+		return platformFault("the staging's order cannot be read", err)
+	}
+	b.spec = spec
+	ctx, cancel := context.WithTimeoutCause(ctx, spec.Timeout(), errTimeExpired)
+	defer cancel()
+	steps := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{runspec.PhaseUnpack, b.unpack},
+		{runspec.PhaseDetect, b.detect},
+		{runspec.PhaseCompile, b.compile},
+		{runspec.PhaseRelease, b.release},
+		{runspec.PhasePack, b.pack},
+		{runspec.PhaseCache, b.keepCache},
+	}
+	for _, step := range steps {
+		if err := b.timed(ctx, step.name, step.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timed runs a phase and notes how long it took. Whatever a phase says when its context has ended, the context's
+// end is the reason.
+func (b *build) timed(ctx context.Context, name string, run func(context.Context) error) error {
+	begun := time.Now()
+	err := run(ctx)
+	b.result.Phases = append(b.result.Phases, runspec.Phase{
+		Name: name, Milliseconds: time.Since(begun).Milliseconds(),
+	})
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// fail turns the result into that of a failure. What a part of the staging found out stays in it.
+func (b *build) fail(err error) {
+	b.result.Error = asFault(err)
+	b.result.DropletSHA1, b.result.DropletSize, b.result.CacheSize = "", 0, 0
+	b.log.line("Staging failed: %s", b.result.Error.Message)
+	info := runspec.StagingInfo{StagingError: &runspec.StagingFault{
+		Type: b.result.Error.Type, Message: b.result.Error.Message,
+	}}
+	// The result says it already; the file is for whoever looks into the container.
+	_ = b.writeInfo(info)
+}

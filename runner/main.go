@@ -1,0 +1,100 @@
+// Dea-runner is what works inside containers: it stages apps, unpacks droplets and runs start commands. It is one
+// static program, mounted into every container; its contract is package runspec.
+//
+//	dea-runner stage  --root DIR                  once in a staging container
+//	dea-runner unpack --root DIR                  before the app of an instance's container starts
+//	dea-runner launch --root DIR [--command CMD]  for as long as the app lives
+//
+// The exit statuses stand in package runspec, too.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/runner/internal/launch"
+	"github.com/durable-dea/dea/runner/internal/stage"
+	"github.com/durable-dea/dea/runner/internal/unpack"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+const usage = `Usage:
+  dea-runner stage  --root DIR
+  dea-runner unpack --root DIR
+  dea-runner launch --root DIR [--command CMD]
+
+Flags:
+`
+
+type options struct{ root, command string }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var o options
+	flags := pflag.NewFlagSet("dea-runner", pflag.ContinueOnError)
+	flags.StringVar(&o.root, "root", "", "the container's root directory; empty when it is /")
+	flags.StringVar(&o.command, "command", "", "launch: the start command, instead of the droplet's")
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	err := flags.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprint(stdout, usage, flags.FlagUsages())
+		return runspec.ExitOK
+	}
+	verbs := map[string]func(options, io.Writer) int{"stage": runStage, "unpack": runUnpack, "launch": runLaunch}
+	verb, known := verbs[flags.Arg(0)]
+	if err == nil && (!known || flags.NArg() != 1) {
+		err = fmt.Errorf("want one of stage, unpack and launch, got %q", flags.Args())
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "dea-runner: %v\n\n%s%s", err, usage, flags.FlagUsages())
+		return runspec.ExitUsage
+	}
+	return verb(o, stderr)
+}
+
+func runStage(o options, stderr io.Writer) int {
+	ctx, stop := untilSignal(stage.ErrStopped)
+	defer stop()
+	return stage.Stager{Root: o.root, Stderr: stderr}.Run(ctx)
+}
+
+func runUnpack(o options, stderr io.Writer) int {
+	ctx, stop := untilSignal(errors.New("the unpacking was stopped"))
+	defer stop()
+	return unpack.Unpacker{Root: o.root, Stderr: stderr}.Run(ctx)
+}
+
+func runLaunch(o options, stderr io.Writer) int {
+	// An app hears of what its container is told; launch itself ends with the app.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	defer signal.Stop(signals)
+	return launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr}.Run(context.Background(), signals)
+}
+
+// untilSignal gives a context that ends with the cause when the process is told to end.
+func untilSignal(cause error) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	go func() {
+		select {
+		case <-signals:
+			cancel(cause)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
