@@ -1,0 +1,91 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/starter/internal/size"
+)
+
+// Options are what a user asks of a push.
+type Options struct {
+	// Source is a directory or a zip.
+	Source string
+	// Name is the app's name and id, a DNS label.
+	Name string
+	// Instances is how many there should be, from 0.
+	Instances int
+	// Memory and Disk are an instance's.
+	Memory, Disk size.MB
+	// Buildpack is the key of one of the operator's, or a git URL; empty to detect.
+	Buildpack string
+	// Env holds NAME=value pairs. Secret.
+	Env []string
+	// Command starts the app, instead of what its droplet says.
+	Command string
+	// NoRoute says that the app listens nowhere: running is healthy enough.
+	NoRoute bool
+	// Domain is what routes end in.
+	Domain string
+	// Stack is the root file system to stage and run on; empty for the only one that the nodes have.
+	Stack string
+	// HealthCheckTimeout is how long the app may take to open its port; 0 for the node's default. Whole seconds.
+	HealthCheckTimeout time.Duration
+	// Timeout is how long the instances may take to run.
+	Timeout time.Duration
+}
+
+// DefaultDomain resolves to the own machine wherever names are looked up as RFC 6761 has it.
+const DefaultDomain = "localhost"
+
+// fileDescriptors are an instance's, as a cloud controller gives by default.
+const fileDescriptors = 16384
+
+var labelShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// ErrUsage: what the user asks can never work. Its text says what to change.
+var ErrUsage = errors.New("wrong usage")
+
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, args...)...)
+}
+
+// Validate says what is wrong with the options, with an ErrUsage.
+func (o Options) Validate() error {
+	switch {
+	case o.Source == "":
+		return usagef("name the directory or the zip to push")
+	case o.Name == "":
+		return usagef("name the app with --name")
+	case !labelShape.MatchString(o.Name):
+		return usagef("the name %q cannot be part of a host name: use up to 63 of a-z, 0-9 and '-', "+
+			"with a letter or a digit at both ends", o.Name)
+	case o.Instances < 0 || o.Instances > api.MaxInstances:
+		return usagef("--instances must be from 0 to %d", api.MaxInstances)
+	case o.HealthCheckTimeout%time.Second != 0 || o.HealthCheckTimeout < 0:
+		return usagef("--health-check-timeout must be whole seconds")
+	}
+	return nil
+}
+
+// routes are the app's URIs.
+func (o Options) routes() []string {
+	if o.NoRoute {
+		return nil
+	}
+	return []string{o.Name + "." + strings.TrimPrefix(o.Domain, ".")}
+}
+
+// limits are an instance's.
+func (o Options) limits() api.Limits {
+	return api.Limits{MemoryMB: int64(o.Memory), DiskMB: int64(o.Disk), FDs: fileDescriptors}
+}
+
+// isGitURL tells a custom buildpack from the key of one of the operator's.
+func isGitURL(buildpack string) bool {
+	return strings.Contains(buildpack, "://") || strings.HasPrefix(buildpack, "git@")
+}

@@ -1,0 +1,90 @@
+package push
+
+import (
+	"strings"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/starter/internal/cloudcontroller"
+)
+
+// stagingRequest is the cloud controller's message for a push.
+func stagingRequest(
+	o Options, task string, urls cloudcontroller.URLs, buildpacks []api.AdminBuildpack,
+) (api.StagingRequest, error) {
+	properties := api.StagingProperties{
+		Resources:   o.limits(),
+		Environment: o.Env,
+		Meta:        api.StagingMeta{Command: o.Command},
+	}
+	switch {
+	case o.Buildpack == "" && len(buildpacks) == 0:
+		return api.StagingRequest{}, usagef("the cloud controller has no buildpack; name one by its git URL with --buildpack")
+	case o.Buildpack == "":
+	case isGitURL(o.Buildpack):
+		properties.Buildpack = o.Buildpack
+	default:
+		if err := known(o.Buildpack, buildpacks); err != nil {
+			return api.StagingRequest{}, err
+		}
+		properties.BuildpackKey = o.Buildpack
+	}
+	return api.StagingRequest{
+		AppID:                     o.Name,
+		TaskID:                    task,
+		Stack:                     o.Stack,
+		Properties:                properties,
+		DownloadURI:               urls.Package,
+		UploadURI:                 urls.DropletUpload,
+		BuildpackCacheDownloadURI: urls.CacheDownload,
+		BuildpackCacheUploadURI:   urls.CacheUpload,
+		AdminBuildpacks:           buildpacks,
+		MemoryLimit:               int64(o.Memory),
+		DiskLimit:                 int64(o.Disk),
+		AcceptsHTTP:               true,
+	}, nil
+}
+
+func known(key string, buildpacks []api.AdminBuildpack) error {
+	keys := make([]string, 0, len(buildpacks))
+	for _, b := range buildpacks {
+		if b.Key == key {
+			return nil
+		}
+		keys = append(keys, b.Key)
+	}
+	if len(keys) == 0 {
+		return usagef("there is no buildpack %q: the cloud controller has none", key)
+	}
+	return usagef("there is no buildpack %q: there are %s, and any git URL", key, strings.Join(keys, ", "))
+}
+
+// appSpec says what the app is to be, once it is staged. droplet is the URL of the droplet.
+func appSpec(o Options, version, sha1, droplet string) api.AppSpec {
+	routes := o.routes()
+	return api.AppSpec{
+		Instances: o.Instances,
+		Message: api.StartMessage{
+			AppID:              o.Name,
+			Version:            version,
+			Name:               o.Name,
+			URIs:               routes,
+			SHA1:               sha1,
+			ExecutableURI:      droplet,
+			Stack:              o.Stack,
+			Limits:             o.limits(),
+			Env:                o.Env,
+			StartCommand:       o.Command,
+			HealthCheckTimeout: int(o.HealthCheckTimeout.Seconds()),
+			VCAPApplication: map[string]any{
+				"application_id":      o.Name,
+				"application_name":    o.Name,
+				"application_uris":    append([]string{}, routes...),
+				"application_version": version,
+				"name":                o.Name,
+				"uris":                append([]string{}, routes...),
+				"version":             version,
+				"limits":              map[string]any{"mem": int64(o.Memory), "disk": int64(o.Disk), "fds": fileDescriptors},
+			},
+		},
+	}
+}

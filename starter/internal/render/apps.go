@@ -1,0 +1,124 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// Apps writes a list of apps.
+func (r Renderer) Apps(apps []api.AppStatus) error {
+	if apps == nil {
+		apps = []api.AppStatus{} // an empty list in JSON, not null
+	}
+	return r.answer(map[string]any{"apps": apps}, func(out io.Writer) {
+		if len(apps) == 0 {
+			_, _ = fmt.Fprintln(out, "No apps. `starter push DIR --name NAME` makes one.")
+			return
+		}
+		rows := make([][]string, 0, len(apps))
+		for _, a := range apps {
+			rows = append(rows, []string{
+				a.AppID, appState(a), fmt.Sprintf("%d/%d", a.Running, a.Desired), strings.Join(a.URIs, ","), r.problem(a),
+			})
+		}
+		table(out, []string{"NAME", "STATE", "RUNNING", "ROUTES", "PROBLEM"}, rows)
+	})
+}
+
+// appState is one word on an app.
+func appState(a api.AppStatus) string {
+	switch {
+	case a.Deleting:
+		return "deleting"
+	case a.Desired == 0 && len(a.Instances) > 0 && slices.ContainsFunc(a.Instances, alive):
+		return "stopping"
+	case a.Desired == 0:
+		return "stopped"
+	case a.Running >= a.Desired:
+		return "running"
+	case a.RetryAt != nil:
+		return "failing"
+	default:
+		return "starting"
+	}
+}
+
+func alive(i api.InstanceStatus) bool { return i.State.Alive() }
+
+func (r Renderer) problem(a api.AppStatus) string {
+	if a.Problem == "" || a.RetryAt == nil {
+		return a.Problem
+	}
+	wait := a.RetryAt.Sub(r.Now()).Seconds()
+	return fmt.Sprintf("%s; tried again in %ds", a.Problem, max(0, int(wait)))
+}
+
+// App writes one app and its instances.
+func (r Renderer) App(a api.AppStatus) error {
+	return r.answer(a, func(out io.Writer) { r.app(out, a) })
+}
+
+// Pushed writes the outcome of a push: value in JSON, its app as text.
+func (r Renderer) Pushed(value any, a api.AppStatus) error {
+	return r.answer(value, func(out io.Writer) { r.app(out, a) })
+}
+
+func (r Renderer) app(out io.Writer, a api.AppStatus) {
+	_, _ = fmt.Fprintf(out, "%s: %s, %d of %d instances run", a.AppID, appState(a), a.Running, a.Desired)
+	if len(a.URIs) > 0 {
+		_, _ = fmt.Fprintf(out, ", routes %s", strings.Join(a.URIs, ", "))
+	}
+	_, _ = fmt.Fprintln(out)
+	if p := r.problem(a); p != "" {
+		_, _ = fmt.Fprintf(out, "problem: %s\n", oneLine(p))
+	}
+	if len(a.Instances) == 0 {
+		return
+	}
+	instances := slices.Clone(a.Instances)
+	slices.SortStableFunc(instances, func(x, y api.InstanceStatus) int {
+		return cmp.Or(cmp.Compare(x.Index, y.Index), x.Since.Compare(y.Since))
+	})
+	rows := make([][]string, 0, len(instances))
+	for _, i := range instances {
+		address := ""
+		if i.Address != "" && i.State.Alive() {
+			address = "http://" + i.Address
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID, exit(i.Exit),
+		})
+	}
+	table(out, []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE", "EXIT"}, rows)
+}
+
+func exit(e *api.InstanceExit) string {
+	switch {
+	case e == nil:
+		return ""
+	case e.Status < 0:
+		return e.Description
+	default:
+		return fmt.Sprintf("%s (status %d)", e.Description, e.Status)
+	}
+}
+
+// Staging writes the result of a staging.
+func (r Renderer) Staging(s api.StagingResult) error {
+	return r.answer(s, func(out io.Writer) {
+		rows := [][2]string{
+			{"app", s.AppID}, {"task", s.TaskID}, {"node", s.NodeID}, {"buildpack", s.DetectedBuildpack},
+			{"start command", s.DetectedStartCommand}, {"droplet", s.DropletSHA1}, {"error", s.Error},
+		}
+		for _, row := range rows {
+			if row[1] != "" {
+				_, _ = fmt.Fprintf(out, "%-15s %s\n", row[0]+":", oneLine(row[1]))
+			}
+		}
+	})
+}
