@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/durable-dea/dea/devserver/internal/wait"
 )
 
 // Server serves one handler at one address.
@@ -49,19 +51,9 @@ func (s *Server) Stop(ctx context.Context) error {
 // WaitAnswer asks the URL until it answers with a status below 500, or ctx ends.
 func WaitAnswer(ctx context.Context, method, url string) error {
 	asker := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := answers(ctx, asker, method, url)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w; last answer: %w", context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
+	return wait.For(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		return answers(ctx, asker, method, url)
+	})
 }
 
 func answers(ctx context.Context, asker *http.Client, method, url string) error {
