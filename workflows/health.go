@@ -113,7 +113,7 @@ func (e *evaluation) run(ctx workflow.Context) error {
 			return e.farewell(ctx)
 		}
 		if e.mayContinueAsNew(ctx) {
-			return workflow.NewContinueAsNewError(ctx, EvaluateHealth, e.next())
+			return workflow.NewContinueAsNewError(ctx, api.WorkflowEvaluateHealth, e.next())
 		}
 		if err := e.awaitChange(ctx); err != nil {
 			ctx = apart

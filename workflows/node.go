@@ -108,7 +108,7 @@ func (n *node) run(ctx workflow.Context) error {
 			}
 		}
 		if due() && workflow.AllHandlersFinished(ctx) && n.heardAll(ctx) {
-			return workflow.NewContinueAsNewError(ctx, Node, n.next())
+			return workflow.NewContinueAsNewError(ctx, api.WorkflowNode, n.next())
 		}
 	}
 }

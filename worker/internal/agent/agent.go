@@ -1,0 +1,234 @@
+// Package agent puts a node's worker together and runs it.
+//
+//	Run: node id -- directories -- Temporal -- directory server -- activities -- Node workflow -- until told to end
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/durable-dea/dea/activities"
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/buildpackstore"
+	"github.com/durable-dea/dea/internal/connection"
+	"github.com/durable-dea/dea/internal/droplets"
+	"github.com/durable-dea/dea/internal/fetch"
+	"github.com/durable-dea/dea/internal/nodeid"
+	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/workspace"
+	"github.com/durable-dea/dea/warden"
+	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/workflows"
+)
+
+// workflowTaskTimeout is how long a worker that was killed can hold the Node workflow up.
+const workflowTaskTimeout = 2 * time.Second
+
+// stickyTimeout is how long a workflow waits for the worker that has it cached before any worker may have it. It is
+// what a killed worker costs each of its workflows once.
+const stickyTimeout = time.Second
+
+// stopTimeout is how long a worker that is told to end waits for activities that end soon.
+const stopTimeout = 5 * time.Second
+
+// Run runs the worker of one node until ctx ends. Instances and stagings outlive it. Its errors say what to do.
+func Run(ctx context.Context, node *config.Node, log hclog.Logger) error {
+	id, err := nodeid.Take(node.BaseDir, node.Index)
+	if err != nil {
+		return err
+	}
+	defer id.Release()
+	a := &agent{id: id.String(), node: node, log: log.With("node", id.String())}
+	return a.run(ctx)
+}
+
+// agent is a worker in the making.
+type agent struct {
+	id         string
+	node       *config.Node
+	log        hclog.Logger
+	temporal   client.Client
+	warden     *warden.Client
+	supervisor *supervisor.Supervisor
+	workspaces *workspace.Store
+	files      *fileServer
+}
+
+func (a *agent) run(ctx context.Context) error {
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
+	var err error
+	if a.temporal, err = connection.Dial(ctx, a.node.Temporal, a.log); err != nil {
+		return err
+	}
+	defer a.temporal.Close()
+	a.supervisor = supervisor.New(supervisor.Deps{
+		Node: a.id, Warden: a.warden, Temporal: a.temporal, Log: a.log,
+	})
+	defer a.supervisor.Close()
+	if a.files, err = a.serveFiles(); err != nil {
+		return err
+	}
+	defer a.files.close()
+	return a.work(ctx)
+}
+
+// prepare makes the node's directories, and refuses to begin where they or Warden are of no use.
+func (a *agent) prepare(ctx context.Context) error {
+	for _, name := range []string{"droplets", "staging", "crashes", "tmp", "admin_buildpacks"} {
+		if err := usable(filepath.Join(a.node.BaseDir, name)); err != nil {
+			return err
+		}
+	}
+	if info, err := os.Stat(a.node.Runner); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("runner: %s is no file: build dea-runner, or say where it is with `runner`", a.node.Runner)
+	}
+	a.workspaces = workspace.New(a.node.BaseDir)
+	a.warden = warden.NewClient(a.node.WardenSocket)
+	return a.awaitWarden(ctx)
+}
+
+// usable makes a directory and writes to it once.
+func usable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("base_dir: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("base_dir: %s cannot be written: %w", dir, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// awaitWarden lets a Warden come up that was started at the same time, and one be away for as long as it takes.
+func (a *agent) awaitWarden(ctx context.Context) error {
+	said := false
+	for {
+		_, err := a.warden.Ping(ctx, &wardenpb.PingRequest{})
+		if err == nil {
+			return nil
+		}
+		if !said {
+			a.log.Warn("waiting for the container server", "socket", a.node.WardenSocket, "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no container server at %s: %w", a.node.WardenSocket, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// work polls until ctx ends.
+func (a *agent) work(ctx context.Context) error {
+	set := a.activities()
+	shared := worker.New(a.temporal, api.TaskQueue, worker.Options{
+		Identity:                         "worker@" + a.id,
+		StickyScheduleToStartTimeout:     stickyTimeout,
+		WorkerStopTimeout:                stopTimeout,
+		DisableRegistrationAliasing:      true,
+		MaxConcurrentActivityTaskPollers: 2,
+	})
+	workflows.Register(shared)
+	set.RegisterShared(shared)
+	own := worker.New(a.temporal, api.NodeTaskQueue(a.id), worker.Options{
+		Identity:                    "worker@" + a.id,
+		DisableWorkflowWorker:       true,
+		WorkerStopTimeout:           stopTimeout,
+		DisableRegistrationAliasing: true,
+	})
+	set.RegisterNode(own)
+	if err := shared.Start(); err != nil {
+		return fmt.Errorf("poll %s: %w", api.TaskQueue, err)
+	}
+	defer shared.Stop()
+	if err := own.Start(); err != nil {
+		return fmt.Errorf("poll %s: %w", api.NodeTaskQueue(a.id), err)
+	}
+	defer own.Stop()
+	if err := a.startLedger(ctx); err != nil {
+		return err
+	}
+	a.log.Info("working", "files", a.files.url)
+	<-ctx.Done()
+	a.log.Info("ending; instances run on for the next worker of this node")
+	return nil
+}
+
+// startLedger starts the node's workflow, unless it runs already.
+func (a *agent) startLedger(ctx context.Context) error {
+	_, err := a.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:                       api.NodeWorkflowID(a.id),
+		TaskQueue:                api.TaskQueue,
+		WorkflowTaskTimeout:      workflowTaskTimeout,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "Ledger of node " + a.id,
+		StaticDetails:            "What is reserved on the node, and whether its worker is there.",
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			api.SearchKind.ValueSet(string(api.KindNode)),
+			api.SearchNode.ValueSet(a.id),
+			api.SearchZone.ValueSet(a.node.PlacementProperties.Zone),
+			api.SearchState.ValueSet(string(api.NodeSuspect)),
+		),
+	}, api.WorkflowNode, api.NodeInput{Node: a.id})
+	if err != nil {
+		return fmt.Errorf("start the node's workflow (are the search attributes there? `starter setup` makes them): %w", err)
+	}
+	return nil
+}
+
+func (a *agent) activities() activities.Set {
+	http := fetch.New(fetch.Options{})
+	cache := droplets.New(a.node.BaseDir)
+	downloads := activities.NewDroplets(activities.DropletsDeps{
+		Node: a.id, Temporal: a.temporal, Cache: cache, HTTP: http, Log: a.log,
+	})
+	return activities.Set{
+		Placement: activities.NewPlacement(a.temporal, a.node.Temporal.Namespace, a.log),
+		CloudController: activities.NewCloudController(activities.CloudControllerDeps{
+			URL: a.node.CCURL.Reveal(), Workspaces: a.workspaces, Droplets: cache, HTTP: http, Log: a.log,
+		}),
+		Packages: activities.NewPackages(activities.PackagesDeps{
+			Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),
+			HTTP: http, Log: a.log,
+		}),
+		Droplets: downloads,
+		Containers: activities.NewContainers(activities.ContainersDeps{
+			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Droplets: downloads, Cache: cache,
+			Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+		}),
+		Supervision: activities.NewSupervision(activities.SupervisionDeps{
+			Supervisor: a.supervisor, Temporal: a.temporal, Advertisement: a.advertisement(),
+			OrphanReap: a.node.Intervals.OrphanReap, Log: a.log,
+		}),
+	}
+}
+
+func (a *agent) advertisement() api.NodeAdvertisement {
+	n := a.node
+	said := api.NodeAdvertisement{
+		Capacity:       api.Resources{MemoryMB: n.Resources.CapacityMemoryMB(), DiskMB: n.Resources.CapacityDiskMB()},
+		StagingMinimum: api.Resources{MemoryMB: n.Staging.MemoryLimitMB, DiskMB: n.Staging.DiskLimitMB},
+		Zone:           n.PlacementProperties.Zone,
+		Host:           n.LocalRoute,
+		FilesURL:       a.files.url,
+		Grace:          n.NodeGrace,
+	}
+	for _, stack := range n.Stacks {
+		said.Stacks = append(said.Stacks, stack.Name)
+	}
+	return said
+}
