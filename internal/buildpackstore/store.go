@@ -118,6 +118,10 @@ func settle(dir string) error {
 			return fmt.Errorf("open the buildpack: %w", err)
 		}
 		mode := info.Mode().Perm() | 0o444
+		if entry.IsDir() {
+			// So that it can be taken away again.
+			mode |= 0o700
+		}
 		if mode&0o100 != 0 {
 			mode |= 0o111
 		}

@@ -1,0 +1,90 @@
+package fetch_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/internal/fetch"
+)
+
+func TestPost(t *testing.T) {
+	content := blob(500_000)
+	var field, name, auth string
+	var got []byte
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Positive(t, r.ContentLength)
+		form, err := r.MultipartReader()
+		require.NoError(t, err)
+		part, err := form.NextPart()
+		require.NoError(t, err)
+		field, name = part.FormName(), part.FileName()
+		got, err = io.ReadAll(part)
+		require.NoError(t, err)
+		_, err = form.NextPart()
+		require.ErrorIs(t, err, io.EOF)
+		user, password, _ := r.BasicAuth()
+		auth = user + ":" + password
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write([]byte("thanks"))
+	}))
+	defer server.Close()
+	var progress int64
+	answer, err := newClient(t, fetch.Options{}).Post(t.Context(), fetch.Upload{
+		URL: strings.Replace(server.URL, "://", "://u:p@", 1), Field: "upload[droplet]", FileName: `d"r.tgz`,
+		Content: bytes.NewReader(content), Size: int64(len(content)), Progress: func(n int64) { progress = n },
+	})
+	require.NoError(t, err)
+	require.Equal(t, fetch.Answer{Status: http.StatusCreated, Body: []byte("thanks")}, answer)
+	require.Equal(t, []string{"upload[droplet]", `d"r.tgz`, "u:p"}, []string{field, name, auth})
+	require.Equal(t, hexSHA1(content), hexSHA1(got))
+	require.EqualValues(t, len(content), progress)
+}
+
+func TestPostOfNothing(t *testing.T) {
+	var size int64 = -1
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		file, header, err := r.FormFile("f")
+		require.NoError(t, err)
+		file.Close()
+		size = header.Size
+	}))
+	defer server.Close()
+	_, err := newClient(t, fetch.Options{}).Post(t.Context(),
+		fetch.Upload{URL: server.URL, Field: "f", FileName: "x", Content: bytes.NewReader(nil)})
+	require.NoError(t, err)
+	require.Zero(t, size)
+}
+
+func TestPostEndsWhenNothingMoves(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	client := newClient(t, fetch.Options{Inactivity: 100 * time.Millisecond})
+	_, err := client.Post(t.Context(), fetch.Upload{URL: server.URL, Field: "f", FileName: "x", Content: strings.NewReader("x"), Size: 1})
+	require.ErrorIs(t, err, fetch.ErrStalled)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = client.Post(ctx, fetch.Upload{URL: server.URL, Field: "f", FileName: "x", Content: strings.NewReader("x"), Size: 1})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestPostToNobody(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	client := newClient(t, fetch.Options{})
+	_, err := client.Post(t.Context(), fetch.Upload{URL: server.URL, Field: "f", FileName: "x", Content: strings.NewReader("")})
+	require.ErrorIs(t, err, fetch.ErrUnreachable)
+	_, err = client.Post(t.Context(), fetch.Upload{URL: "x", Field: "f", FileName: "x", Content: strings.NewReader("")})
+	require.ErrorIs(t, err, fetch.ErrBadURL)
+}
