@@ -71,7 +71,7 @@ func inspect(f *os.File) (fs.FileInfo, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &where); err != nil {
 		return nil, fmt.Errorf("look at the file system: %w", err)
 	}
-	switch int64(where.Type) {
+	switch where.Type {
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
 		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC:
 		return nil, errNoFile

@@ -57,12 +57,13 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 		return nil
 	}
 	out := sender{w: w, control: http.NewResponseController(w)}
+	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
+	_ = out.control.SetReadDeadline(time.Time{})
 	// The client learns at once that it follows, though there may be nothing to send for hours.
-	if out.flush() != nil {
-		return nil
+	if out.flush() == nil {
+		t.buf = make([]byte, pieceBytes)
+		t.follow(r, out)
 	}
-	t.buf = make([]byte, pieceBytes)
-	t.follow(r, out)
 	return nil
 }
 
@@ -149,11 +150,11 @@ func (t *tail) successor() (*os.File, error) {
 	}
 	named, err := t.root.Stat(t.name)
 	if err != nil || os.SameFile(current, named) {
-		return nil, nil
+		return nil, nil //nolint:nilerr // The name is free, for now.
 	}
 	f, info, err := open(t.root, t.name)
 	if err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // It may be a file the next time.
 	}
 	if !info.Mode().IsRegular() {
 		closeAll(f)
@@ -204,7 +205,7 @@ type sender struct {
 }
 
 func (s sender) send(piece []byte) error {
-	// A server that knows no deadlines waits as long as it likes.
+	// A connection that knows no deadlines waits as long as it likes.
 	_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout))
 	if _, err := s.w.Write(piece); err != nil {
 		return err
@@ -212,4 +213,7 @@ func (s sender) send(piece []byte) error {
 	return s.flush()
 }
 
-func (s sender) flush() error { return s.control.Flush() }
+func (s sender) flush() error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout))
+	return s.control.Flush()
+}

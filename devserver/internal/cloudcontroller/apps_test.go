@@ -199,7 +199,7 @@ func TestADownloadSurvivesItsAppsEnd(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, st.do(http.MethodDelete, "/v2/apps/app", "").status)
 	got, err := io.ReadAll(body)
 	require.NoError(t, err)
-	require.Equal(t, len(content), len(got))
+	require.Len(t, got, len(content))
 }
 
 func TestReadersNeverSeeHalfAPackage(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +52,7 @@ func TestBuildpacksAreListedInOrderAndPackedWhole(t *testing.T) {
 	list := st.offered()
 	require.Len(t, list, 2)
 	require.Equal(t, []string{"zeta", "alpha"}, []string{list[0].Name, list[1].Name})
-	require.Regexp(t, regexp.MustCompile(`^zeta-[0-9a-f]{12}$`), list[0].Key)
+	require.Regexp(t, `^zeta-[0-9a-f]{12}$`, list[0].Key)
 
 	// The URL is followed as it is.
 	w, err := st.http.Client().Get(list[0].URL)

@@ -26,13 +26,6 @@ func (e *apiError) Error() string {
 
 func (e *apiError) Unwrap() error { return e.cause }
 
-// because adds the cause for the log.
-func (e *apiError) because(cause error) *apiError {
-	with := *e
-	with.cause = cause
-	return &with
-}
-
 func notAuthenticated() *apiError {
 	return &apiError{http.StatusUnauthorized, 10002, "CF-NotAuthenticated", "Authentication error", nil}
 }

@@ -1,0 +1,189 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestATailSendsWhatIsThereAndWhatIsAppended(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\n")
+	f := n.follow(n.url("log", true))
+	f.expect("one\n")
+	for i := range 20 {
+		line := fmt.Sprintf("line %d\n", i)
+		n.append("log", line)
+		f.expect(line)
+	}
+	big := strings.Repeat("x", 3*pieceBytes) + "\n"
+	n.append("log", big)
+	f.expect(big)
+}
+
+func TestATailBeginsWhereItIsAsked(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\ntwo\nthree\n")
+	signed := n.url("log", true)
+	for offset, lines := range map[string][]string{
+		"4": {"two\n", "three\n"}, "-6": {"three\n"}, "-1000": {"one\n", "two\n", "three\n"}, "14": {}, "1000": {"one\n", "two\n", "three\n"},
+	} {
+		f := n.follow(n.with(signed, paramTailOffset, offset))
+		f.expect(lines...)
+		f.cancel()
+		<-f.ended
+	}
+	end := n.follow(n.without(signed, paramTailOffset))
+	n.append("log", "four\n")
+	end.expect("four\n")
+	require.Equal(t, http.StatusBadRequest, n.get(n.with(signed, paramTailOffset, "x")).status)
+}
+
+func TestATailNeedsAFile(t *testing.T) {
+	n := newNode(t)
+	require.Equal(t, http.StatusBadRequest, n.get(n.url("", true)).status)
+	require.Equal(t, http.StatusNotFound, n.get(n.url("nothing", true)).status)
+}
+
+func TestATailSurvivesTruncation(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\ntwo\n")
+	f := n.follow(n.url("log", true))
+	f.expect("one\n", "two\n")
+	require.NoError(t, os.Truncate(filepath.Join(n.instance, "log"), 0))
+	n.append("log", "new\n")
+	f.expect("new\n")
+}
+
+func TestATailSurvivesRotation(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\n")
+	f := n.follow(n.url("log", true))
+	f.expect("one\n")
+	for i := range 5 {
+		// The last lines before and the first after a rotation are both there.
+		last, first := fmt.Sprintf("last %d\n", i), fmt.Sprintf("first %d\n", i)
+		n.append("log", last)
+		require.NoError(t, os.Rename(filepath.Join(n.instance, "log"), filepath.Join(n.instance, "log.1")))
+		n.append("log", first)
+		f.expect(last, first)
+	}
+	// Removed, then made anew later.
+	require.NoError(t, os.Remove(filepath.Join(n.instance, "log")))
+	n.append("other", "x")
+	n.append("log", "again\n")
+	f.expect("again\n")
+}
+
+func TestATailIsNotLedOutsideByRotation(t *testing.T) {
+	n := newNode(t)
+	require.NoError(t, os.WriteFile(filepath.Join(n.base, "key"), []byte("secret\n"), 0o600))
+	n.write("log", "one\n")
+	f := n.follow(n.url("log", true))
+	f.expect("one\n")
+	log := filepath.Join(n.instance, "log")
+	require.NoError(t, os.Rename(log, log+".1"))
+	require.NoError(t, os.Symlink("../key", log))
+	n.append("log.1", "still the old one\n")
+	f.expect("still the old one\n")
+	require.NoError(t, os.Remove(log))
+	n.append("log", "the next\n")
+	f.expect("the next\n")
+}
+
+func TestATailEndsWithItsDirectory(t *testing.T) {
+	for name, end := range map[string]func(string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+"-crashed") },
+		"replaced": func(dir string) error {
+			if err := os.Rename(dir, dir+"-old"); err != nil {
+				return err
+			}
+			return os.Mkdir(dir, 0o755)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.write("log", "one\n")
+			f := n.follow(n.url("log", true))
+			f.expect("one\n")
+			// What is written just before the end is still sent.
+			n.append("log", "last words\n")
+			require.NoError(t, end(n.instance))
+			f.expect("last words\n")
+			f.expectEnd()
+		})
+	}
+}
+
+func TestATailEndsWithItsClientOrServer(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\n")
+	var running context.CancelFunc
+	server := httptest.NewUnstartedServer(n.http.Config.Handler)
+	server.Config.BaseContext = func(net.Listener) context.Context {
+		ctx, cancel := context.WithCancel(context.Background())
+		running = cancel
+		return ctx
+	}
+	server.Start()
+	defer server.Close()
+	signed := strings.Replace(n.url("log", true), n.http.URL, server.URL, 1)
+
+	before := runtime.NumGoroutine()
+	for range 20 {
+		f := n.follow(signed)
+		f.expect("one\n")
+		f.cancel()
+		<-f.ended
+	}
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+5 }, patience, 5*time.Millisecond)
+
+	f := n.follow(signed)
+	f.expect("one\n")
+	running()
+	f.expectEnd()
+}
+
+func TestATailOutlivesItsServersTimeouts(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	n := newNode(t)
+	n.write("log", "one\n")
+	server := httptest.NewUnstartedServer(n.http.Config.Handler)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = timeout, timeout
+	server.Start()
+	defer server.Close()
+	f := n.follow(strings.Replace(n.url("log", true), n.http.URL, server.URL, 1))
+	f.expect("one\n")
+	for range 2 {
+		<-time.After(3 * timeout)
+		n.append("log", "later\n")
+		f.expect("later\n")
+	}
+	f.cancel()
+	<-f.ended
+}
+
+func TestAReaderThatStopsReadingHoldsNobodyUp(t *testing.T) {
+	n := newNode(t)
+	n.write("log", strings.Repeat(strings.Repeat("x", 99)+"\n", 200_000))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.url("log", true), nil)
+	require.NoError(t, err)
+	stuck, err := n.http.Client().Do(r)
+	require.NoError(t, err)
+	defer func() { _ = stuck.Body.Close() }()
+	f := n.follow(n.without(n.url("log", true), paramTailOffset))
+	n.append("log", "news\n")
+	f.expect("news\n")
+	require.Equal(t, http.StatusOK, n.read("").status)
+}
