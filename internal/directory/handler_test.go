@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -68,12 +69,17 @@ func TestADirectoryIsListed(t *testing.T) {
 
 func TestAListingHasAnEnd(t *testing.T) {
 	n := newNode(t)
-	for i := range maxEntries + 5 {
-		require.NoError(t, os.Mkdir(filepath.Join(n.instance, strconv.Itoa(i)), 0o755))
+	for i := range 5 {
+		n.write(strconv.Itoa(i), "")
 	}
-	body := n.read("").body
-	require.Equal(t, maxEntries+1, strings.Count(body, "\n"))
-	require.Contains(t, body, "only 10000 are shown")
+	for limit, lines := range map[int]int{4: 5, 5: 5, 6: 5} {
+		dir, err := os.Open(n.instance)
+		require.NoError(t, err)
+		text, err := list(dir, limit)
+		require.NoError(t, errors.Join(err, dir.Close()))
+		require.Equal(t, lines, strings.Count(text, "\n"), text)
+		require.Equal(t, limit < 5, strings.Contains(text, "only 4 are shown"), text)
+	}
 }
 
 func TestAStagingIsReadByItsTask(t *testing.T) {

@@ -41,15 +41,26 @@ func serveFile(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileI
 	return nil
 }
 
-// serveListing answers with a line for each entry, sorted by name: the name, with a slash after a directory's, and
-// a file's size in bytes; "-" stands for what has no size to speak of.
+// serveListing answers with what list says.
 func serveListing(w http.ResponseWriter, dir *os.File) error {
-	names, err := dir.Readdirnames(maxEntries + 1)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("list a directory: %w", err)
+	text, err := list(dir, maxEntries)
+	if err != nil {
+		return err
 	}
-	more := len(names) > maxEntries
-	names = names[:min(len(names), maxEntries)]
+	w.Header().Set("Content-Type", textType)
+	_, _ = io.WriteString(w, text)
+	return nil
+}
+
+// list gives a line for each entry, sorted by name and at most limit of them: the name, with a slash after a
+// directory's, and a file's size in bytes; "-" stands for what has no size to speak of.
+func list(dir *os.File, limit int) (string, error) {
+	names, err := dir.Readdirnames(limit + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("list a directory: %w", err)
+	}
+	more := len(names) > limit
+	names = names[:min(len(names), limit)]
 	slices.Sort(names)
 	var text strings.Builder
 	for _, name := range names {
@@ -59,11 +70,9 @@ func serveListing(w http.ResponseWriter, dir *os.File) error {
 		}
 	}
 	if more {
-		fmt.Fprintf(&text, "... and more: only %d are shown\n", maxEntries)
+		fmt.Fprintf(&text, "... and more: only %d are shown\n", limit)
 	}
-	w.Header().Set("Content-Type", textType)
-	_, _ = io.WriteString(w, text.String())
-	return nil
+	return text.String(), nil
 }
 
 // describe looks at an entry without following it; not ok when it has gone meanwhile.
