@@ -3,7 +3,7 @@
 //
 //	dea-runner stage  --root DIR                  once in a staging container
 //	dea-runner unpack --root DIR                  before the app of an instance's container starts
-//	dea-runner launch --root DIR [--command CMD]  for as long as the app lives
+//	dea-runner launch --root DIR [--command CMD] [--grace TIME]  for as long as the app lives
 //
 // The exit statuses stand in package runspec, too.
 package main
@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -30,18 +31,22 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 const usage = `Usage:
   dea-runner stage  --root DIR
   dea-runner unpack --root DIR
-  dea-runner launch --root DIR [--command CMD]
+  dea-runner launch --root DIR [--command CMD] [--grace TIME]
 
 Flags:
 `
 
-type options struct{ root, command string }
+type options struct {
+	root, command string
+	grace         time.Duration
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	var o options
 	flags := pflag.NewFlagSet("dea-runner", pflag.ContinueOnError)
 	flags.StringVar(&o.root, "root", "", "the container's root directory; empty when it is /")
 	flags.StringVar(&o.command, "command", "", "launch: the start command, instead of the droplet's")
+	flags.DurationVar(&o.grace, "grace", launch.DefaultGrace, "launch: how long an app that is told to end may take")
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	err := flags.Parse(args)
@@ -74,11 +79,12 @@ func runUnpack(o options, stderr io.Writer) int {
 }
 
 func runLaunch(o options, stderr io.Writer) int {
-	// An app hears of what its container is told; launch itself ends with the app.
+	// Launch itself ends with the app, whatever it is told.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	return launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr}.Run(context.Background(), signals)
+	launcher := launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr, Grace: o.grace}
+	return launcher.Run(context.Background(), signals)
 }
 
 // untilSignal gives a context that ends with the cause when the process is told to end.

@@ -24,24 +24,23 @@ type Launcher struct {
 	Command string
 	// Stderr receives what went wrong before the app's own log is there.
 	Stderr io.Writer
-	// Grace is how long, after the app was told to end and its first process has, the others of its group may take.
-	// 0 means DefaultGrace.
+	// Grace is how long an app that is told to end may take, 0 for DefaultGrace; see the package's comment.
 	Grace time.Duration
 }
 
-// DefaultGrace is as long as an app may take to stop.
+// DefaultGrace is as long as a Warden waits before it kills what it has told to end.
 const DefaultGrace = 10 * time.Second
 
 // script sources what buildpacks left to set up the environment, then becomes the command. A command that is more
-// than one program stays a shell; the signals go to the whole group, so its programs hear them all the same.
-const script = `for file in .profile.d/*.sh; do
-  if [ -r "$file" ]; then . "$file"; fi
+// than one program stays a shell.
+const script = `for __dea_file in .profile.d/*.sh; do
+  if [ -r "$__dea_file" ]; then . "$__dea_file"; fi
 done
-unset file
-exec bash -c "$0"`
+unset __dea_file
+exec "$BASH" -c "$0"`
 
-// Run runs the app and gives its exit status: 128+n when signal n ended it. Each signal that arrives is passed on to
-// the app's process group. When ctx ends the group is killed.
+// Run runs the app and gives its exit status: 128+n when signal n ended it. Signals are passed on as the package's
+// comment says. When ctx ends the app's process group is killed.
 func (l Launcher) Run(ctx context.Context, signals <-chan os.Signal) int {
 	status, err := l.run(ctx, signals)
 	if err != nil {
@@ -94,7 +93,10 @@ func (l Launcher) command() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var info runspec.StagingInfo
+	// Only what is needed: the rest of another stager's file may have another form.
+	var info struct {
+		StartCommand string `yaml:"start_command"`
+	}
 	if err := yaml.Unmarshal(data, &info); err != nil {
 		return "", err
 	}

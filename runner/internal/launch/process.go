@@ -40,7 +40,7 @@ func begin(script, command, dir string, out *output) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := os.StartProcess(bash, []string{"bash", "-c", script, command}, &os.ProcAttr{
+	process, err := os.StartProcess(bash, []string{bash, "-c", script, command}, &os.ProcAttr{
 		Dir:   dir,
 		Files: []*os.File{null, stdout, stderr},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
@@ -86,40 +86,44 @@ func reap(leader int, ended chan<- int, gone chan<- struct{}) {
 // await passes signals on until the app has ended, and gives its exit status. An app whose first process ends has
 // ended: what it leaves behind goes with the container. Only one that was told to end gets the time to do it whole.
 func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Duration) int {
-	status, told := 0, false
-	for running := true; running; {
-		select {
-		case status = <-a.ended:
-			running = false
-		case s := <-signals:
-			a.signal(s)
-			told = true
-		case <-ctx.Done():
-			a.signal(unix.SIGKILL)
-			status, running = <-a.ended, false
-		}
-	}
-	if told {
-		a.awaitRest(ctx, signals, grace)
-	}
-	a.out.drain()
-	return status
-}
-
-func (a *app) awaitRest(ctx context.Context, signals <-chan os.Signal, grace time.Duration) {
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
+	var late <-chan time.Time
+	told := false
 	for {
 		select {
-		case <-a.gone:
-			return
+		case status := <-a.ended:
+			if told {
+				a.awaitRest(ctx, grace)
+			}
+			a.out.drain()
+			return status
 		case s := <-signals:
-			a.signal(s)
-		case <-timer.C:
-			return
+			told = told || ends(s)
+			if s != unix.SIGTERM {
+				a.signal(s)
+			} else if late == nil {
+				late = time.After(grace)
+			}
+		case <-late:
+			a.signal(unix.SIGTERM)
 		case <-ctx.Done():
-			return
+			a.signal(unix.SIGKILL)
+			status := <-a.ended
+			a.out.drain()
+			return status
 		}
+	}
+}
+
+// ends tells the signals that ask an app to end.
+func ends(s os.Signal) bool { return s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT }
+
+func (a *app) awaitRest(ctx context.Context, grace time.Duration) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-a.gone:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

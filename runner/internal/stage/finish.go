@@ -34,6 +34,7 @@ func (b *build) pack(ctx context.Context) error {
 		return platformFault("the droplet cannot be packed", err)
 	}
 	b.noteSkipped(packed)
+	b.log.step("Uploading droplet (%s)", archive.FormatSize(packed.Size))
 	b.result.DropletSHA1, b.result.DropletSize = packed.SHA1, packed.Size
 	return nil
 }
