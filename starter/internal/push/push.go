@@ -60,6 +60,9 @@ func (p *Pusher) Push(ctx context.Context, o Options) (Outcome, error) {
 	if err != nil {
 		return out, err
 	}
+	if err := valid(o, request); err != nil {
+		return out, err
+	}
 	if err := p.upload(ctx, o); err != nil {
 		return out, err
 	}
@@ -74,6 +77,19 @@ func (p *Pusher) Push(ctx context.Context, o Options) (Outcome, error) {
 	p.Report.Linef("Staged with buildpack %s, droplet %s", orNone(result.DetectedBuildpack), result.DropletSHA1)
 	err = p.run(ctx, o, result.DropletSHA1, &out)
 	return out, err
+}
+
+// valid checks all that the platform would check, before anything is uploaded.
+func valid(o Options, request api.StagingRequest) error {
+	if err := request.Validate(); err != nil {
+		return usagef("%s", api.Explain(err, api.ErrInvalidRequest).Message)
+	}
+	// The droplet stands in for one that does not exist yet.
+	spec := appSpec(o, request.TaskID, strings.Repeat("0", 40), request.DownloadURI)
+	if err := spec.Validate(); err != nil {
+		return usagef("%s", api.Explain(err, api.ErrInvalidRequest).Message)
+	}
+	return nil
 }
 
 // run starts what was staged and waits until it runs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/starter/internal/pause"
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/tail"
 )
@@ -79,7 +80,7 @@ func (s *Stager) cancel(staging *controller.Staging) {
 // showLog shows the log from when it is there until it ends. That it cannot be shown is said once and is no failure
 // of the staging.
 func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
-	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
+	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
 		status, err := staging.Status(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, controller.ErrNoWorker) {
 			s.Report.Linef("(the staging log cannot be shown: %v)", err)
@@ -89,13 +90,13 @@ func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
 			return
 		}
 		if address := staging.LogURL(status); address != "" {
-			err := s.Files.Follow(ctx, address, s.Report.Line)
+			err := s.Files.Follow(ctx, address, 0, s.Report.Line)
 			if !errors.Is(err, tail.ErrNotThere) {
 				s.notShown(ctx, err)
 				return
 			}
 		}
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return
 		}
 	}
@@ -104,16 +105,5 @@ func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
 func (s *Stager) notShown(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
 		s.Report.Linef("(the staging log cannot be shown: %v)", err)
-	}
-}
-
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/durable-dea/dea/starter/internal/pause"
 )
 
 const (
@@ -49,10 +51,10 @@ func New() *Client {
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Follow hands each line of a file to line as it is written, until the file's directory is gone (nil) or ctx ends.
-// Its URL must be one with tail. A connection that breaks is made again where it broke.
-func (c *Client) Follow(ctx context.Context, address string, line func(string)) error {
-	var seen int64
+// Follow hands each line of a file to line as it is written, from an offset in bytes on, until the file's directory is
+// gone (nil) or ctx ends. Its URL must be one with tail. A connection that breaks is made again where it broke.
+func (c *Client) Follow(ctx context.Context, address string, from int64, line func(string)) error {
+	seen := from
 	lines := splitter{emit: line}
 	defer lines.flush()
 	for try := 0; ; {
@@ -68,7 +70,7 @@ func (c *Client) Follow(ctx context.Context, address string, line func(string)) 
 		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) {
 			return err
 		}
-		if !pause(ctx, time.Duration(try)*brokenPause) {
+		if !pause.For(ctx, time.Duration(try)*brokenPause) {
 			return ctx.Err()
 		}
 	}
@@ -95,28 +97,58 @@ func (c *Client) stream(ctx context.Context, address string, from int64, to io.W
 	return n, nil
 }
 
+// End is the end of a file.
+type End struct {
+	// Lines are its last whole lines.
+	Lines []string
+	// Partial is what follows them: a line that is still being written.
+	Partial string
+	// Offset is where Partial begins, in bytes from the file's beginning: where to follow from.
+	Offset int64
+}
+
+// All are the lines and, where there is one, the partial one.
+func (e End) All() []string {
+	if e.Partial == "" {
+		return e.Lines
+	}
+	return append(e.Lines[:len(e.Lines):len(e.Lines)], e.Partial)
+}
+
 // Last gives the last n lines of a file, n at least 1; fewer where it is shorter or its lines are very long.
-func (c *Client) Last(ctx context.Context, address string, n int) ([]string, error) {
+func (c *Client) Last(ctx context.Context, address string, n int) (End, error) {
 	response, err := c.get(ctx, address, fmt.Sprintf("bytes=-%d", lastBytes))
 	if err != nil {
-		return nil, err
+		return End{}, err
 	}
 	defer closeBody(response)
-	// What begins in the middle of the file begins in the middle of a line.
-	partial := response.StatusCode == http.StatusPartialContent &&
-		!strings.HasPrefix(response.Header.Get("Content-Range"), "bytes 0-")
+	begin := rangeBegin(response)
 	ring := make([]string, 0, n)
-	lines := splitter{skip: partial, emit: func(line string) {
+	// What begins in the middle of the file begins in the middle of a line.
+	lines := splitter{skip: begin > 0, emit: func(line string) {
 		if len(ring) == n {
 			ring = append(ring[:0], ring[1:]...)
 		}
 		ring = append(ring, line)
 	}}
-	if _, err := io.Copy(&lines, response.Body); err != nil {
-		return ring, ErrUnreachable
+	read, err := io.Copy(&lines, response.Body)
+	if err != nil {
+		return End{}, ErrUnreachable
 	}
-	lines.flush()
-	return ring, nil
+	return End{Lines: ring, Partial: string(lines.rest), Offset: begin + read - int64(len(lines.rest))}, nil
+}
+
+// rangeBegin is where in the file an answer begins.
+func rangeBegin(response *http.Response) int64 {
+	if response.StatusCode != http.StatusPartialContent {
+		return 0
+	}
+	text, _, _ := strings.Cut(strings.TrimPrefix(response.Header.Get("Content-Range"), "bytes "), "-")
+	begin, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || begin < 0 {
+		return 0
+	}
+	return begin
 }
 
 // get gives an answer that has content, which the caller closes.
@@ -168,17 +200,6 @@ func withOffset(address string, offset int64) (string, error) {
 	query.Set("tail_offset", strconv.FormatInt(offset, 10))
 	u.RawQuery = query.Encode()
 	return u.String(), nil
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // splitter cuts what is written to it into lines.

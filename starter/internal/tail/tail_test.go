@@ -108,7 +108,7 @@ func TestFollowUntilTheDirectoryGoes(t *testing.T) {
 	defer c.Close()
 	var got lines
 	done := make(chan error, 1)
-	go func() { done <- c.Follow(context.Background(), n.sign("log", true), got.add) }()
+	go func() { done <- c.Follow(context.Background(), n.sign("log", true), 0, got.add) }()
 	require.Eventually(t, got.has("one"), 5*time.Second, 5*time.Millisecond)
 	n.append(t, "o\nthree\nlast")
 	require.Eventually(t, got.has("one", "two", "three"), 5*time.Second, 5*time.Millisecond)
@@ -130,7 +130,7 @@ func TestFollowGoesOnWhereAConnectionBroke(t *testing.T) {
 	var got lines
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Follow(ctx, n.sign("log", true), got.add) }()
+	go func() { done <- c.Follow(ctx, n.sign("log", true), 0, got.add) }()
 	require.Eventually(t, got.has(want...), 5*time.Second, 5*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -146,11 +146,11 @@ func TestLast(t *testing.T) {
 	defer c.Close()
 	got, err := c.Last(context.Background(), n.sign("log", false), 3)
 	require.NoError(t, err)
-	require.Equal(t, []string{"line 48", "line 49", "line 50"}, got)
+	require.Equal(t, []string{"line 48", "line 49", "line 50"}, got.Lines)
 
 	all, err := c.Last(context.Background(), n.sign("log", false), 1000)
 	require.NoError(t, err)
-	require.Len(t, all, 51, "the line that was read from its middle is left out")
+	require.Len(t, all.Lines, 51, "the line that was read from its middle is left out")
 }
 
 func TestLastOfAnEmptyFile(t *testing.T) {
@@ -160,7 +160,26 @@ func TestLastOfAnEmptyFile(t *testing.T) {
 	defer c.Close()
 	got, err := c.Last(context.Background(), n.sign("log", false), 3)
 	require.NoError(t, err)
-	require.Empty(t, got)
+	require.Empty(t, got.All())
+}
+
+func TestFollowFromWhereTheEndWas(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "one\ntwo\nthr")
+	c := tail.New()
+	defer c.Close()
+	end, err := c.Last(context.Background(), n.sign("log", false), 1)
+	require.NoError(t, err)
+	require.Equal(t, tail.End{Lines: []string{"two"}, Partial: "thr", Offset: 8}, end)
+	require.Equal(t, []string{"two", "thr"}, end.All())
+	var got lines
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Follow(ctx, n.sign("log", true), end.Offset, got.add) }()
+	n.append(t, "ee\nfour\n")
+	require.Eventually(t, got.has("three", "four"), 5*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
 }
 
 func TestErrors(t *testing.T) {
@@ -168,10 +187,10 @@ func TestErrors(t *testing.T) {
 	c := tail.New()
 	defer c.Close()
 	ctx := context.Background()
-	require.ErrorIs(t, c.Follow(ctx, n.sign("missing", true), func(string) {}), tail.ErrNotThere)
+	require.ErrorIs(t, c.Follow(ctx, n.sign("missing", true), 0, func(string) {}), tail.ErrNotThere)
 
 	forged := strings.Replace(n.sign("log", true), "hmac=", "hmac=00", 1)
-	err := c.Follow(ctx, forged, func(string) {})
+	err := c.Follow(ctx, forged, 0, func(string) {})
 	require.ErrorIs(t, err, tail.ErrRefused)
 
 	away := directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), false)

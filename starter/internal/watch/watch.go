@@ -9,6 +9,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/starter/internal/pause"
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/tail"
 )
@@ -130,7 +131,7 @@ func (w *Watcher) until(
 	defer cancel()
 	var status api.AppStatus
 	told := ""
-	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
+	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
 		now, err := w.Controller.App(limited, app)
 		switch {
 		case err == nil:
@@ -145,14 +146,14 @@ func (w *Watcher) until(
 		if err == nil {
 			if line := summary(status); line != told {
 				told = line
-				pause = firstLook
+				wait = firstLook
 				w.Report.Line(line)
 			}
 			if done, err := look(limited, status); done || err != nil {
 				return status, err
 			}
 		}
-		if !sleep(limited, pause) {
+		if !pause.For(limited, wait) {
 			if ctx.Err() != nil {
 				return status, ctx.Err()
 			}
@@ -210,24 +211,13 @@ func (w *Watcher) failure(ctx context.Context, status api.AppStatus, v verdict) 
 		if address == "" {
 			continue
 		}
-		lines, err := w.Files.Last(ctx, address, lastLines)
+		end, err := w.Files.Last(ctx, address, lastLines)
 		if err != nil {
 			continue // the logs of a crash may be gone already; what happened is told all the same
 		}
-		for _, line := range lines {
+		for _, line := range end.All() {
 			f.Log = append(f.Log, stream.name+": "+line)
 		}
 	}
 	return f
-}
-
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

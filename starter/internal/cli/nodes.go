@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
+)
+
+func (s *session) nodesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "nodes",
+		Short: "List the nodes",
+		Long:  "Lists every node with its state, zone and stacks, what is booked of its memory and disk, and what runs there.",
+		Example: `  starter nodes
+  starter nodes --output json | jq '.nodes[].remaining'`,
+		Args:              s.nothing(),
+		ValidArgsFunction: completeNothing,
+		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
+			c, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			nodes, err := c.Nodes(cmd.Context())
+			if err != nil && len(nodes) == 0 {
+				return err
+			}
+			if err != nil {
+				s.report().Linef("(some nodes are missing: %v)", err)
+			}
+			return s.render().Nodes(nodes)
+		}),
+	}
+}
+
+func (s *session) drainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "drain NODE",
+		Short:             "Keep new work off a node",
+		Long:              "Keeps new instances and stagings off a node. What runs there stays, also when its worker is restarted.",
+		Example:           "  starter drain 6f1d2c3a",
+		Args:              s.named("NODE"),
+		ValidArgsFunction: s.completeNodes,
+		RunE:              s.work(s.onNode((*controller.Client).Drain)),
+	}
+}
+
+func (s *session) undrainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "undrain NODE",
+		Short:             "Let new work on a node again",
+		Long:              "Lets new instances and stagings on a node that was drained.",
+		Example:           "  starter undrain 6f1d2c3a",
+		Args:              s.named("NODE"),
+		ValidArgsFunction: s.completeNodes,
+		RunE:              s.work(s.onNode((*controller.Client).Undrain)),
+	}
+}
+
+// onNode makes a command of a change of one node.
+func (s *session) onNode(
+	change func(*controller.Client, context.Context, string) (api.NodeStatus, error),
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := s.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		node, err := change(c, cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return s.render().Node(node)
+	}
+}

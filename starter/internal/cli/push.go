@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/starter/internal/push"
+)
+
+const (
+	defaultMemoryMB = 256
+	defaultDiskMB   = 1024
+	// defaultTimeout is how long instances may take to be as wanted; three health checks of the default length fit.
+	defaultTimeout = 5 * time.Minute
+)
+
+func (s *session) pushCommand() *cobra.Command {
+	o := push.Options{Instances: 1, Memory: defaultMemoryMB, Disk: defaultDiskMB}
+	cmd := &cobra.Command{
+		Use:   "push DIR|ZIP --name NAME",
+		Short: "Upload an app, stage it and run it",
+		Long: `Packs a directory (or takes a zip), uploads it, stages it with a buildpack while the staging's log is shown, runs
+the droplet, and waits until all wanted instances run. The answer is a table of them, with their addresses.
+
+Left out of the package are .git and the like, and what .cfignore names (the rules of .gitignore). Executable bits and
+links are kept.
+
+Pushing an app that runs replaces it by the new version. An interrupt cancels the staging; once the app is running, it
+goes on. When an instance crashes, its last lines are shown and the exit code is 4.`,
+		Example: `  starter push ./app --name hello
+  starter push app.zip --name hello --instances 2 --memory 128M --env LOG_LEVEL=debug
+  starter push ./worker --name worker --no-route --command "./worker -v"
+  starter push ./app --name hello --buildpack go --output json`,
+		Args: s.named("DIR|ZIP"),
+		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			o.Source = args[0]
+			if err := o.Validate(); err != nil {
+				return err
+			}
+			return s.push(cmd, o)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Name, "name", "", "the app's `name`, and the first part of its route; required")
+	f.IntVarP(&o.Instances, "instances", "i", o.Instances, "`number` of instances")
+	f.VarP(&o.Memory, "memory", "m", "memory of an instance, such as 256M")
+	f.VarP(&o.Disk, "disk", "k", "disk space of an instance, such as 1G")
+	f.StringVarP(&o.Buildpack, "buildpack", "b", "", "`key` of a buildpack or a git URL; without it the app is detected")
+	f.StringArrayVarP(&o.Env, "env", "e", nil, "a `NAME=VALUE` for the app; may be given several times")
+	f.StringVarP(&o.Command, "command", "c", "", "start `command`, instead of the Procfile's or the buildpack's")
+	f.BoolVar(&o.NoRoute, "no-route", false, "the app has no route and need not listen on $PORT")
+	f.StringVar(&o.Domain, "domain", push.DefaultDomain, "`domain` of the route")
+	f.StringVar(&o.Stack, "stack", "", "root file system to use; without it the only one that the nodes have")
+	f.DurationVar(&o.HealthCheckTimeout, "health-check-timeout", 0, "`time` to open the port in; without it the node's default")
+	f.DurationVar(&o.Timeout, "timeout", defaultTimeout, "`time` to wait for the instances")
+	return cmd
+}
+
+func (s *session) push(cmd *cobra.Command, o push.Options) error {
+	p, err := s.pusher(cmd.Context())
+	if err != nil {
+		return err
+	}
+	out, err := p.Push(cmd.Context(), o)
+	if err != nil {
+		s.partial = out
+		return err
+	}
+	return s.render().Pushed(out, *out.App)
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/config"
+)
+
+const rootLong = `starter pushes apps to Durable DEA, keeps them at a number of instances, and shows what they and the
+nodes do. Everything it starts is a workflow that goes on whatever becomes of this program.
+
+It finds the platform through a configuration file (--config, DEA_CONFIG, else dea/client.yml in the user's
+configuration directory); devserver writes one and prints where it is.
+
+A command's answer goes to standard output, as text or, with --output json, as one JSON object; progress and errors go
+to standard error. With --output json a command that fails answers {"error": {...}} and what it came to.
+
+Exit codes:
+`
+
+// newRoot makes the whole tree of commands.
+func newRoot(s *session) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "starter",
+		Short: "Push apps to Durable DEA and look after them",
+		Long:  rootLong + exitCodes(),
+		Example: "  starter push ./app --name hello --instances 2\n" +
+			"  starter apps\n" +
+			"  starter logs hello -f",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	s.root = root
+	config.ClientFlags(root.PersistentFlags())
+	root.PersistentFlags().VarP(&s.format, "output", "o", "how to answer")
+	root.PersistentFlags().BoolVar(&s.debug, "debug", false, "write what Temporal's client logs to standard error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		s.command = cmd
+		return err
+	})
+	root.AddGroup(
+		&cobra.Group{ID: groupApps, Title: "Apps:"},
+		&cobra.Group{ID: groupNodes, Title: "Nodes:"},
+		&cobra.Group{ID: groupPlatform, Title: "Platform:"},
+	)
+	for _, c := range []*cobra.Command{
+		s.pushCommand(), s.appsCommand(), s.psCommand(), s.logsCommand(), s.startCommand(), s.stopCommand(),
+		s.restartCommand(), s.scaleCommand(), s.deleteCommand(), s.stageCommand(),
+	} {
+		c.GroupID = groupApps
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{s.nodesCommand(), s.drainCommand(), s.undrainCommand()} {
+		c.GroupID = groupNodes
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{s.setupCommand(), s.versionCommand()} {
+		c.GroupID = groupPlatform
+		root.AddCommand(c)
+	}
+	addOwnCommands(root)
+	return root
+}
+
+const (
+	groupApps     = "apps"
+	groupNodes    = "nodes"
+	groupPlatform = "platform"
+)
+
+// addOwnCommands adds cobra's help and completion, and gives them examples as all others have them.
+func addOwnCommands(root *cobra.Command) {
+	root.SetHelpCommandGroupID(groupPlatform)
+	root.SetCompletionCommandGroupID(groupPlatform)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  starter help push"
+		case "completion":
+			c.Example = "  source <(starter completion bash)"
+			for _, shell := range c.Commands() {
+				shell.Example = fmt.Sprintf("  starter completion %s > starter.%[1]s", shell.Name())
+			}
+		}
+	}
+}
+
+// work wraps a command's own part: what fails before it is wrong usage.
+func (s *session) work(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		s.ran, s.command = true, cmd
+		return run(cmd, args)
+	}
+}
+
+// named takes exactly the arguments that are named.
+func (s *session) named(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == len(names) {
+			return nil
+		}
+		s.command = cmd
+		return fmt.Errorf("it is used as %s %s", cmd.CommandPath(), strings.Join(names, " "))
+	}
+}
+
+// nothing takes no arguments.
+func (s *session) nothing() cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		s.command = cmd
+		return fmt.Errorf("%s takes no arguments", cmd.CommandPath())
+	}
+}

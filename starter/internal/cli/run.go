@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/starter/internal/progress"
+	"github.com/durable-dea/dea/starter/internal/push"
+	"github.com/durable-dea/dea/starter/internal/render"
+	"github.com/durable-dea/dea/starter/internal/watch"
+)
+
+// Process is what a program is given by whoever starts it. All fields are required.
+type Process struct {
+	Args     []string
+	In       io.Reader
+	Out, Err io.Writer
+	Env      func(string) string
+	Now      func() time.Time
+}
+
+// Run carries out one command line and returns the exit code. The end of ctx is an interrupt.
+func Run(ctx context.Context, p Process) int {
+	s := &session{process: p, format: render.Text}
+	defer s.close()
+	root := newRoot(s)
+	root.SetArgs(p.Args)
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !s.ran {
+		err = usageError{err}
+	}
+	return s.finish(err)
+}
+
+// session is one command line being carried out.
+type session struct {
+	process Process
+	root    *cobra.Command
+	format  render.Format
+	debug   bool
+
+	// ran is set once a command's own work begins: what fails before is wrong usage.
+	ran bool
+	// command is the one that ran, for hints.
+	command *cobra.Command
+	// partial is how far a command came that failed, for JSON.
+	partial any
+	closers []func()
+	// progress is made once, so that lines of several parts do not mix.
+	progress *progress.Reporter
+}
+
+func (s *session) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
+	}
+}
+
+func (s *session) render() render.Renderer {
+	return render.Renderer{Out: s.process.Out, Format: s.format, Now: s.process.Now}
+}
+
+func (s *session) report() *progress.Reporter {
+	if s.progress == nil {
+		s.progress = progress.New(s.process.Err)
+	}
+	return s.progress
+}
+
+// finish tells of a failure and gives the exit code.
+func (s *session) finish(err error) int {
+	code := exitCode(err)
+	if err == nil {
+		return code
+	}
+	detail := render.FailureDetail{Message: words(err), ExitCode: code}
+	if info := api.Explain(err, ""); info.Type != "" {
+		detail.Type = string(info.Type)
+	}
+	var failure *watch.Failure
+	if errors.As(err, &failure) {
+		detail.Log = failure.Log
+	}
+	s.tell(err, detail)
+	if s.format == render.JSON {
+		if err := s.render().Object(render.Failure{Error: detail, Result: s.partial}); err != nil {
+			return exitFailed
+		}
+	}
+	return code
+}
+
+// tell writes a failure for people.
+func (s *session) tell(err error, detail render.FailureDetail) {
+	var b strings.Builder
+	for _, line := range detail.Log {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	fmt.Fprintf(&b, "starter: %s\n", detail.Message)
+	var usage usageError
+	if errors.As(err, &usage) && s.command != nil {
+		fmt.Fprintf(&b, "`%s --help` tells how it is used\n", s.command.CommandPath())
+	}
+	_, _ = io.WriteString(s.process.Err, b.String()) // nobody could be told that nobody can be told
+}
+
+// words are an error's, for people.
+func words(err error) string {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	case errors.Is(err, push.ErrUsage):
+		return strings.TrimPrefix(err.Error(), push.ErrUsage.Error()+": ")
+	default:
+		return strings.TrimSpace(err.Error())
+	}
+}
+
+// configuration is the client's.
+func (s *session) configuration() (*config.Client, error) {
+	return config.LoadClient(config.LoadOptions{Flags: s.root.PersistentFlags(), Env: s.process.Env})
+}
+
+// open connects to the platform, once a command.
+func (s *session) open(ctx context.Context) (*controller.Client, error) {
+	cfg, err := s.configuration()
+	if err != nil {
+		return nil, err
+	}
+	return s.connect(ctx, cfg)
+}
+
+func (s *session) connect(ctx context.Context, cfg *config.Client) (*controller.Client, error) {
+	c, err := controller.Dial(ctx, controller.Options{Temporal: cfg.Temporal, Log: s.log()})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, c.Close)
+	return c, nil
+}
