@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v4"
@@ -154,6 +155,10 @@ func (l *loader) load(file string, into reflect.Value) error {
 
 // decode reads the text of a file.
 func (l *loader) decode(text []byte, into reflect.Value) {
+	if !utf8.Valid(text) {
+		l.refuse("", &yaml.Node{Line: lineOfBadUTF8(text)}, "is not UTF-8")
+		return
+	}
 	docs, err := yaml.NewLoader(bytes.NewReader(text))
 	if err != nil {
 		l.problems = append(l.problems, &Error{Source: l.file, Words: "cannot be read as YAML", cause: err})
@@ -188,6 +193,22 @@ func (l *loader) syntax(err error) *Error {
 		e.Line, e.Words = one.Mark.Line, "is no YAML: "+one.Message
 	}
 	return e
+}
+
+// lineOfBadUTF8 is the line, from 1, of the first byte that is not UTF-8.
+func lineOfBadUTF8(text []byte) int {
+	line := 1
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		if r == '\n' {
+			line++
+		}
+		text = text[size:]
+	}
+	return line
 }
 
 func readFile(name string) ([]byte, error) {

@@ -29,7 +29,8 @@ func (s Secret) Format(f fmt.State, verb rune) { formatHidden(f, verb, s.String(
 // MarshalJSON hides the text.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(strconv.Quote(s.String())), nil }
 
-// MarshalText hides the text, also where it is the key of a map.
+// MarshalText hides the text from loggers and from whatever else writes texts. encoding/json does not ask it for the
+// key of a map: a Secret is no key.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // MarshalYAML hides the text.
