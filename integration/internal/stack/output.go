@@ -37,8 +37,7 @@ func (t *tail) String() string {
 	return string(t.kept)
 }
 
-// firstLine hands over the first line that is written to it, or the first JSON object that spans several: everything up
-// to a line that closes it.
+// firstLine hands over the first line that is written to it and drops the rest.
 type firstLine struct {
 	arrived chan []byte
 
@@ -54,9 +53,9 @@ func (f *firstLine) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	f.kept = append(f.kept, p...)
-	if whole := bytes.TrimSpace(f.kept); bytes.HasSuffix(f.kept, []byte("}\n")) {
+	if line, _, whole := bytes.Cut(f.kept, []byte("\n")); whole {
 		f.done = true
-		f.arrived <- whole
+		f.arrived <- line
 	}
 	return len(p), nil
 }

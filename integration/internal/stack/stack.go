@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// readyTimeout is how long a devserver may take to be ready on a busy machine with two cores.
-	readyTimeout = 90 * time.Second
+	// readyTimeout is longer than a devserver's own, whose error says more.
+	readyTimeout = 200 * time.Second
 	// stopTimeout is how long it may take to end, containers included.
 	stopTimeout = 60 * time.Second
 	// leftoverTimeout is how long what was told to end may still be seen.

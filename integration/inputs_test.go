@@ -1,0 +1,194 @@
+package integration
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
+)
+
+// TestBadPackages gives the platform packages that no user should be able to do harm with, and some that are only
+// broken. Each ends its workflow with the reference's error type and words for the user, and leaves nothing behind.
+func TestBadPackages(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "outside")
+	for name, c := range map[string]struct {
+		content []byte
+		words   string
+	}{
+		"climbs out":            {zipOf(t, file("../../../../evil", "x")), "evil"},
+		"absolute name":         {zipOf(t, file(outside, "x")), "outside"},
+		"link that leaves":      {zipOf(t, link("way", filepath.Dir(outside)), file("way/outside", "x")), "way"},
+		"name not UTF-8":        {zipOf(t, entry{name: "caf\xe9", content: "x", mode: 0o644, raw: true}), "UTF-8"},
+		"not a zip":             {[]byte("#!/bin/sh\necho this is no zip\n"), "not a zip"},
+		"zip cut off":           {cutOff(t), "zip"},
+		"Procfile that is text": {zipOf(t, file("Procfile", "- web\n- worker\n"), file("run", "true")), "Procfile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := stagingOf(t, c.content, buildpack{})
+			info := stagingFails(t, request, api.ErrStaging)
+			assert.Contains(t, info.Message, c.words)
+			assert.NoFileExists(t, outside)
+		})
+	}
+}
+
+// cutOff is the first half of a zip.
+func cutOff(t *testing.T) []byte {
+	t.Helper()
+	whole := zipOf(t, file("run", strings.Repeat("true\n", 100)))
+	return whole[:len(whole)/2]
+}
+
+// TestBuildpackFails has a buildpack fail in each of its phases.
+func TestBuildpackFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		pack buildpack
+		want api.ErrorType
+	}{
+		"detect":                   {buildpack{detect: "exit 1"}, api.ErrNoAppDetected},
+		"compile":                  {buildpack{compile: "echo no compiler here; exit 7"}, api.ErrBuildpackCompile},
+		"release":                  {buildpack{release: "exit 3"}, api.ErrBuildpackRelease},
+		"release that is no YAML":  {buildpack{release: "printf 'a: [b'"}, api.ErrBuildpackRelease},
+		"compile killed by signal": {buildpack{compile: "kill -9 $$"}, api.ErrBuildpackCompile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := stagingOf(t, zipOf(t, file("run", "true")), c.pack)
+			stagingFails(t, request, c.want)
+		})
+	}
+}
+
+// TestControllerUnreachable stages an app whose package cannot be had: nobody listens where it should be.
+func TestControllerUnreachable(t *testing.T) {
+	request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+	request.DownloadURI = "http://staging:secret-of-the-package@" + deadAddress(t) + "/package"
+	info := stagingFails(t, request, api.ErrStager)
+	assert.NotContains(t, info.Message, "secret-of-the-package")
+}
+
+// TestUploadUnreachable builds an app whose droplet then finds nobody who takes it.
+func TestUploadUnreachable(t *testing.T) {
+	request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+	request.UploadURI = "http://" + deadAddress(t) + "/droplet"
+	stagingFails(t, request, api.ErrStager)
+}
+
+// TestBadApps runs apps that cannot become healthy. Each says why in words that users know, is tried again as the
+// restart policy has it, and leaves nothing once it is deleted.
+func TestBadApps(t *testing.T) {
+	for name, c := range map[string]struct {
+		run   string
+		spoil func(*api.StartMessage)
+		words string
+	}{
+		"does not listen": {
+			run: "sleep 3600", spoil: func(m *api.StartMessage) { m.HealthCheckTimeout = 1 }, words: api.ExitHealthCheck,
+		},
+		"ends at once": {run: "echo cannot go on >&2; exit 42", words: api.ExitAppExited},
+		"wrong SHA-1": {
+			run: "sleep 3600", words: "SHA-1",
+			spoil: func(m *api.StartMessage) { m.SHA1 = strings.Repeat("0123456789", 4) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := "bad-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
+			result := staged(t, app, zipOf(t, file("run", c.run)), buildpack{})
+			spec, err := shared.AppSpec(t.Context(), app, result.DropletSHA1)
+			require.NoError(t, err)
+			if c.spoil != nil {
+				c.spoil(&spec.Message)
+			}
+			_, err = shared.Control.Run(t.Context(), spec)
+			require.NoError(t, err)
+			defer remove(t, shared, app)
+			assert.Eventually(t, func() bool {
+				status, err := shared.Control.App(t.Context(), app)
+				return err == nil && strings.Contains(status.Problem, c.words)
+			}, later, pause, "the app never says %q", c.words)
+		})
+	}
+}
+
+// TestUnplaceable asks for more memory than any node has.
+func TestUnplaceable(t *testing.T) {
+	request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+	request.MemoryLimit = 1 << 40
+	info := stagingFails(t, request, api.ErrInsufficientResources)
+	assert.Equal(t, api.NotEnough(api.ConstraintMemory), info.Message)
+}
+
+// deadAddress is where nobody listens.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// stagingOf uploads a package as that of an app of the test's own, and makes the request to stage it with a buildpack.
+func stagingOf(t *testing.T, content []byte, pack buildpack) api.StagingRequest {
+	t.Helper()
+	app := "app-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	return stagingRequestOf(t, app, content, pack)
+}
+
+// staged stages an app that can be staged.
+func staged(t *testing.T, app string, content []byte, pack buildpack) api.StagingResult {
+	t.Helper()
+	request := stagingRequestOf(t, app, content, pack)
+	staging, err := shared.Control.Stage(t.Context(), request)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+	result, err := staging.Wait(ctx)
+	require.NoError(t, err)
+	return result
+}
+
+// stagingFails stages, and checks all that a staging that fails must do: the type, words for a user, a workflow that
+// failed, a controller that was told, and nothing left.
+func stagingFails(t *testing.T, request api.StagingRequest, want api.ErrorType) api.ErrorInfo {
+	t.Helper()
+	staging, err := shared.Control.Stage(t.Context(), request)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+	result, err := staging.Wait(ctx)
+	require.ErrorIs(t, err, controller.ErrStagingFailed)
+	require.NotNil(t, result.ErrorInfo)
+	info := *result.ErrorInfo
+	assert.Equal(t, want, info.Type, info.Message)
+	assert.NotEmpty(t, info.Message)
+	assert.NotContains(t, info.Message, shared.Data, "a user has no use for a path of the node's")
+	assert.NotContains(t, info.Message, "internal error")
+
+	description, err := shared.Temporal.DescribeWorkflow(t.Context(), api.StageWorkflowID(request.AppID, request.TaskID), "")
+	require.NoError(t, err)
+	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, description.Status)
+
+	told, err := shared.Callback(t.Context(), request.AppID, request.TaskID)
+	require.NoError(t, err)
+	require.NotNil(t, told.ErrorInfo)
+	assert.Equal(t, info, *told.ErrorInfo)
+	clean(t, shared)
+	return info
+}
+
+// TestDirectoriesStayPrivate: what a node keeps is for its own user alone, since droplets and workspaces hold secrets.
+func TestDirectoriesStayPrivate(t *testing.T) {
+	for _, dir := range []string{".", "nodes/1/base", "nodes/1/depot"} {
+		info, err := os.Stat(filepath.Join(shared.Data, dir))
+		require.NoError(t, err)
+		assert.Zero(t, info.Mode().Perm()&0o077, "%s is %s", dir, info.Mode())
+	}
+}

@@ -1,0 +1,64 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"time"
+)
+
+// maxAnswer bounds what is read of an HTTP answer.
+const maxAnswer = 16 << 20
+
+// Starter runs the command line as a person would and gives its standard output. Where it fails, the error has its words
+// and its exit status (*exec.ExitError).
+func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
+	starter, err := Bin("starter")
+	if err != nil {
+		return "", err
+	}
+	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("starter %v: %w\n%s%s", args, err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// StarterJSON is Starter with --output json, whose answer goes into out.
+func (s *Stack) StarterJSON(ctx context.Context, out any, args ...string) error {
+	text, err := s.Starter(ctx, append(args, "--output", "json")...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), out); err != nil {
+		return fmt.Errorf("read the answer of starter %v: %w\n%s", args, err, text)
+	}
+	return nil
+}
+
+// Get asks for a URL over a connection of its own and gives the answer's status and body.
+func Get(ctx context.Context, url string) (status int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", fmt.Errorf("get %s: %w", url, err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", fmt.Errorf("get: %w", err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return 0, "", fmt.Errorf("get %s: %w", url, err)
+	}
+	return response.StatusCode, string(content), nil
+}

@@ -1,0 +1,86 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/integration/internal/stack"
+)
+
+const (
+	// soon is for what needs a moment: a signal, a container that goes, visibility that lags.
+	soon = 15 * time.Second
+	// later is for a staging or a start, on a machine with two cores that is busy.
+	later = 90 * time.Second
+	// pause is between two looks.
+	pause = 50 * time.Millisecond
+)
+
+// shared is the stack that most tests use. A test that breaks something for longer than it lasts starts its own.
+var shared *stack.Stack
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	var err error
+	if shared, err = stack.Start(ctx, stack.Options{Nodes: 2}); err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		return 1
+	}
+	go func() {
+		<-ctx.Done() // the tests go on until their own contexts end; the stack is not there any more
+		_ = shared.Kill()
+	}()
+	status := m.Run()
+	if err := shared.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "integration: after the last test:", err)
+		return 1
+	}
+	return status
+}
+
+// clean waits until nothing of any app or staging is left on the shared stack's nodes.
+func clean(t *testing.T, s *stack.Stack) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	eventually(t, soon, func() error { return s.InUse(ctx) })
+}
+
+// eventually waits until check gives no error, and fails with the last one it gave.
+func eventually(t *testing.T, limit time.Duration, check func() error) {
+	t.Helper()
+	var last error
+	met := func() bool {
+		last = check()
+		return last == nil
+	}
+	if met() {
+		return
+	}
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if met() {
+				return
+			}
+		case <-deadline.C:
+			require.NoError(t, last, "not within %s", limit)
+			return
+		}
+	}
+}
