@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -56,16 +57,16 @@ func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult
 		space: c.workspaces.Path(params.Request.TaskID),
 	}
 	// What is there was written by an earlier attempt's build, also when the container is gone since.
-	if b.space.Exists(runspec.FileResult) {
-		return b.result(0)
-	}
-	for _, step := range []func(context.Context) error{b.prepare, b.findOrSpawn, b.link} {
-		if err := step(ctx); err != nil {
+	if !b.space.Exists(runspec.FileResult) {
+		if err := b.prepare(ctx); err != nil {
+			return BuildResult{}, err
+		}
+		if err := b.run(ctx); err != nil {
 			return BuildResult{}, err
 		}
 	}
 	b.quiet(ctx)
-	return b.result(b.status)
+	return b.result()
 }
 
 // build is one attempt to build one app.
@@ -74,8 +75,29 @@ type build struct {
 	request api.StagingRequest
 	handle  string
 	space   workspace.Workspace
-	job     uint32
-	status  uint32
+	// job is the one to link, 0 when there is none any more.
+	job uint32
+	// ended is what Link said of the job, nil when nobody was there to hear it.
+	ended *wardenpb.LinkResponse
+}
+
+// run ends with a build that has ended. Two attempts can both spawn a job, when the first one's heartbeat was lost but
+// not its life: the runner lets only one of them build, and who linked the other goes on to that one.
+func (b *build) run(ctx context.Context) error {
+	for {
+		if err := b.findOrSpawn(ctx); err != nil {
+			return err
+		}
+		if b.job == 0 {
+			return nil
+		}
+		if err := b.link(ctx); err != nil {
+			return err
+		}
+		if b.ended.GetExitStatus() != runspec.ExitAlreadyStarted {
+			return nil
+		}
+	}
 }
 
 // prepare makes the container with its limits and its network, or finds the one that an earlier attempt made. Limits
@@ -94,7 +116,7 @@ func (b *build) prepare(ctx context.Context) error {
 	}
 	staging := b.config.Staging
 	err = b.applyLimits(ctx, b.handle, containerLimits{
-		memoryMB: max(staging.MemoryLimitMB, b.request.MemoryLimit, b.request.Properties.Resources.MemoryMB),
+		memoryMB: b.memoryMB(),
 		diskMB:   max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
 		inodes:   staging.DiskInodeLimit,
 		shares:   staging.CPULimitShares,
@@ -102,7 +124,19 @@ func (b *build) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if limit := staging.BandwidthLimit; limit != nil {
+		_, err := b.warden.LimitBandwidth(ctx, &wardenpb.LimitBandwidthRequest{
+			Handle: proto.String(b.handle), Rate: proto.Uint64(uint64(limit.Rate)), Burst: proto.Uint64(uint64(limit.Burst)),
+		})
+		if err != nil {
+			return wardenFault("limit the bandwidth", err)
+		}
+	}
 	return b.openEgress(ctx, b.handle, b.request.EgressNetworkRules)
+}
+
+func (b *build) memoryMB() int64 {
+	return max(b.config.Staging.MemoryLimitMB, b.request.MemoryLimit, b.request.Properties.Resources.MemoryMB)
 }
 
 func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
@@ -129,22 +163,22 @@ func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
 // started tells whether the runner has begun in the container: what it began must not be begun again.
 func (b *build) started() bool { return b.space.Exists(runspec.FileStarted) }
 
-// findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own.
+// findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own. There is none when the build has
+// begun and its job is gone; its result says the rest.
 func (b *build) findOrSpawn(ctx context.Context) error {
 	info, err := b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
 	if err != nil {
 		return wardenFault("look at the container", err)
 	}
+	b.job, b.ended = 0, nil
 	jobs := info.GetJobIds()
 	switch {
 	case len(jobs) > 0:
 		b.job = uint32(jobs[0])
 		b.log.Info("going on with a build", "task", b.request.TaskID, "job", b.job)
 		return nil
-	case b.space.Exists(runspec.FileResult):
+	case b.space.Exists(runspec.FileResult), b.started():
 		return nil
-	case b.started():
-		return api.Final(api.ErrStager, "the build was lost", errors.New("its job is gone and left no result"))
 	}
 	return b.spawn(ctx)
 }
@@ -179,7 +213,7 @@ func (b *build) script() (string, error) {
 	if err != nil {
 		return "", api.Final(api.ErrStager, "the node's staging environment is wrong", err)
 	}
-	own, err := appenv.Staging(b.request, int(b.config.Staging.MaxStagingDuration/time.Second))
+	own, err := appenv.Staging(b.request, stagingSeconds(b.config))
 	if err != nil {
 		return "", api.Final(api.ErrStaging, err.Error(), nil)
 	}
@@ -189,10 +223,6 @@ func (b *build) script() (string, error) {
 // link waits for the end of the job, or stops it when its time is over. The time is counted from the job's begin, as
 // the marker has it, so that a build gains nothing by the death of a worker.
 func (b *build) link(ctx context.Context) error {
-	if b.job == 0 {
-		return nil
-	}
-	// Not the attempt's own deadline but the build's.
 	limited, cancel := context.WithDeadlineCause(ctx, b.deadline(), errBuildTime)
 	defer cancel()
 	response, err := b.warden.Link(limited, &wardenpb.LinkRequest{
@@ -200,14 +230,15 @@ func (b *build) link(ctx context.Context) error {
 	})
 	switch {
 	case err == nil:
-		b.status = response.GetExitStatus()
+		b.ended = response
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(context.Cause(limited), errBuildTime):
 		b.quiet(ctx)
-		return api.Final(api.ErrStagingTimeExpired, runspec.WordsTimeExpired, err)
-	case errors.Is(err, warden.ErrNoSuchJob) && b.space.Exists(runspec.FileResult):
+		return timeExpired(errBuildTime)
+	case errors.Is(err, warden.ErrNoSuchJob):
+		// Another attempt, whose heartbeat was lost, has heard of its end.
 		return nil
 	default:
 		return wardenFault("wait for the build", err)
@@ -215,6 +246,10 @@ func (b *build) link(ctx context.Context) error {
 }
 
 var errBuildTime = errors.New("the build took too long")
+
+func timeExpired(cause error) error {
+	return api.Final(api.ErrStagingTimeExpired, runspec.WordsTimeExpired, cause)
+}
 
 func (b *build) deadline() time.Time {
 	began := time.Now()
@@ -230,24 +265,39 @@ func (b *build) quiet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
 	_, err := b.warden.Stop(ctx, &wardenpb.StopRequest{Handle: proto.String(b.handle), Kill: proto.Bool(true)})
-	if err != nil {
+	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 		b.log.Warn("container not stopped after its build", "task", b.request.TaskID, "error", err)
 	}
 }
 
 // result reads what the build left behind. Its own fault becomes the error.
-func (b *build) result(status uint32) (BuildResult, error) {
+func (b *build) result() (BuildResult, error) {
 	result, err := readResult(b.space)
-	if errors.Is(err, fs.ErrNotExist) {
-		return BuildResult{}, api.Final(api.ErrStager, fmt.Sprintf("the build ended with status %d and left no result", status), err)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return BuildResult{}, b.noResult(err)
+	case err != nil:
 		return BuildResult{}, api.Final(api.ErrStager, "the build left a result that cannot be read", err)
-	}
-	if fault := result.Error; fault != nil {
-		return BuildResult{}, api.Final(stagingType(fault.Type), clip(fault.Message), fmt.Errorf("the runner ended with status %d", status))
+	case result.Error != nil:
+		return BuildResult{}, api.Final(stagingType(result.Error.Type), clip(result.Error.Message), nil)
 	}
 	return BuildResult{Result: result}, nil
+}
+
+// noResult says why a build that ended told nothing: the runner itself was ended, or never began.
+func (b *build) noResult(cause error) error {
+	if slices.Contains(b.ended.GetInfo().GetEvents(), api.ExitOutOfMemory) {
+		return api.Final(api.ErrStaging,
+			fmt.Sprintf("the build ran out of memory: %d MB are its limit", b.memoryMB()), cause)
+	}
+	if time.Now().After(b.deadline()) {
+		return timeExpired(cause)
+	}
+	if b.ended == nil {
+		return api.Final(api.ErrStager, "the build was lost", errors.Join(cause, errors.New("its job is gone")))
+	}
+	return api.Final(api.ErrStager,
+		fmt.Sprintf("the build ended with status %d and left no result", b.ended.GetExitStatus()), cause)
 }
 
 // readResult reads result.json, which a container of the user's wrote.

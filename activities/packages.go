@@ -140,11 +140,16 @@ func usableBuildpacks(request api.StagingRequest) ([]api.AdminBuildpack, error) 
 	return request.AdminBuildpacks, nil
 }
 
+// stagingSeconds is max_staging_duration in whole seconds, rounded up: 0 would be no limit of ours.
+func stagingSeconds(node *config.Node) int {
+	return int((node.Staging.MaxStagingDuration + time.Second - 1) / time.Second)
+}
+
 func (p *Packages) order(request api.StagingRequest, buildpacks []api.AdminBuildpack) runspec.Spec {
 	spec := runspec.Spec{
 		SelectedKey:    request.Properties.BuildpackKey,
 		StartCommand:   request.Properties.Meta.Command,
-		TimeoutSeconds: int(p.config.Staging.MaxStagingDuration / time.Second),
+		TimeoutSeconds: stagingSeconds(p.config),
 	}
 	for n, b := range buildpacks {
 		spec.Buildpacks = append(spec.Buildpacks, runspec.Buildpack{Key: b.Key, Dir: runspec.PathBuildpack(n)})
