@@ -15,6 +15,9 @@ import (
 // superviseTerm is how long a supervisor works before Node schedules it anew. A term costs six events of history.
 const superviseTerm = time.Hour
 
+// supervisePause is between a supervision that ended unexpectedly and the next.
+const supervisePause = time.Second
+
 // advertisePause is how long a change of the free resources may wait for others before it is advertised, so that a
 // burst of reservations costs one event.
 const advertisePause = time.Second
@@ -135,18 +138,17 @@ func (n *node) supervise(ctx workflow.Context) {
 			RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
 			Summary:                "supervise the node",
 		}), activities.SuperviseParams{Node: n.id, Term: superviseTerm})
-		switch {
-		case err == nil && result.Reason == activities.EndTerm:
-		case err == nil:
-			n.suspect()
-		case nodeGone(err):
+		if err == nil && result.Reason == activities.EndTerm {
+			continue
+		}
+		workflow.GetLogger(ctx).Info("supervision ended", "reason", result.Reason, "error", err)
+		if nodeGone(err) {
 			n.lose(ctx)
-		default:
-			workflow.GetLogger(ctx).Warn("supervision ended", "error", err)
+		} else {
 			n.suspect()
-			if workflow.Sleep(ctx, time.Second) != nil {
-				return
-			}
+		}
+		if workflow.Sleep(ctx, supervisePause) != nil {
+			return
 		}
 	}
 }
