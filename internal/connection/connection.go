@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
 
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/codec"
@@ -44,7 +45,7 @@ func Dial(ctx context.Context, cfg config.Temporal, log hclog.Logger) (client.Cl
 	}
 	c, err := client.DialContext(ctx, options)
 	if err != nil {
-		return nil, explain(err, cfg)
+		return nil, explain(ctx, err, cfg)
 	}
 	return c, nil
 }
@@ -104,18 +105,13 @@ func tlsConfig(cfg config.Temporal) (*tls.Config, error) {
 }
 
 // explain says what an operator can do about an error of dialing.
-func explain(err error, cfg config.Temporal) error {
-	if errors.Is(err, context.Canceled) {
-		return err
+func explain(ctx context.Context, err error, cfg config.Temporal) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("connect to Temporal at %s: %w", cfg.Address, ctx.Err())
 	}
-	var denied *serviceerror.PermissionDenied
-	var missing *serviceerror.NamespaceNotFound
-	switch {
-	case errors.As(err, &denied):
+	switch serviceerror.ToStatus(err).Code() {
+	case codes.PermissionDenied, codes.Unauthenticated:
 		return fmt.Errorf("%w at %s: check temporal.api_key and temporal.tls: %w", ErrRefused, cfg.Address, err)
-	case errors.As(err, &missing):
-		return fmt.Errorf("%w at %s: it has no namespace %q: create it, or set temporal.namespace: %w",
-			ErrRefused, cfg.Address, cfg.Namespace, err)
 	}
 	hint := "is it up, and is temporal.address right?"
 	if cfg.TLS.On() || cfg.APIKey != "" {
