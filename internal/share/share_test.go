@@ -93,6 +93,33 @@ func TestTheLastThatLeavesEndsTheWork(t *testing.T) {
 	require.Equal(t, 2, got, "nobody inherits a cancelled run")
 }
 
+func TestTwoRunsNeverOverlap(t *testing.T) {
+	var group share.Group[string, int]
+	var running, most atomic.Int32
+	work := func(ctx context.Context) (int, error) {
+		most.Store(max(most.Load(), running.Add(1)))
+		defer running.Add(-1)
+		<-ctx.Done()
+		// Cleaning up takes a while.
+		<-time.After(time.Millisecond)
+		return 0, ctx.Err()
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				_, err := group.Do(ctx, "k", work)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, 1, most.Load())
+	require.Zero(t, running.Load(), "nothing runs when all have returned")
+}
+
 func TestPanicIsAnError(t *testing.T) {
 	var group share.Group[string, int]
 	_, err := group.Do(t.Context(), "k", func(context.Context) (int, error) { panic("oh") })
