@@ -50,7 +50,7 @@ type ReportParams struct {
 	Result api.StagingResult `json:"result"`
 }
 
-// Report posts the outcome of a staging. 200 is taken as heard; 404, 500 and above, and a controller that cannot be
+// Report posts the outcome of a staging. Below 300 is taken as heard; 404, 500 and above, and a controller that cannot be
 // reached, are worth another try, which is the workflow's to make; what else it answers is final. Without a
 // controller's URL there is nobody to tell.
 //
@@ -71,7 +71,7 @@ func (c *CloudController) Report(ctx context.Context, params ReportParams) error
 	switch {
 	case err != nil:
 		return httpFault(err, api.ErrControllerUnreachable, what, target)
-	case answer.Status == http.StatusOK:
+	case answer.Status < http.StatusMultipleChoices:
 		c.log.Info("reported", "app", params.Result.AppID, "task", params.Result.TaskID)
 		return nil
 	}
