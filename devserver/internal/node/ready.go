@@ -15,26 +15,34 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/devserver/internal/wait"
+	"github.com/durable-dea/dea/internal/nodeid"
 )
 
 // errNotYet is the reason why a node is not ready.
 var errNotYet = errors.New("not ready yet")
 
-// WaitReady waits until the node takes work: its workflow says READY, and its worker has polled the node's own queue
-// since the time given. A READY alone may be what the workflow last heard in an earlier life of the devserver.
-func (n *Node) WaitReady(ctx context.Context, temporal client.Client, keys controller.Keys, since time.Time) (api.NodeStatus, error) {
-	control := controller.New(temporal, keys)
+// WaitReady waits until the node takes work: its workflow says READY with the address of this life, and its worker has
+// polled the node's own queue since the time given. A READY alone may be what the workflow heard in an earlier life of
+// the devserver.
+func (n *Node) WaitReady(
+	ctx context.Context, temporal client.Client, keys controller.Keys, since time.Time,
+) (api.NodeStatus, error) {
+	control := controller.New(temporal, keys, controller.WithNamespace(n.options.Worker.Namespace))
 	var ready api.NodeStatus
-	err := wait.For(ctx, 100*time.Millisecond, func(ctx context.Context) error {
-		status, err := n.find(ctx, control)
+	err := wait.For(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		id, err := nodeid.Read(n.base())
 		if err != nil {
 			return err
 		}
-		if status.State != api.NodeReady {
-			return fmt.Errorf("%w: its state is %s", errNotYet, status.State)
+		// Before the worker's first poll nobody could answer the query.
+		if err := n.polled(ctx, temporal, id, since); err != nil {
+			return err
 		}
-		ready = status
-		return polled(ctx, temporal, status.Node, since)
+		ready, err = control.Node(ctx, id)
+		if err != nil {
+			return err
+		}
+		return n.takesWork(ready)
 	})
 	if err != nil {
 		return api.NodeStatus{}, fmt.Errorf("wait for the worker of node %d: %w", n.options.Number, err)
@@ -42,22 +50,24 @@ func (n *Node) WaitReady(ctx context.Context, temporal client.Client, keys contr
 	return ready, nil
 }
 
-// find tells this node from others by its directory server's address, which no other has.
-func (n *Node) find(ctx context.Context, control *controller.Client) (api.NodeStatus, error) {
-	nodes, err := control.Nodes(ctx)
-	for _, status := range nodes {
-		files, parseErr := url.Parse(status.FilesURL)
-		if parseErr == nil && files.Host == n.options.Worker.Files && status.State == api.NodeReady {
-			return status, nil
-		}
+func (n *Node) takesWork(status api.NodeStatus) error {
+	if status.State != api.NodeReady {
+		return fmt.Errorf("%w: its state is %s", errNotYet, status.State)
 	}
-	return api.NodeStatus{}, errors.Join(err, fmt.Errorf("%w: no workflow of it says READY", errNotYet))
+	files, err := url.Parse(status.FilesURL)
+	if err != nil {
+		return fmt.Errorf("%w: its files are at no URL: %w", errNotYet, err)
+	}
+	if files.Host != n.options.Worker.Files {
+		return fmt.Errorf("%w: its files are still said to be at %s", errNotYet, files.Host)
+	}
+	return nil
 }
 
 // polled tells whether a worker asked for the node's activities after the time given.
-func polled(ctx context.Context, temporal client.Client, node string, since time.Time) error {
+func (n *Node) polled(ctx context.Context, temporal client.Client, node string, since time.Time) error {
 	described, err := temporal.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
-		Namespace:     "default",
+		Namespace:     n.options.Worker.Namespace,
 		TaskQueue:     &taskqueue.TaskQueue{Name: api.NodeTaskQueue(node)},
 		TaskQueueType: enums.TASK_QUEUE_TYPE_ACTIVITY,
 	})
