@@ -136,11 +136,10 @@ func (a *agent) awaitWarden(ctx context.Context) error {
 func (a *agent) work(ctx context.Context) error {
 	set := a.activities()
 	shared := worker.New(a.temporal, api.TaskQueue, worker.Options{
-		Identity:                         "worker@" + a.id,
-		StickyScheduleToStartTimeout:     stickyTimeout,
-		WorkerStopTimeout:                stopTimeout,
-		DisableRegistrationAliasing:      true,
-		MaxConcurrentActivityTaskPollers: 2,
+		Identity:                     "worker@" + a.id,
+		StickyScheduleToStartTimeout: stickyTimeout,
+		WorkerStopTimeout:            stopTimeout,
+		DisableRegistrationAliasing:  true,
 	})
 	workflows.Register(shared)
 	set.RegisterShared(shared)
