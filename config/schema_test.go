@@ -24,8 +24,10 @@ func example(t *testing.T, all bool) string {
 		text = regexp.MustCompile(`(?m)^(\s*)#([a-zA-Z_]+:|- )`).ReplaceAll(text, []byte("$1$2"))
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"encryption.key", "temporal-ca.pem", "temporal.pem", "temporal.key", "dea-runner",
-		"hooks/before_start", "hooks/after_start", "hooks/before_stop", "hooks/after_stop"} {
+	for _, name := range []string{
+		"encryption.key", "temporal-ca.pem", "temporal.pem", "temporal.key", "dea-runner",
+		"hooks/before_start", "hooks/after_start", "hooks/before_stop", "hooks/after_stop",
+	} {
 		file := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
 		require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -74,17 +76,16 @@ func showKeys(node *yaml.Node, path string, shown map[string]bool) {
 
 // fileWith writes value at one path of the schema and says in which line.
 func fileWith(path, value string) (text string, line int) {
-	keys := strings.Split(path, ".")
-	for i, key := range keys {
+	var lines []string
+	for i, key := range strings.Split(path, ".") {
 		name, list := strings.CutSuffix(key, "[]")
-		text += strings.Repeat("    ", i) + name + ":\n"
-		line++
+		indent := strings.Repeat("    ", i)
+		lines = append(lines, indent+name+":")
 		if list {
-			text += strings.Repeat("    ", i) + "  -\n"
-			line++
+			lines = append(lines, indent+"  -")
 		}
 	}
-	return strings.TrimSuffix(text, "\n") + " " + value + "\n", line
+	return strings.Join(lines, "\n") + " " + value + "\n", len(lines)
 }
 
 func TestEveryKeyRefusesAWrongType(t *testing.T) {

@@ -58,8 +58,8 @@ func (l *loader) checkNode(n *Node) {
 		l.regularFile("hooks."+moment, script)
 	}
 	l.checkTimes(n)
-	l.between("crash_block_usage_ratio_threshold", n.CrashBlockUsageRatio, 0, 1)
-	l.between("crash_inode_usage_ratio_threshold", n.CrashInodeUsageRatio, 0, 1)
+	l.factor("crash_block_usage_ratio_threshold", n.CrashBlockUsageRatio, 1)
+	l.factor("crash_inode_usage_ratio_threshold", n.CrashInodeUsageRatio, 1)
 	l.checkAddresses(n)
 	l.within("index", int64(n.Index), 0, 1<<31-1)
 	if l.required("placement_properties.zone", n.PlacementProperties.Zone); len(n.PlacementProperties.Zone) > maxKeyword {
@@ -80,8 +80,8 @@ func (l *loader) checkClient(c *Client) {
 func (l *loader) checkResources(n *Node) {
 	l.within("resources.memory_mb", n.Resources.MemoryMB, 1, maxMB)
 	l.within("resources.disk_mb", n.Resources.DiskMB, 1, maxMB)
-	l.between("resources.memory_overcommit_factor", n.Resources.MemoryOvercommitFactor, 0, maxFactor)
-	l.between("resources.disk_overcommit_factor", n.Resources.DiskOvercommitFactor, 0, maxFactor)
+	l.factor("resources.memory_overcommit_factor", n.Resources.MemoryOvercommitFactor, maxFactor)
+	l.factor("resources.disk_overcommit_factor", n.Resources.DiskOvercommitFactor, maxFactor)
 }
 
 func (l *loader) checkStacks(stacks []Stack) {
@@ -223,10 +223,10 @@ func (l *loader) within(at string, n, least, most int64) {
 	}
 }
 
-// between checks a factor: above the one bound, at most the other.
-func (l *loader) between(at string, f, above, most float64) {
-	if !(f > above && f <= most) {
-		l.wrong(at, nil, "must be above %g and at most %g, is %g", above, most, f)
+// factor checks a number that is above 0.
+func (l *loader) factor(at string, f, most float64) {
+	if f <= 0 || f > most {
+		l.wrong(at, nil, "must be above 0 and at most %g, is %g", most, f)
 	}
 }
 

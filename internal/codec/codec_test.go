@@ -18,21 +18,21 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-func keyLine(t testing.TB, id string) string {
-	t.Helper()
+func keyLine(tb testing.TB, id string) string {
+	tb.Helper()
 	secret := make([]byte, keySize)
 	_, err := rand.Read(secret)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return id + " " + base64.StdEncoding.EncodeToString(secret)
 }
 
 // ringOf is a keyring that was loaded from a file with these lines.
-func ringOf(t testing.TB, lines ...string) *Keyring {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "keys")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600))
+func ringOf(tb testing.TB, lines ...string) *Keyring {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "keys")
+	require.NoError(tb, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600))
 	ring, err := LoadKeyring(file)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return ring
 }
 
@@ -43,11 +43,11 @@ func payloadOf(text string) *commonpb.Payload {
 	}
 }
 
-func encodeOne(t testing.TB, ring *Keyring, p *commonpb.Payload) *commonpb.Payload {
-	t.Helper()
+func encodeOne(tb testing.TB, ring *Keyring, p *commonpb.Payload) *commonpb.Payload {
+	tb.Helper()
 	out, err := ring.Codec().Encode([]*commonpb.Payload{p})
-	require.NoError(t, err)
-	require.Len(t, out, 1)
+	require.NoError(tb, err)
+	require.Len(tb, out, 1)
 	return out[0]
 }
 

@@ -17,7 +17,13 @@ import (
 
 const uiOrigin = "http://127.0.0.1:8080"
 
-func ask(t *testing.T, server *httptest.Server, method, path, origin string, body []byte) (*http.Response, string) {
+// reply is an answer that was read to its end.
+type reply struct {
+	status int
+	header http.Header
+}
+
+func ask(t *testing.T, server *httptest.Server, method, path, origin string, body []byte) (reply, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, bytes.NewReader(body))
 	require.NoError(t, err)
@@ -30,10 +36,10 @@ func ask(t *testing.T, server *httptest.Server, method, path, origin string, bod
 	}
 	answer, err := server.Client().Do(r)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, answer.Body.Close()) }()
+	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
-	return answer, string(text)
+	return reply{answer.StatusCode, answer.Header}, string(text)
 }
 
 func TestCodecServer(t *testing.T) {
@@ -45,10 +51,10 @@ func TestCodecServer(t *testing.T) {
 	require.NoError(t, err)
 
 	answer, text := ask(t, server, http.MethodPost, "/decode", uiOrigin, body)
-	require.Equal(t, http.StatusOK, answer.StatusCode, text)
-	assert.Equal(t, uiOrigin, answer.Header.Get("Access-Control-Allow-Origin"))
-	assert.Equal(t, "Origin", answer.Header.Get("Vary"))
-	assert.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
+	require.Equal(t, http.StatusOK, answer.status, text)
+	assert.Equal(t, uiOrigin, answer.header.Get("Access-Control-Allow-Origin"))
+	assert.Equal(t, "Origin", answer.header.Get("Vary"))
+	assert.Equal(t, "no-store", answer.header.Get("Cache-Control"))
 	var back commonpb.Payloads
 	require.NoError(t, protojson.Unmarshal([]byte(text), &back))
 	assert.True(t, proto.Equal(payloadOf("hunter2"), back.Payloads[0]))
@@ -56,22 +62,22 @@ func TestCodecServer(t *testing.T) {
 	for _, origin := range []string{"http://evil.example", "null", "*", "http://127.0.0.1:80800", "http://127.0.0.1"} {
 		for _, method := range []string{http.MethodPost, http.MethodOptions} {
 			answer, text = ask(t, server, method, "/decode", origin, body)
-			assert.Equal(t, http.StatusForbidden, answer.StatusCode, origin)
-			assert.Empty(t, answer.Header.Get("Access-Control-Allow-Origin"))
+			assert.Equal(t, http.StatusForbidden, answer.status, origin)
+			assert.Empty(t, answer.header.Get("Access-Control-Allow-Origin"))
 			assert.NotContains(t, text, "aHVudGVyMg", "nothing is decoded for it")
 		}
 	}
 	answer, _ = ask(t, server, http.MethodOptions, "/decode", uiOrigin, nil)
-	assert.Equal(t, http.StatusNoContent, answer.StatusCode)
-	assert.Equal(t, uiOrigin, answer.Header.Get("Access-Control-Allow-Origin"))
-	assert.Contains(t, answer.Header.Get("Access-Control-Allow-Headers"), "X-Namespace")
+	assert.Equal(t, http.StatusNoContent, answer.status)
+	assert.Equal(t, uiOrigin, answer.header.Get("Access-Control-Allow-Origin"))
+	assert.Contains(t, answer.header.Get("Access-Control-Allow-Headers"), "X-Namespace")
 
 	answer, _ = ask(t, server, http.MethodGet, "/decode", uiOrigin, nil)
-	assert.Equal(t, http.StatusNotFound, answer.StatusCode)
+	assert.Equal(t, http.StatusNotFound, answer.status)
 	answer, text = ask(t, server, http.MethodPost, "/decode", uiOrigin, []byte("no json"))
-	assert.Equal(t, http.StatusBadRequest, answer.StatusCode, text)
+	assert.Equal(t, http.StatusBadRequest, answer.status, text)
 	answer, text = ask(t, server, http.MethodPost, "/decode", "", bytes.Repeat([]byte("x"), maxHandlerBody+1))
-	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
+	assert.Equal(t, http.StatusBadRequest, answer.status)
 	assert.Contains(t, text, "too large")
 }
 
@@ -81,7 +87,7 @@ func TestPayloadsOfAStrangersKey(t *testing.T) {
 	body, err := protojson.Marshal(&commonpb.Payloads{Payloads: []*commonpb.Payload{encodeOne(t, ringOf(t, keyLine(t, "b")), payloadOf("x"))}})
 	require.NoError(t, err)
 	answer, text := ask(t, server, http.MethodPost, "/decode", "", body)
-	assert.Equal(t, http.StatusBadRequest, answer.StatusCode)
+	assert.Equal(t, http.StatusBadRequest, answer.status)
 	assert.Contains(t, text, `unknown encryption key "b"`)
 }
 

@@ -68,9 +68,16 @@ func TestTemporalsLoggerWritesNoPayload(t *testing.T) {
 	logger := Temporal(NewTo(&out, "temporal", hclog.Debug, true))
 	payload := &commonpb.Payload{Data: []byte("hunter2")}
 	for _, v := range []any{
-		payload, &commonpb.Payloads{Payloads: []*commonpb.Payload{payload}}, []*commonpb.Payload{payload}, input{"hunter2"},
-		&input{"hunter2"}, []byte("hunter2"), []any{"hunter2"}, map[string]string{"p": "hunter2"}, func() {},
-		config.Secret("hunter2"), config.URL("http://u:hunter2@h"), [2]string{"hunter2"}, json.RawMessage("hunter2"),
+		payload, &commonpb.Payloads{Payloads: []*commonpb.Payload{payload}},
+		[]*commonpb.Payload{payload},
+		input{"hunter2"},
+		&input{"hunter2"}, []byte("hunter2"),
+		[]any{"hunter2"},
+		map[string]string{"p": "hunter2"},
+		func() {},
+		config.Secret("hunter2"), config.URL("http://u:hunter2@h"),
+		[2]string{"hunter2"},
+		json.RawMessage("hunter2"),
 	} {
 		logger.Error("with", "value", v)
 		log.With(logger, "value", v).Warn("kept")
