@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/controller"
@@ -16,23 +20,40 @@ import (
 
 func (s *session) deleteCommand() *cobra.Command {
 	var w waiting
-	reason := ""
+	reason, sure := "", false
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete an app for good",
 		Long: `Stops all instances of an app, waits until they are gone, and deletes its package, droplets and buildpack cache at
-the cloud controller. There is no way back. An app that was only uploaded, and never run, is deleted as well.`,
+the cloud controller. There is no way back, so on a terminal it asks first, unless --yes is given. An app that was only
+uploaded, and never run, is deleted as well.`,
 		Example: `  starter delete hello
-  starter delete hello --reason "replaced by hello2" --no-wait`,
+  starter delete hello --yes --reason "replaced by hello2" --no-wait`,
 		Args:              s.named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			if !sure && !s.confirmed(args[0]) {
+				return errors.New("nothing was deleted")
+			}
 			return s.delete(cmd.Context(), args[0], reason, w)
 		}),
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the operator: it is kept in the app's history")
+	cmd.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
 	w.flags(cmd)
 	return cmd
+}
+
+// confirmed asks whoever sits at the terminal; where nobody does, the command itself is the answer.
+func (s *session) confirmed(name string) bool {
+	in, ok := s.process.In.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return true
+	}
+	_, _ = fmt.Fprintf(s.process.Err, "Delete %s for good? [y/N] ", name)
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return err == nil && (answer == "y" || answer == "yes")
 }
 
 func (s *session) delete(ctx context.Context, name, reason string, w waiting) error {

@@ -34,6 +34,10 @@ func newRoot(s *session) *cobra.Command {
 		SilenceUsage:  true,
 	}
 	s.root = root
+	// Before the completion command is made: it keeps the stream that it finds.
+	root.SetIn(s.process.In)
+	root.SetOut(s.process.Out)
+	root.SetErr(s.process.Err)
 	config.ClientFlags(root.PersistentFlags())
 	root.PersistentFlags().VarP(&s.format, "output", "o", "how to answer")
 	root.PersistentFlags().BoolVar(&s.debug, "debug", false, "write what Temporal's client logs to standard error")

@@ -34,9 +34,6 @@ func Run(ctx context.Context, p Process) int {
 	defer s.close()
 	root := newRoot(s)
 	root.SetArgs(p.Args)
-	root.SetIn(p.In)
-	root.SetOut(p.Out)
-	root.SetErr(p.Err)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !s.ran {
 		err = usageError{err}

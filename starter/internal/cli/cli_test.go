@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/durable-dea/dea/internal/codec"
+	"github.com/durable-dea/dea/starter/internal/render"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// result is what a command line gave.
+type result struct {
+	code     int
+	out, err string
+}
+
+// starter carries out one command line, with an environment that knows no platform but the one given.
+func starter(t *testing.T, env map[string]string, in string, args ...string) result {
+	t.Helper()
+	var out, err bytes.Buffer
+	if env["XDG_CONFIG_HOME"] == "" {
+		nowhere := t.TempDir()
+		env = merged(env, "XDG_CONFIG_HOME", nowhere)
+	}
+	code := Run(context.Background(), Process{
+		Args: args, In: strings.NewReader(in), Out: &out, Err: &err,
+		Env: func(name string) string { return env[name] }, Now: time.Now,
+	})
+	return result{code, out.String(), err.String()}
+}
+
+func merged(env map[string]string, name, value string) map[string]string {
+	all := map[string]string{name: value}
+	for k, v := range env {
+		all[k] = v
+	}
+	return all
+}
+
+func TestEveryCommandHelps(t *testing.T) {
+	var visit func(*cobra.Command)
+	n := 0
+	visit = func(c *cobra.Command) {
+		n++
+		require.NotEmpty(t, c.Short, c.CommandPath())
+		require.NotEmpty(t, c.Long, c.CommandPath())
+		require.NotEmpty(t, c.Example, c.CommandPath())
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(&session{process: Process{}, format: render.Text}))
+	require.Greater(t, n, 15)
+}
+
+// TestExamplesAreTrue parses the flags of every example, so that no help shows what does not work.
+func TestExamplesAreTrue(t *testing.T) {
+	root := newRoot(&session{process: Process{}, format: render.Text})
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		for line := range strings.Lines(c.Example) {
+			_, call, found := strings.Cut(line, "starter ")
+			if !found {
+				continue
+			}
+			call, _, _ = strings.Cut(call, "|")
+			call, _, _ = strings.Cut(call, ")")
+			call, _, _ = strings.Cut(call, ">")
+			fresh := newRoot(&session{process: Process{}, format: render.Text})
+			cmd, rest, err := fresh.Find(shellWords(call))
+			require.NoError(t, err, line)
+			require.NotSame(t, fresh, cmd, line)
+			require.NoError(t, cmd.ParseFlags(rest), line)
+			require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()), line)
+			require.NoError(t, cmd.ValidateRequiredFlags(), line)
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+}
+
+// shellWords splits a line of shell at blanks outside of double quotes.
+func shellWords(line string) []string {
+	quoted := false
+	return strings.FieldsFunc(line, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return !quoted && (r == ' ' || r == '\n')
+	})
+}
+
+func TestUsageErrors(t *testing.T) {
+	dir := t.TempDir()
+	for name, test := range map[string]struct {
+		args  []string
+		words string
+	}{
+		"unknown command":     {[]string{"psh"}, "Did you mean this?"},
+		"unknown flag":        {[]string{"apps", "--no"}, "unknown flag"},
+		"no name to ps":       {[]string{"ps"}, "starter ps NAME"},
+		"too many to apps":    {[]string{"apps", "x"}, "takes no arguments"},
+		"format":              {[]string{"apps", "-o", "xml"}, "there are text and json"},
+		"push without source": {[]string{"push", "--name", "a"}, "starter push DIR|ZIP"},
+		"push without name":   {[]string{"push", dir}, "--name"},
+		"push of a bad name":  {[]string{"push", dir, "--name", "Hello_World"}, "host name"},
+		"push with no unit":   {[]string{"push", dir, "--name", "a", "--memory", "256"}, "write 256M"},
+		"push of too many":    {[]string{"push", dir, "--name", "a", "-i", "501"}, "from 0 to 500"},
+		"push, half a second": {[]string{"push", dir, "--name", "a", "--health-check-timeout", "1500ms"}, "whole seconds"},
+		"scale to a word":     {[]string{"scale", "a", "many"}, "no number of instances"},
+		"scale without":       {[]string{"scale", "a"}, "NAME INSTANCES"},
+		"scale twice":         {[]string{"scale", "a", "3", "--instances", "3"}, "scale NAME"},
+		"stage without file":  {[]string{"stage"}, "file"},
+		"stage a missing one": {[]string{"stage", "-f", filepath.Join(dir, "no")}, "open the request"},
+		"logs of no stream":   {[]string{"logs", "a", "--stream", "in"}, "--stream must be"},
+		"logs of no lines":    {[]string{"logs", "a", "-n", "0"}, "--lines must be"},
+		"no configuration":    {[]string{"apps"}, "encryption_key_file"},
+		"a missing file":      {[]string{"apps", "--config", filepath.Join(dir, "no.yml")}, "no.yml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := starter(t, nil, "", test.args...)
+			require.Equal(t, exitUsage, r.code, r.err)
+			require.Contains(t, r.err, test.words)
+			require.Empty(t, r.out)
+			require.NotContains(t, r.err, "panic")
+		})
+	}
+}
+
+func TestFailureIsJSONToo(t *testing.T) {
+	r := starter(t, nil, "", "ps", "hello", "--output", "json")
+	var failure render.Failure
+	require.NoError(t, json.Unmarshal([]byte(r.out), &failure))
+	require.Equal(t, exitUsage, r.code)
+	require.Equal(t, exitUsage, failure.Error.ExitCode)
+	require.Contains(t, failure.Error.Message, "encryption_key_file")
+}
+
+func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
+	for in, wanted := range map[string]string{
+		`{"app_id": `:      "no JSON",
+		`{"app_id": 7}`:    "app_id is a number and must be a string",
+		`[1]`:              "is a array and must be",
+		`{"secret":"hush"`: "no JSON",
+	} {
+		r := starter(t, nil, in, "stage", "-f", "-")
+		require.Equal(t, exitUsage, r.code)
+		require.Contains(t, r.err, wanted, in)
+		require.NotContains(t, r.err, "hush")
+	}
+}
+
+func TestRequestGetsATask(t *testing.T) {
+	s := &session{process: Process{In: strings.NewReader(`{"app_id":"a","unknown":[1],"properties":{"meta":{"command":"run"}}}`)}}
+	request, err := s.readRequest("-")
+	require.NoError(t, err)
+	require.NotEmpty(t, request.TaskID)
+	require.Equal(t, "run", request.Properties.Meta.Command)
+}
+
+// unreachable is a configuration whose Temporal and cloud controller answer nothing.
+func unreachable(t *testing.T) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	_, err := codec.CreateKeyFile(key)
+	require.NoError(t, err)
+	file := filepath.Join(dir, "client.yml")
+	require.NoError(t, os.WriteFile(file, []byte("temporal:\n  address: 127.0.0.1:1\n  encryption_key_file: "+key+
+		"\ncc_url: http://staging:swordfish@127.0.0.1:1\n"), 0o600))
+	return map[string]string{"DEA_CONFIG": file}
+}
+
+func TestUnreachablePlatform(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a connection that does not come")
+	}
+	r := starter(t, unreachable(t), "", "apps")
+	require.Equal(t, exitUnreachable, r.code, r.err)
+	require.Contains(t, r.err, "127.0.0.1:1")
+	require.NotContains(t, r.err, "swordfish")
+}
+
+func TestHelpNamesTheExitCodes(t *testing.T) {
+	r := starter(t, nil, "", "help")
+	require.Zero(t, r.code)
+	for _, code := range []string{"0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130 "} {
+		require.Contains(t, r.out, "\n  "+code)
+	}
+}
+
+func TestCompletions(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		r := starter(t, nil, "", "completion", shell)
+		require.Zero(t, r.code)
+		require.Contains(t, r.out, "starter")
+	}
+	// Without a platform there is nothing to offer, and no error in the middle of a command line.
+	r := starter(t, nil, "", cobra.ShellCompRequestCmd, "ps", "")
+	require.Zero(t, r.code)
+	require.Contains(t, r.out, ":4")
+}
+
+func TestVersion(t *testing.T) {
+	r := starter(t, nil, "", "version", "-o", "json")
+	var v render.Version
+	require.NoError(t, json.Unmarshal([]byte(r.out), &v))
+	require.NotEmpty(t, v.Go)
+}

@@ -1,0 +1,137 @@
+package push
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/starter/internal/cloudcontroller"
+)
+
+func options() Options {
+	return Options{
+		Source: ".", Name: "hello", Instances: 2, Memory: 256, Disk: 1024, Domain: DefaultDomain, Stack: "lucid64",
+		Env: []string{"A=1", "B=x=y"}, Command: "./run", HealthCheckTimeout: 90 * time.Second,
+	}
+}
+
+func urls(t *testing.T) (*cloudcontroller.Client, cloudcontroller.URLs) {
+	t.Helper()
+	c, err := cloudcontroller.New("http://staging:pw@cc.example")
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c, c.URLs("hello")
+}
+
+var operators = []api.AdminBuildpack{{Key: "go", URL: "http://cc/go"}, {Key: "static", URL: "http://cc/static"}}
+
+func TestStagingRequest(t *testing.T) {
+	_, u := urls(t)
+	request, err := stagingRequest(options(), "task-1", u, operators)
+	require.NoError(t, err)
+	require.NoError(t, request.Validate())
+	require.Equal(t, api.StagingRequest{
+		AppID: "hello", TaskID: "task-1", Stack: "lucid64",
+		Properties: api.StagingProperties{
+			Resources:   api.Limits{MemoryMB: 256, DiskMB: 1024, FDs: 16384},
+			Environment: []string{"A=1", "B=x=y"},
+			Meta:        api.StagingMeta{Command: "./run"},
+		},
+		DownloadURI:               "http://staging:pw@cc.example/staging/apps/hello",
+		UploadURI:                 "http://staging:pw@cc.example/staging/droplets/hello/upload?async=true",
+		BuildpackCacheDownloadURI: "http://staging:pw@cc.example/staging/buildpack_cache/hello/download",
+		BuildpackCacheUploadURI:   "http://staging:pw@cc.example/staging/buildpack_cache/hello/upload",
+		AdminBuildpacks:           operators,
+		MemoryLimit:               256, DiskLimit: 1024, AcceptsHTTP: true,
+	}, request)
+}
+
+func TestBuildpack(t *testing.T) {
+	_, u := urls(t)
+	for _, test := range []struct{ flag, key, git, refused string }{
+		{flag: "go", key: "go"},
+		{flag: "https://example.org/bp.git#v2", git: "https://example.org/bp.git#v2"},
+		{flag: "git@example.org:bp", git: "git@example.org:bp"},
+		{flag: "ruby", refused: "there are go, static"},
+	} {
+		o := options()
+		o.Buildpack = test.flag
+		request, err := stagingRequest(o, "t", u, operators)
+		if test.refused != "" {
+			require.ErrorIs(t, err, ErrUsage)
+			require.ErrorContains(t, err, test.refused)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, test.key, request.Properties.BuildpackKey)
+		require.Equal(t, test.git, request.Properties.Buildpack)
+	}
+	_, err := stagingRequest(options(), "t", u, nil)
+	require.ErrorIs(t, err, ErrUsage, "nothing could detect the app")
+}
+
+func TestAppSpec(t *testing.T) {
+	c, _ := urls(t)
+	const sha1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+	spec := appSpec(options(), "v1", sha1, c.DropletURL("hello", sha1))
+	require.NoError(t, spec.Validate())
+	require.Equal(t, 2, spec.Instances)
+	m := spec.Message
+	require.Equal(t, []string{"hello.localhost"}, m.URIs)
+	require.Equal(t, sha1, m.SHA1)
+	require.Equal(t, "http://staging:pw@cc.example/staging/droplets/hello/"+sha1+"/download", m.ExecutableURI)
+	require.Equal(t, 90, m.HealthCheckTimeout)
+	require.Equal(t, "v1", m.VCAPApplication["application_version"])
+	require.Equal(t, []string{"hello.localhost"}, m.VCAPApplication["application_uris"])
+
+	o := options()
+	o.NoRoute = true
+	require.Empty(t, appSpec(o, "v1", sha1, "x").Message.URIs)
+}
+
+func TestWhatThePlatformWouldRefuseIsToldBeforeTheUpload(t *testing.T) {
+	_, u := urls(t)
+	for words, change := range map[string]func(*Options){
+		"properties.environment[1] must be NAME=value": func(o *Options) { o.Env = []string{"A=1", "B"} },
+		"needs a name":                 func(o *Options) { o.Env = []string{"1A=secret"} },
+		"health_check_timeout must be": func(o *Options) { o.HealthCheckTimeout = 2 * time.Hour },
+		"uris[0]":                      func(o *Options) { o.Domain = "no domain" },
+	} {
+		o := options()
+		change(&o)
+		request, err := stagingRequest(o, "t", u, operators)
+		require.NoError(t, err)
+		err = valid(o, request)
+		require.ErrorIs(t, err, ErrUsage, words)
+		require.ErrorContains(t, err, words)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+func TestOptionsValidate(t *testing.T) {
+	require.NoError(t, options().Validate())
+	for words, change := range map[string]func(*Options){
+		"directory or the zip": func(o *Options) { o.Source = "" },
+		"--name":               func(o *Options) { o.Name = "" },
+		"host name":            func(o *Options) { o.Name = "-hello" },
+		"from 0 to 500":        func(o *Options) { o.Instances = -1 },
+		"whole seconds":        func(o *Options) { o.HealthCheckTimeout = time.Millisecond },
+	} {
+		o := options()
+		change(&o)
+		require.ErrorIs(t, o.Validate(), ErrUsage)
+		require.ErrorContains(t, o.Validate(), words)
+	}
+	for _, name := range []string{"a", "a-1", "0", "x23456789012345678901234567890123456789012345678901234567890123"} {
+		o := options()
+		o.Name = name
+		require.NoError(t, o.Validate(), name)
+	}
+	for _, name := range []string{"A", "a.b", "a_b", "a-", "é", "x234567890123456789012345678901234567890123456789012345678901234"} {
+		o := options()
+		o.Name = name
+		require.Error(t, o.Validate(), name)
+	}
+}

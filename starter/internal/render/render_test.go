@@ -1,0 +1,117 @@
+package render_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/starter/internal/render"
+)
+
+// update writes the golden files anew: go test ./starter/internal/render -update
+func update() bool { return flag.Lookup("update").Value.String() == "true" }
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the golden files anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+var now = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+
+func apps() []api.AppStatus {
+	retry := now.Add(30 * time.Second)
+	return []api.AppStatus{
+		{
+			AppID: "hello", Name: "hello", Version: "v2", URIs: []string{"hello.localhost"}, Desired: 3, Running: 2,
+			Instances: []api.InstanceStatus{
+				{InstanceID: "i-2", AppID: "hello", Version: "v2", Index: 2, Node: "n2", State: api.StateStarting, Since: now.Add(-3 * time.Second)},
+				{InstanceID: "i-0", AppID: "hello", Version: "v2", Index: 0, Node: "n1", State: api.StateRunning, Since: now.Add(-26 * time.Hour), Address: "127.0.0.1:61001", FilesURL: "http://127.0.0.1:1"},
+				{InstanceID: "i-1", AppID: "hello", Version: "v2", Index: 1, Node: "n2", State: api.StateRunning, Since: now.Add(-90 * time.Minute), Address: "127.0.0.1:61002"},
+			},
+		},
+		{
+			AppID: "broken", Name: "broken", Version: "v1", Desired: 1, Problem: "instance 0: app\ninstance exited\x1b[31m", RetryAt: &retry,
+			Instances: []api.InstanceStatus{{
+				InstanceID: "i-9", Index: 0, Node: "n1", State: api.StateCrashed, Since: now.Add(-75 * time.Second),
+				Address: "127.0.0.1:61003", Exit: &api.InstanceExit{Status: 1, Description: api.ExitAppExited},
+			}},
+		},
+		{AppID: "idle", Name: "idle", Version: "v1"},
+		{AppID: "old", Name: "old", Version: "v1", Deleting: true},
+	}
+}
+
+func nodes() []api.NodeStatus {
+	return []api.NodeStatus{
+		{
+			Node: "n1", State: api.NodeReady, Zone: "default", Stacks: []string{"host", "lucid64"}, Host: "127.0.0.1",
+			Capacity: api.Resources{MemoryMB: 8192, DiskMB: 16384}, Reserved: api.Resources{MemoryMB: 1280, DiskMB: 3072},
+			Remaining: api.Resources{MemoryMB: 6912, DiskMB: 13312},
+			Reservations: []api.Reservation{
+				{ID: "i-0", Kind: api.KindInstance}, {ID: "staging-t", Kind: api.KindStaging}, {ID: "i-9", Kind: api.KindInstance},
+			},
+		},
+		{Node: "n2", State: api.NodeDraining, Zone: "z2", Stacks: []string{"host"}},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	staging := api.StagingResult{
+		TaskID: "t-1", AppID: "hello", NodeID: "n1", DetectedBuildpack: "Go 1.26", BuildpackKey: "go",
+		DropletSHA1: "da39a3ee5e6b4b0d3255bfef95601890afd80709", DetectedStartCommand: "./web",
+		Procfile: map[string]string{"web": "./web"},
+	}
+	for name, write := range map[string]func(render.Renderer) error{
+		"apps":        func(r render.Renderer) error { return r.Apps(apps()) },
+		"no-apps":     func(r render.Renderer) error { return r.Apps(nil) },
+		"app":         func(r render.Renderer) error { return r.App(apps()[0]) },
+		"app-crashed": func(r render.Renderer) error { return r.App(apps()[1]) },
+		"app-stopped": func(r render.Renderer) error { return r.App(apps()[2]) },
+		"nodes":       func(r render.Renderer) error { return r.Nodes(nodes()) },
+		"no-nodes":    func(r render.Renderer) error { return r.Nodes(nil) },
+		"node":        func(r render.Renderer) error { return r.Node(nodes()[1]) },
+		"staging":     func(r render.Renderer) error { return r.Staging(staging) },
+		"deleted":     func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
+		"deleting":    func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
+		"setup": func(r render.Renderer) error {
+			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
+		},
+		"version": func(r render.Renderer) error {
+			return r.Version(render.Version{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8"})
+		},
+	} {
+		for _, format := range []render.Format{render.Text, render.JSON} {
+			t.Run(name+"/"+string(format), func(t *testing.T) {
+				var out bytes.Buffer
+				require.NoError(t, write(render.Renderer{Out: &out, Format: format, Now: func() time.Time { return now }}))
+				if format == render.JSON {
+					var object map[string]any
+					require.NoError(t, json.Unmarshal(out.Bytes(), &object), "one object and nothing else")
+				}
+				golden := filepath.Join("testdata", name+"."+string(format))
+				if update() {
+					require.NoError(t, os.MkdirAll("testdata", 0o755))
+					require.NoError(t, os.WriteFile(golden, out.Bytes(), 0o644))
+				}
+				want, err := os.ReadFile(golden)
+				require.NoError(t, err)
+				require.Equal(t, string(want), out.String())
+			})
+		}
+	}
+}
+
+func TestFormat(t *testing.T) {
+	var f render.Format
+	require.NoError(t, f.Set("json"))
+	require.Equal(t, render.JSON, f)
+	require.ErrorContains(t, f.Set("yaml"), "text and json")
+}
