@@ -111,27 +111,15 @@ func (b *build) compile(ctx context.Context) error {
 	return nil
 }
 
-// release asks the buildpack how to start the app, and decides.
+// release decides how the app is started: it asks the Procfile and the buildpack.
 func (b *build) release(ctx context.Context) error {
-	stdout := phase.NewCapture(maxRelease)
-	status, err := b.program(ctx, b.used, "release", stdout, b.log)
-	var types processTypes
-	switch {
-	case err != nil:
-		err = fmt.Errorf("bin/release %s", whyNotStarted(err))
-	case status != 0:
-		err = fmt.Errorf("bin/release ended with exit status %d", status)
-	case stdout.Full():
-		err = fmt.Errorf("bin/release printed more than %d bytes", maxRelease)
-	default:
-		types, err = parseRelease(stdout.Bytes())
-	}
-	if err != nil {
-		return newFault(runspec.ErrRelease, runspec.WordsRelease+": "+err.Error(), err)
-	}
 	procfile, err := readProcfile(b.stager.path(runspec.PathStagedApp))
 	if err != nil {
 		return err
+	}
+	types, err := b.askRelease(ctx)
+	if err != nil {
+		return newFault(runspec.ErrRelease, runspec.WordsRelease+": "+err.Error(), nil)
 	}
 	if procfile != nil {
 		types = procfile
@@ -139,6 +127,22 @@ func (b *build) release(ctx context.Context) error {
 	b.result.Procfile = types
 	b.result.StartCommand = cmp.Or(b.spec.StartCommand, types[webProcess])
 	return nil
+}
+
+// askRelease runs bin/release. Its error is for the user.
+func (b *build) askRelease(ctx context.Context) (processTypes, error) {
+	stdout := phase.NewCapture(maxRelease)
+	status, err := b.program(ctx, b.used, "release", stdout, b.log)
+	switch {
+	case err != nil:
+		return nil, errors.New("bin/release " + whyNotStarted(err))
+	case status != 0:
+		return nil, fmt.Errorf("bin/release ended with exit status %d", status)
+	case stdout.Full():
+		return nil, fmt.Errorf("bin/release printed more than %d bytes", maxRelease)
+	default:
+		return parseRelease(stdout.Bytes())
+	}
 }
 
 // whyNotStarted says in the user's words why a program could not be run; the error itself has the machine's paths.
