@@ -39,12 +39,12 @@ demo-check: build ## the demo with an end: everything it started must be gone
 .PHONY: test
 test: build test-unit test-alone test-integration ## all tests, the integration tests on real processes included
 
-# -vet=off: `make lint` vets, once.
+# -vet=off: `make lint` vets, once; it does not see the examples.
 .PHONY: test-unit
-test-unit: ## the tests of each module and the vet of the examples, without the integration tests
+test-unit: ## the tests of each module and of the examples, without the integration tests
 	packages=$$($(GO) list ./... | grep -v /integration) && $(GO) test -vet=off -timeout $(TEST_TIMEOUT) $$packages
 	cd devserver && $(GO) test -vet=off -timeout $(TEST_TIMEOUT) ./...
-	@for app in $(EXAMPLES); do echo "$$app: go vet"; (cd $$app && GOWORK=off $(GO) vet ./...); done
+	@for app in $(EXAMPLES); do (cd $$app && GOWORK=off $(GO) test ./...); done
 
 # What a user of the root module gets is its go.mod alone, without the versions that go.work lifts.
 .PHONY: test-alone

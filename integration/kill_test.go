@@ -59,9 +59,9 @@ func TestKillWorkerDuringBuild(t *testing.T) {
 // while, is the same one afterwards, and stops when it is told to.
 func TestKillWorkerOfRunningInstance(t *testing.T) {
 	const app = "kill-running"
-	source, err := stack.Example("hello")
+	source, err := stack.Example("static")
 	require.NoError(t, err)
-	_, err = shared.Starter(t.Context(), "push", source, "--name", app, "--instances", "1")
+	_, err = shared.Starter(t.Context(), "push", source, "--name", app)
 	require.NoError(t, err)
 	defer remove(t, shared, app)
 	status, err := shared.Control.App(t.Context(), app)
@@ -73,8 +73,8 @@ func TestKillWorkerOfRunningInstance(t *testing.T) {
 	before := killWorker(t, number)
 	eventually(t, later, func() error {
 		code, _, err := stack.Get(t.Context(), "http://"+instance.Address)
-		assert.NoError(t, err, "the instance stopped serving")
-		assert.Equal(t, http.StatusOK, code)
+		require.NoError(t, err, "the instance stopped serving")
+		require.Equal(t, http.StatusOK, code)
 		return replaced(number, before)
 	})
 	eventually(t, later, func() error { return hasInstances(t.Context(), app, 1) })

@@ -82,24 +82,39 @@ func TestPush(t *testing.T) {
 	})
 }
 
-// TestPushEachExample pushes the apps of the other buildpacks and asks each.
-func TestPushEachExample(t *testing.T) {
-	for _, name := range []string{"static", "procfile"} {
-		t.Run(name, func(t *testing.T) {
-			source, err := stack.Example(name)
-			require.NoError(t, err)
-			_, err = shared.Starter(t.Context(), "push", source, "--name", name, "--instances", "1")
-			require.NoError(t, err)
-			defer remove(t, shared, name)
-			app, err := shared.Control.App(t.Context(), name)
-			require.NoError(t, err)
-			for _, address := range running(t, app) {
-				status, _, err := stack.Get(t.Context(), "http://"+address)
-				require.NoError(t, err)
-				assert.Equal(t, http.StatusOK, status)
-			}
-		})
+// TestPushStatic pushes a site of plain files and reads a page of it.
+func TestPushStatic(t *testing.T) {
+	pushExample(t, "static")
+	app, err := shared.Control.App(t.Context(), "static")
+	require.NoError(t, err)
+	for _, address := range running(t, app) {
+		status, body, err := stack.Get(t.Context(), "http://"+address)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, status)
+		assert.Contains(t, body, "<html")
 	}
+}
+
+// TestPushProcfile pushes a worker that listens nowhere, and reads what it says.
+func TestPushProcfile(t *testing.T) {
+	pushExample(t, "procfile", "--no-route")
+	eventually(t, soon, func() error {
+		out, err := shared.Starter(t.Context(), "logs", "procfile")
+		if err == nil && strings.TrimSpace(out) == "" {
+			err = errors.New("the app has said nothing")
+		}
+		return err
+	})
+}
+
+// pushExample pushes an example app under its own name, which is deleted when the test is over.
+func pushExample(t *testing.T, name string, flags ...string) {
+	t.Helper()
+	source, err := stack.Example(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { remove(t, shared, name) })
+	_, err = shared.Starter(t.Context(), append([]string{"push", source, "--name", name}, flags...)...)
+	require.NoError(t, err)
 }
 
 // running are the addresses of the instances that run.

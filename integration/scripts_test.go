@@ -79,7 +79,7 @@ func TestDemoCheck(t *testing.T) {
 // TestDemoUntilInterrupted is `make demo`: it stays up until Ctrl-C, which the terminal sends to the script alone since
 // the stack is a job of its own, and then ends well with nothing left.
 func TestDemoUntilInterrupted(t *testing.T) {
-	s := startScript(t, "demo.sh")
+	s := startScript(t, "demo.sh", "examples/static") // its build is the shorter one
 	eventually(t, scriptTimeout, func() error {
 		if !strings.Contains(s.output(), "until Ctrl-C") {
 			return fmt.Errorf("the demo is not up:\n%s", s.output())

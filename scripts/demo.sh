@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The main job, shown: a stack of its own in tmp/, examples/hello pushed to it with two instances, each asked over HTTP,
+# The main job, shown: a stack of its own in tmp/, an app pushed to it with two instances, each asked over HTTP,
 # and the workflows that did it. Needs what `make build` made, and bash.
 #
-#   demo.sh            stays up until Ctrl-C
-#   demo.sh --check    ends at once, and fails unless everything that it started is gone
+#   demo.sh [APP]            stays up until Ctrl-C
+#   demo.sh --check [APP]    ends at once, and fails unless everything that it started is gone
 #
+# APP is the directory of another app, which must answer over HTTP.
 # DEA_PORT_BASE is the first of the ports in a row that the stack takes; without it free ones are looked for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +13,12 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 check=false
-[ "${1:-}" != --check ] || check=true
+if [ "${1:-}" = --check ]; then
+  check=true
+  shift
+fi
+app=${1:-examples/hello}
+name=$(basename "$app")
 
 mkdir -p tmp
 data=$(mktemp -d "$PWD/tmp/demo.XXXXXX")
@@ -43,8 +49,8 @@ stop() {
 trap stop EXIT
 trap 'exit 1' TERM
 # Ctrl-C is how the demo ends, and no failure once it is up.
-trap 'exit $((devserver_up ? 0 : 130))' INT
-devserver_up=0
+up=0
+trap 'exit $((up ? 0 : 130))' INT
 
 title "Starting a Durable DEA"
 # A job of its own, so that Ctrl-C reaches this script alone, which then stops the stack in order.
@@ -56,21 +62,19 @@ while [ ! -s "$ready" ]; do
   kill -0 "$devserver" 2>/dev/null || fail "The stack did not start."
   sleep 0.1
 done
-devserver_up=1
 ui=$(field ui <"$ready")
 config=$(field config <"$ready")
-for name in temporal ui codec cloud_controller files_url; do
-  for address in $(field $name <"$ready"); do
+for part in temporal ui codec cloud_controller files_url; do
+  for address in $(field $part <"$ready"); do
     ports+=("$(port "$address")")
   done
 done
 
-title "Pushing examples/hello"
-bin/starter --config "$config" push examples/hello --name hello --instances 2
-bin/starter --config "$config" ps hello
+title "Pushing $app"
+bin/starter --config "$config" push "$app" --name "$name" --instances 2
 
 title "Asking each instance"
-instances=$(bin/starter --config "$config" ps hello --output json | field address)
+instances=$(bin/starter --config "$config" ps "$name" --output json | field address)
 [ "$(wc -w <<<"$instances")" -eq 2 ] || fail "There should be two instances."
 for address in $instances; do
   ports+=("$(port "$address")")
@@ -96,5 +100,6 @@ printf '  Temporal UI: %s%s/namespaces/default/workflows%s\n' "$bold" "$ui" "$pl
 
 if ! $check; then
   printf '\nIt stays up until Ctrl-C. Meanwhile:\n  bin/starter --config %s --help\n' "$config"
+  up=1
   wait "$devserver"
 fi
