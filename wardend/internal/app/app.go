@@ -1,0 +1,143 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/backend/process"
+	"github.com/durable-dea/dea/wardend/internal/config"
+	"github.com/durable-dea/dea/wardend/internal/container"
+	"github.com/durable-dea/dea/wardend/internal/pool"
+	"github.com/durable-dea/dea/wardend/internal/server"
+)
+
+const (
+	// depotWait is how long a server that is about to leave the depot is waited for.
+	depotWait = 15 * time.Second
+	// cutAfter is how long requests may still take when the server is told to end; draining has no such bound.
+	cutAfter = 10 * time.Second
+)
+
+// ErrNoOCI: the oci backend was asked for.
+var ErrNoOCI = errors.New("this wardend has no oci backend: use --backend process, which isolates nothing, or auto")
+
+// Signals end a server. Each channel ends it when it is closed or something is sent.
+type Signals struct {
+	// Drain lets requests that do not only wait end, however long they take.
+	Drain <-chan os.Signal
+	// End gives them a few seconds.
+	End <-chan os.Signal
+}
+
+// Serve runs a server until a signal ends it. Ready is called once when requests are answered.
+func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string, signals Signals, ready func()) error {
+	for _, key := range cfg.Ignored {
+		log.Info("key of the configuration has no meaning here", "key", key)
+	}
+	registry, err := OpenRegistry(ctx, cfg, log, initCommand)
+	if err != nil {
+		return err
+	}
+	defer registry.Close()
+	listener, err := server.Listen(ctx, cfg.Socket, cfg.SocketMode)
+	if err != nil {
+		return err
+	}
+	s := server.New(registry, 0, log.Named("server"))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	log.Info("serving", "socket", cfg.Socket, "depot", cfg.Depot)
+	ready()
+
+	end, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	select {
+	case err := <-served:
+		cancel()
+		s.Shutdown(end)
+		return err
+	case <-signals.Drain:
+		log.Info("draining: containers and jobs are left to the next wardend")
+	case <-signals.End:
+		log.Info("ending: containers and jobs are left to the next wardend")
+		end, cancel = context.WithTimeout(end, cutAfter)
+		defer cancel()
+	case <-ctx.Done():
+		cancel()
+	}
+	s.Shutdown(end)
+	return <-served
+}
+
+// OpenRegistry takes over the depot of a configuration.
+func OpenRegistry(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) (*container.Registry, error) {
+	kind, err := selectBackend(cfg.Backend, log, initCommand)
+	if err != nil {
+		return nil, err
+	}
+	start, size := cfg.PortStart, cfg.PortSize
+	if start == 0 {
+		start, size = pool.DefaultRange()
+	}
+	ports, err := pool.NewPorts(start, size)
+	if err != nil {
+		return nil, err
+	}
+	networks, err := pool.NewNetworks(cfg.PoolNetwork, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, depotWait)
+	defer cancel()
+	return container.Open(ctx, container.Options{
+		Depot: cfg.Depot, Backend: kind, Ports: ports, Networks: networks,
+		GraceTime: cfg.GraceTime, OutputLimit: cfg.JobOutputLimit, Rootfs: cfg.Rootfs, Rlimits: cfg.Rlimits,
+		Log: log.Named("container"),
+	})
+}
+
+func selectBackend(name string, log hclog.Logger, initCommand []string) (backend.Backend, error) {
+	switch name {
+	case config.BackendOCI:
+		return nil, ErrNoOCI
+	case config.BackendAuto:
+		log.Warn("CONTAINERS ARE NOT ISOLATED: backend auto takes process, since this wardend has no oci backend; jobs run as this user, without limits")
+	case config.BackendProcess:
+		log.Warn("CONTAINERS ARE NOT ISOLATED: the process backend runs jobs as this user, without limits")
+	default:
+		return nil, fmt.Errorf("backend %q is not known", name)
+	}
+	return process.New(log.Named("process"), initCommand), nil
+}
+
+// DestroyAll destroys every container of a depot that no server serves.
+func DestroyAll(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) error {
+	registry, err := OpenRegistry(ctx, cfg, log, initCommand)
+	if err != nil {
+		return err
+	}
+	defer registry.Close()
+	return registry.DestroyAll(ctx)
+}
+
+// NewLogger makes the log of a configuration. The closer is the log file's.
+func NewLogger(cfg config.Config, stderr io.Writer) (hclog.Logger, io.Closer, error) {
+	out, closer := stderr, io.NopCloser(nil)
+	if cfg.LogFile != "" {
+		f, err := os.OpenFile(cfg.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, nil, fmt.Errorf("log file: %w", err)
+		}
+		out, closer = f, f
+	}
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "wardend", Level: hclog.LevelFromString(cfg.LogLevel), Output: out, JSONFormat: cfg.LogFormat == "json",
+	}), closer, nil
+}

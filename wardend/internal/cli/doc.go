@@ -1,0 +1,2 @@
+// Package cli is wardend's command line.
+package cli

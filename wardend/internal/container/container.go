@@ -1,0 +1,292 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/initproc"
+)
+
+// Events that a container's Info tells.
+const (
+	eventOutput = "command exceeded maximum output"
+	eventLost   = "the container's init process is gone: its jobs were lost"
+)
+
+// Container is one container. Its requests may run at the same time.
+type Container struct {
+	r       *Registry
+	log     hclog.Logger
+	handle  string
+	order   uint64
+	request *wardenpb.CreateRequest
+	spec    backend.Spec
+	grace   uint32
+	b       backend.Container
+
+	// stateMu is held for reading by what needs an active container, while it does its work.
+	stateMu sync.RWMutex
+	saveMu  sync.Mutex
+	limitMu sync.Mutex
+
+	mu         sync.Mutex
+	phase      phase
+	state      State
+	events     []string
+	overflowed []uint32
+	limits     backend.Limits
+	ports      []portRecord
+	netOut     []*wardenpb.NetOutRequest
+	jobs       map[uint32]*job
+	// gone is closed when it is being destroyed, after lastInfo was set.
+	gone     chan struct{}
+	lastInfo *wardenpb.InfoResponse
+	// refs counts the connections that refer to it; timer is set while there is none, and rounds counts the timers.
+	refs   int
+	timer  *time.Timer
+	rounds int
+}
+
+func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest) *Container {
+	if req.Rootfs == nil && r.opts.Rootfs != "" {
+		req.Rootfs = proto.String(r.opts.Rootfs)
+	}
+	c := &Container{
+		r: r, handle: handle, log: r.opts.Log.With("handle", handle), request: req,
+		spec:  specOf(handle, filepath.Join(r.opts.Depot, containersName, dirName(handle)), req),
+		grace: r.opts.GraceTime, phase: phaseCreating, state: StateActive, limits: backend.NoLimits(),
+		jobs: map[uint32]*job{}, gone: make(chan struct{}),
+	}
+	if req.GraceTime != nil {
+		c.grace = req.GetGraceTime()
+	}
+	r.mu.Lock()
+	r.order++
+	c.order = r.order
+	r.mu.Unlock()
+	return c
+}
+
+// restore takes over what was written down.
+func (c *Container) restore(rec *record) error {
+	c.phase, c.state, c.grace, c.limits, c.ports = rec.Phase, rec.State, rec.Grace, rec.Limits, rec.Ports
+	c.overflowed = rec.Overflowed
+	for _, event := range rec.Events {
+		c.events = append(c.events, string(event))
+	}
+	for _, raw := range rec.NetOut {
+		rule := &wardenpb.NetOutRequest{}
+		if err := proto.Unmarshal(raw, rule); err != nil {
+			return fmt.Errorf("egress rule: %w", err)
+		}
+		c.netOut = append(c.netOut, rule)
+	}
+	if rec.Network == "" {
+		return nil
+	}
+	network, err := netip.ParsePrefix(rec.Network)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	c.spec.Network = network
+	return nil
+}
+
+// adopt makes true again what a container that was found had from the server: its jobs, ports, rules and limits.
+func (c *Container) adopt(ctx context.Context) error {
+	if err := c.adoptJobs(ctx); err != nil {
+		return err
+	}
+	if c.spec.Network.IsValid() {
+		if _, err := c.r.opts.Networks.Take(c.spec.Network.Addr()); err != nil {
+			c.log.Warn("the container's network is outside of the pool now", "network", c.spec.Network)
+		}
+	}
+	for i, p := range c.ports {
+		c.ports[i].Pooled = c.r.opts.Ports.Take(p.Host)
+	}
+	if c.b.Init() == nil {
+		return nil
+	}
+	// One that cannot be had again is no reason to serve none of the containers.
+	for _, p := range c.ports {
+		c.told("port cannot be opened again", c.b.NetIn(ctx, p.Host, p.Container))
+	}
+	for _, rule := range c.netOut {
+		c.told("egress rule cannot be applied again", c.b.NetOut(ctx, rule))
+	}
+	c.told("limits cannot be applied again", c.b.Limit(ctx, c.limits))
+	return nil
+}
+
+// told puts an error where the container's owner sees it.
+func (c *Container) told(what string, err error) {
+	if err == nil {
+		return
+	}
+	c.log.Error(what, "error", err)
+	c.mu.Lock()
+	c.events = append(c.events, what+": "+err.Error())
+	c.mu.Unlock()
+}
+
+func (c *Container) adoptJobs(ctx context.Context) error {
+	var jobs []initproc.JobStatus
+	var err error
+	if init := c.b.Init(); init != nil {
+		jobs, err = init.Jobs(ctx)
+	} else {
+		jobs, err = initproc.ReadJobs(c.b.InitDir())
+	}
+	if err != nil {
+		return fmt.Errorf("find jobs: %w", err)
+	}
+	for _, status := range jobs {
+		c.r.sawJob(status.Job)
+		c.found(status)
+	}
+	return nil
+}
+
+// sawJob keeps new ids above one that is in use already, should the server's own record be behind.
+func (r *Registry) sawJob(id uint32) {
+	r.jobsMu.Lock()
+	defer r.jobsMu.Unlock()
+	r.nextJob = max(r.nextJob, id)
+}
+
+func (c *Container) initEvents() initproc.Events {
+	return initproc.Events{
+		Ended:  c.found,
+		Output: c.output,
+		Lost: func(err error) {
+			// The connection's goroutine must not wait for what it is needed for.
+			c.r.work.Go(func() {
+				if c.r.ctx.Err() == nil && !c.isGone() {
+					c.lost(err)
+				}
+			})
+		},
+	}
+}
+
+// lost is called when the init is gone. Nothing can run in the container any more.
+func (c *Container) lost(cause error) {
+	c.log.Error("the init of the container is gone; the container is stopped", "error", cause)
+	ctx, cancel := context.WithTimeout(c.r.ctx, initTimeout)
+	defer cancel()
+	if err := c.b.EndOrphans(ctx); err != nil {
+		c.log.Error("processes of the container may be left", "error", err)
+	}
+	jobs, err := initproc.ReadJobs(c.b.InitDir())
+	if err != nil {
+		c.log.Error("exit statuses of the container are lost", "error", err)
+	}
+	c.mu.Lock()
+	first := c.state == StateActive
+	c.state = StateStopped
+	if first {
+		c.events = append(c.events, eventLost)
+	}
+	for id := range c.jobs {
+		jobs = append(jobs, initproc.JobStatus{Job: id, Ended: true, ExitStatus: initproc.ExitKilled})
+	}
+	c.mu.Unlock()
+	for _, status := range jobs {
+		c.found(status)
+	}
+	if err := c.save(); err != nil {
+		c.log.Error("state of the container is not kept", "error", err)
+	}
+}
+
+// initTimeout bounds what an init is asked for that takes no time of its own.
+const initTimeout = 30 * time.Second
+
+func (c *Container) isGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *Container) closeBackend() {
+	if c.b != nil {
+		c.b.Close()
+	}
+}
+
+// needActive calls f while the container is active, and keeps it so meanwhile.
+func (c *Container) needActive(f func() error) error {
+	c.stateMu.RLock()
+	defer c.stateMu.RUnlock()
+	c.mu.Lock()
+	state := c.state
+	c.mu.Unlock()
+	if state != StateActive {
+		return refuse("Container state must be one of '%s', current state is '%s'", StateActive, state)
+	}
+	return f()
+}
+
+// Stop ends the container's processes. Only the first call waits for that.
+func (r *Registry) Stop(ctx context.Context, req *wardenpb.StopRequest) (*wardenpb.StopResponse, error) {
+	c, err := r.find(req.GetHandle())
+	if err != nil {
+		return nil, err
+	}
+	first := c.setStopped()
+	if !first && !req.GetKill() {
+		return &wardenpb.StopResponse{}, nil
+	}
+	if err := c.save(); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	r.work.Go(func() { ended <- c.endProcesses(req.GetKill()) })
+	if !first || req.GetBackground() {
+		return &wardenpb.StopResponse{}, nil
+	}
+	select {
+	case err := <-ended:
+		return &wardenpb.StopResponse{}, err
+	case <-c.gone:
+		return &wardenpb.StopResponse{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *Container) setStopped() (first bool) {
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first = c.state != StateStopped
+	c.state = StateStopped
+	return first
+}
+
+func (c *Container) endProcesses(kill bool) error {
+	init := c.b.Init()
+	if init == nil {
+		return nil
+	}
+	err := init.Stop(c.r.ctx, kill, c.r.opts.StopGrace)
+	if errors.Is(err, initproc.ErrLost) {
+		return nil // then there is nothing beneath it either
+	}
+	return err
+}

@@ -1,0 +1,125 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+// Create makes a container. Refs, if not nil, are of the connection that asks: it refers to the new container.
+// It is carried through even if ctx ends meanwhile: a container is never half made.
+func (r *Registry) Create(ctx context.Context, req *wardenpb.CreateRequest, refs *References) (*wardenpb.CreateResponse, error) {
+	handle, err := r.reserve(req)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.create(context.WithoutCancel(ctx), handle, req)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.creating, handle)
+	if err != nil {
+		return nil, err
+	}
+	r.containers[handle] = c
+	c.mu.Lock()
+	c.startTimer()
+	c.mu.Unlock()
+	refs.addLocked(c)
+	r.opts.Log.Info("created container", "handle", handle)
+	return &wardenpb.CreateResponse{Handle: proto.String(handle)}, nil
+}
+
+// reserve takes the handle, so that of two creates of one handle at once one fails.
+func (r *Registry) reserve(req *wardenpb.CreateRequest) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	handle := req.GetHandle()
+	if req.Handle == nil {
+		handle = r.newHandleLocked()
+	}
+	if r.containers[handle] != nil || r.creating[handle] {
+		return "", refuse("container with handle: %s already exists.", handle)
+	}
+	r.creating[handle] = true
+	return handle, nil
+}
+
+// newHandleLocked makes a handle of 11 characters: the time in microseconds, or one more than the last, in base 32.
+func (r *Registry) newHandleLocked() string {
+	const base = 32
+	for {
+		r.lastHandle = max(r.lastHandle+1, uint64(time.Now().UnixMicro())) //nolint:gosec // after 1970
+		handle := strconv.FormatUint(r.lastHandle, base)
+		if r.containers[handle] == nil && !r.creating[handle] {
+			return handle
+		}
+	}
+}
+
+func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.CreateRequest) (_ *Container, err error) {
+	c := r.newContainer(handle, req)
+	if err := r.opts.Backend.Check(c.spec); err != nil {
+		return nil, &Error{Message: err.Error()}
+	}
+	if req.GetNetwork() != "" {
+		if c.spec.Network, err = r.takeNetwork(req.GetNetwork()); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			r.opts.Networks.Release(c.spec.Network)
+			err = errors.Join(err, os.RemoveAll(c.spec.Dir))
+		}
+	}()
+	if err := c.makeDir(); err != nil {
+		return nil, err
+	}
+	if err := c.save(); err != nil {
+		return nil, err
+	}
+	if c.b, err = r.opts.Backend.Create(ctx, c.spec, c.initEvents()); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.phase = phaseReady
+	c.mu.Unlock()
+	if err := c.save(); err != nil {
+		c.closeBackend()
+		return nil, errors.Join(err, r.opts.Backend.Remove(ctx, c.spec))
+	}
+	return c, nil
+}
+
+// makeDir makes the container's directory. One that is there is what an earlier container left that could not be
+// removed, and whose handle nobody has.
+func (c *Container) makeDir() error {
+	err := os.Mkdir(c.spec.Dir, 0o755) //nolint:gosec // jobs of other users pass through
+	if !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	c.log.Warn("removing what was left of an earlier container", "dir", filepath.Base(c.spec.Dir))
+	if err := c.r.discard(c.r.ctx, c.spec); err != nil {
+		return err
+	}
+	return os.Mkdir(c.spec.Dir, 0o755) //nolint:gosec // as above
+}
+
+func (r *Registry) takeNetwork(network string) (netip.Prefix, error) {
+	address, err := netip.ParseAddr(network)
+	if err == nil {
+		var taken netip.Prefix
+		if taken, err = r.opts.Networks.Take(address); err == nil {
+			return taken, nil
+		}
+	}
+	return netip.Prefix{}, &Error{Message: "Could not acquire network: " + network, Err: err}
+}

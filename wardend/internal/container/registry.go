@@ -1,0 +1,306 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/initproc"
+	"github.com/durable-dea/dea/wardend/internal/pool"
+)
+
+// DefaultStopGrace is the time between TERM and KILL when a container is stopped.
+const DefaultStopGrace = 10 * time.Second
+
+// Options are what a Registry needs. All are required but where a comment says otherwise.
+type Options struct {
+	// Depot is the directory for all that is kept; made when it is not there.
+	Depot    string
+	Backend  backend.Backend
+	Ports    *pool.Ports
+	Networks *pool.Networks
+	// GraceTime is in seconds, for containers that were created without one.
+	GraceTime uint32
+	// OutputLimit is in bytes, of a job's stdout and stderr together.
+	OutputLimit int64
+	// Rootfs is for containers that were created without one. Optional.
+	Rootfs string
+	// Rlimits are those of a job whose request does not say otherwise. Optional.
+	Rlimits *wardenpb.ResourceLimits
+	// StopGrace is DefaultStopGrace when 0.
+	StopGrace time.Duration
+	Log       hclog.Logger
+}
+
+// Registry holds the containers of one depot.
+type Registry struct {
+	opts Options
+	lock *os.File
+	// ctx ends when the registry is closed.
+	ctx  context.Context //nolint:containedctx // the registry's own life
+	stop context.CancelFunc
+	// work counts what goes on in the background.
+	work sync.WaitGroup
+
+	mu         sync.Mutex
+	containers map[string]*Container
+	creating   map[string]bool
+	references map[*References]bool
+	order      uint64
+	lastHandle uint64
+
+	jobsMu       sync.Mutex
+	nextJob      uint32
+	reservedJobs uint32
+}
+
+// ErrDepotInUse: another server serves the depot.
+var ErrDepotInUse = errors.New("another wardend is using the depot")
+
+// Open takes a depot over: what is in it is found again, what was half made or half removed is removed. A depot that
+// is in use is waited for until ctx ends; then the error is ErrDepotInUse.
+func Open(ctx context.Context, opts Options) (*Registry, error) {
+	depot, err := filepath.Abs(opts.Depot)
+	if err != nil {
+		return nil, fmt.Errorf("depot: %w", err)
+	}
+	opts.Depot = depot
+	if opts.StopGrace == 0 {
+		opts.StopGrace = DefaultStopGrace
+	}
+	if err := os.MkdirAll(filepath.Join(depot, containersName), 0o755); err != nil { //nolint:gosec // jobs of other users pass through
+		return nil, fmt.Errorf("depot: %w", err)
+	}
+	lock, err := lockDepot(ctx, depot)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{
+		opts: opts, lock: lock,
+		containers: map[string]*Container{}, creating: map[string]bool{}, references: map[*References]bool{},
+	}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	if err := r.recover(ctx); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func lockDepot(ctx context.Context, depot string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(depot, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("depot: %w", err)
+	}
+	const pause = 20 * time.Millisecond
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return lock, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			_ = lock.Close()
+			return nil, fmt.Errorf("depot %s: lock: %w", depot, err)
+		}
+		select {
+		case <-ctx.Done():
+			_ = lock.Close()
+			return nil, fmt.Errorf("%w: %s", ErrDepotInUse, depot)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Close lets go of the depot. Containers and their jobs go on; requests that still run fail.
+func (r *Registry) Close() {
+	r.stop()
+	r.mu.Lock()
+	for _, c := range r.containers {
+		c.stopTimer()
+		c.closeBackend()
+	}
+	r.mu.Unlock()
+	r.work.Wait()
+	_ = r.lock.Close()
+}
+
+// find gives a container that requests can be made of.
+func (r *Registry) find(handle string) (*Container, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.containers[handle]
+	if c == nil || c.isGone() {
+		return nil, unknownHandle()
+	}
+	return c, nil
+}
+
+// List answers the handles of all containers, the oldest first.
+func (r *Registry) List(context.Context, *wardenpb.ListRequest) (*wardenpb.ListResponse, error) {
+	res := &wardenpb.ListResponse{}
+	for _, c := range r.all() {
+		res.Handles = append(res.Handles, c.handle)
+	}
+	return res, nil
+}
+
+func (r *Registry) all() []*Container {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*Container, 0, len(r.containers))
+	for _, c := range r.containers {
+		if !c.isGone() {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Container) int {
+		if a.order != b.order {
+			return int(min(max(int64(a.order)-int64(b.order), -1), 1)) //nolint:gosec // counters
+		}
+		return strings.Compare(a.handle, b.handle)
+	})
+	return all
+}
+
+// DestroyAll destroys every container. The error joins what could not be destroyed.
+func (r *Registry) DestroyAll(ctx context.Context) error {
+	var errs []error
+	for _, c := range r.all() {
+		if _, err := r.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(c.handle)}); err != nil {
+			errs = append(errs, fmt.Errorf("container %q: %w", c.handle, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// jobBlock is how many job ids are written down as given out at once: a restart skips the rest of them.
+const jobBlock = 1000
+
+// newJobID gives an id that no job of this depot ever had.
+func (r *Registry) newJobID() (uint32, error) {
+	r.jobsMu.Lock()
+	defer r.jobsMu.Unlock()
+	if r.nextJob == math.MaxUint32 {
+		return 0, errors.New("all job ids of the protocol are used up: use a new depot")
+	}
+	id := r.nextJob + 1
+	if id > r.reservedJobs {
+		reserve := uint32(min(uint64(id)+jobBlock, math.MaxUint32))
+		if err := r.writeServer(reserve); err != nil {
+			return 0, err
+		}
+		r.reservedJobs = reserve
+	}
+	r.nextJob = id
+	return id, nil
+}
+
+func (r *Registry) writeServer(jobs uint32) error {
+	rec := serverRecord{Version: recordVersion, Backend: r.opts.Backend.Name(), Jobs: jobs}
+	if err := writeFile(filepath.Join(r.opts.Depot, serverName), rec); err != nil {
+		return fmt.Errorf("write job ids down: %w", err)
+	}
+	return nil
+}
+
+func (r *Registry) readServer() error {
+	raw, err := os.ReadFile(filepath.Join(r.opts.Depot, serverName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r.writeServer(0)
+	}
+	if err != nil {
+		return fmt.Errorf("depot: %w", err)
+	}
+	var rec serverRecord
+	if err := json.Unmarshal(raw, &rec); err != nil {
+		return fmt.Errorf("depot: %s: %w", serverName, err)
+	}
+	if rec.Version > recordVersion {
+		return fmt.Errorf("depot %s: %w", r.opts.Depot, errNewer)
+	}
+	if rec.Backend != r.opts.Backend.Name() {
+		return fmt.Errorf("depot %s belongs to backend %s, not %s: destroy its containers with it first, or use another depot",
+			r.opts.Depot, rec.Backend, r.opts.Backend.Name())
+	}
+	r.nextJob, r.reservedJobs = rec.Jobs, rec.Jobs
+	return nil
+}
+
+// recover finds the depot's containers.
+func (r *Registry) recover(ctx context.Context) error {
+	if err := r.readServer(); err != nil {
+		return err
+	}
+	dirs, err := os.ReadDir(filepath.Join(r.opts.Depot, containersName))
+	if err != nil {
+		return fmt.Errorf("depot: %w", err)
+	}
+	for _, entry := range dirs {
+		dir := filepath.Join(r.opts.Depot, containersName, entry.Name())
+		if err := r.recoverOne(ctx, dir); err != nil {
+			return fmt.Errorf("container in %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) recoverOne(ctx context.Context, dir string) error {
+	rec, err := readRecord(dir)
+	if errors.Is(err, errNewer) {
+		return err
+	}
+	if err != nil {
+		r.opts.Log.Warn("removing a container that was never finished", "dir", dir, "reason", err)
+		return r.discard(ctx, backend.Spec{Dir: dir})
+	}
+	req := &wardenpb.CreateRequest{}
+	if err := proto.Unmarshal(rec.Create, req); err != nil {
+		return err
+	}
+	c := r.newContainer(string(rec.Handle), req)
+	if err := c.restore(rec); err != nil {
+		return err
+	}
+	if rec.Phase != phaseReady {
+		r.opts.Log.Info("removing a container that was being made or destroyed", "handle", c.handle)
+		return r.discard(ctx, c.spec)
+	}
+	c.b, err = r.opts.Backend.Open(ctx, c.spec, c.initEvents())
+	if errors.Is(err, initproc.ErrLost) {
+		c.lost(err)
+	} else if err != nil {
+		return err
+	}
+	if err := c.adopt(ctx); err != nil {
+		return err
+	}
+	r.containers[c.handle] = c
+	r.opts.Log.Info("found container", "handle", c.handle, "state", c.state, "jobs", len(c.jobs))
+	c.mu.Lock()
+	c.startTimer()
+	c.mu.Unlock()
+	return nil
+}
+
+// discard removes what there is of a container that nobody can use.
+func (r *Registry) discard(ctx context.Context, spec backend.Spec) error {
+	if err := r.opts.Backend.Remove(ctx, spec); err != nil {
+		return err
+	}
+	return os.RemoveAll(spec.Dir)
+}

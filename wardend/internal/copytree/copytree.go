@@ -1,0 +1,194 @@
+// Package copytree copies files and directories with the meaning that rsync gives to source and target, as the Warden
+// protocol's copies have: a trailing slash on the source means its content; links are copied as links and modes are
+// kept; the last element of the target may be new, its parent not. Devices, pipes and sockets are left out.
+package copytree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ErrFailed is the protocol's one word for every copy that did not succeed. The cause is wrapped beside it.
+var ErrFailed = errors.New("command exited with failure")
+
+// Owner is who copies are to belong to; -1 leaves the user or group as it is.
+type Owner struct{ UID, GID int }
+
+// keptBits are the mode bits that are copied.
+const keptBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// Copy copies source to target. Owner may be nil. Every error but the context's is ErrFailed.
+func Copy(ctx context.Context, source, target string, owner *Owner) error {
+	c := copier{ctx: ctx, owner: owner}
+	err := c.top(source, target)
+	if err == nil || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return fmt.Errorf("%w: %w", ErrFailed, err)
+}
+
+type copier struct {
+	ctx   context.Context //nolint:containedctx // one call's
+	owner *Owner
+}
+
+func (c copier) top(source, target string) error {
+	content := strings.HasSuffix(source, "/") || strings.HasSuffix(source, "/.")
+	stat := os.Lstat
+	if content {
+		stat = os.Stat
+	}
+	info, err := stat(source)
+	if err != nil {
+		return err
+	}
+	if content && !info.IsDir() {
+		return fmt.Errorf("%s is no directory", source)
+	}
+	into, err := intoDirectory(target, info, content)
+	if err != nil {
+		return err
+	}
+	if into && !content {
+		target = filepath.Join(target, filepath.Base(source))
+	}
+	return c.entry(filepath.Clean(source), filepath.Clean(target), info)
+}
+
+// intoDirectory says whether target is a directory that the source goes into, and makes it where the source's kind or
+// a trailing slash ask for one.
+func intoDirectory(target string, source fs.FileInfo, content bool) (bool, error) {
+	info, err := os.Stat(target)
+	switch {
+	case err == nil && info.IsDir():
+		return true, nil
+	case err == nil && source.IsDir():
+		return false, fmt.Errorf("%s is no directory", target)
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	case !source.IsDir() && !strings.HasSuffix(target, "/"):
+		return false, nil
+	}
+	mode := fs.FileMode(0o755) //nolint:mnd // rsync's for what it makes up
+	if content {
+		mode = 0o700 // the source's own is set at the end
+	}
+	return true, os.Mkdir(filepath.Clean(target), mode)
+}
+
+func (c copier) entry(source, target string, info fs.FileInfo) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	switch info.Mode().Type() {
+	case fs.ModeDir:
+		return c.directory(source, target, info)
+	case fs.ModeSymlink:
+		return c.link(source, target)
+	case 0:
+		return c.file(source, target, info)
+	default:
+		return nil
+	}
+}
+
+func (c copier) directory(source, target string, info fs.FileInfo) error {
+	there, err := os.Lstat(target)
+	if err == nil && !there.IsDir() {
+		// The top target may be a link to a directory; then it was resolved to it by Stat.
+		if resolved, statErr := os.Stat(target); statErr != nil || !resolved.IsDir() || there.Mode().Type() != fs.ModeSymlink {
+			if err := os.Remove(target); err != nil {
+				return err
+			}
+			err = fs.ErrNotExist
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Mkdir(target, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(source)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.entry(filepath.Join(source, entry.Name()), filepath.Join(target, entry.Name()), info); err != nil {
+			return err
+		}
+	}
+	if err := c.own(target); err != nil {
+		return err
+	}
+	return os.Chmod(target, info.Mode()&keptBits)
+}
+
+func (c copier) link(source, target string) error {
+	to, err := os.Readlink(source)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(to, target); err != nil {
+		return err
+	}
+	return c.own(target)
+}
+
+// file writes beside the target and renames, so that a reader of the old file is not disturbed.
+func (c copier) file(source, target string, info fs.FileInfo) error {
+	from, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.CreateTemp(filepath.Dir(target), ".copy-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(to.Name()) }()
+	if _, err := io.Copy(to, from); err != nil {
+		_ = to.Close()
+		return err
+	}
+	if err := to.Close(); err != nil {
+		return err
+	}
+	if err := c.own(to.Name()); err != nil {
+		return err
+	}
+	if err := os.Chmod(to.Name(), info.Mode()&keptBits); err != nil {
+		return err
+	}
+	if there, err := os.Lstat(target); err == nil && there.IsDir() {
+		if err := os.Remove(target); err != nil {
+			return err
+		}
+	}
+	return os.Rename(to.Name(), target)
+}
+
+func (c copier) own(path string) error {
+	if c.owner == nil {
+		return nil
+	}
+	return os.Lchown(path, c.owner.UID, c.owner.GID)
+}

@@ -1,0 +1,327 @@
+package initproc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// job is a process that was asked for, with what it wrote.
+type job struct {
+	// status is guarded by the server's lock.
+	status JobStatus
+
+	limit int64
+	// drained is done when all that the main process wrote is kept.
+	drained sync.WaitGroup
+	pipes   []*os.File
+
+	mu       sync.Mutex
+	out      *os.File
+	kept     int64
+	overflow bool
+	closed   bool
+}
+
+// child is the set of files that a job's main process gets.
+type child struct {
+	stdin          *os.File // our end
+	stdout, stderr *os.File // our ends; nil when discarded
+	files          []int    // its ends
+}
+
+func (c *child) closeTheirs() {
+	for _, fd := range c.files {
+		_ = unix.Close(fd)
+	}
+}
+
+func (c *child) closeOurs() {
+	for _, f := range []*os.File{c.stdin, c.stdout, c.stderr} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+func newChild(discard bool) (c *child, err error) {
+	c = &child{}
+	defer func() {
+		if err != nil {
+			c.closeTheirs()
+			c.closeOurs()
+		}
+	}()
+	theirs, ours, err := pipe(true)
+	if err != nil {
+		return nil, err
+	}
+	c.stdin, c.files = ours, []int{theirs}
+	if discard {
+		for range 2 {
+			null, err := unix.Open(os.DevNull, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return nil, fmt.Errorf("open %s: %w", os.DevNull, err)
+			}
+			c.files = append(c.files, null)
+		}
+		return c, nil
+	}
+	for _, end := range []**os.File{&c.stdout, &c.stderr} {
+		theirs, ours, err := pipe(false)
+		if err != nil {
+			return nil, err
+		}
+		*end = ours
+		c.files = append(c.files, theirs)
+	}
+	return c, nil
+}
+
+// pipe makes a pipe whose one end blocks, for a child, and whose other end is ours.
+func pipe(weWrite bool) (theirs int, ours *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return 0, nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	theirs, our := fds[1], fds[0]
+	if weWrite {
+		theirs, our = fds[0], fds[1]
+	}
+	if err := unix.SetNonblock(our, true); err != nil {
+		_ = unix.Close(fds[0])
+		_ = unix.Close(fds[1])
+		return 0, nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	return theirs, os.NewFile(uintptr(our), "pipe"), nil
+}
+
+func (s *server) spawn(spec *SpawnSpec) (reply, error) {
+	if len(spec.Args) == 0 {
+		return reply{}, errors.New("no program to run")
+	}
+	c, err := newChild(spec.Discard)
+	if err != nil {
+		return reply{}, err
+	}
+	j := &job{status: JobStatus{Job: spec.Job}, limit: spec.OutputLimit}
+	if err := s.fork(j, spec, c); err != nil {
+		c.closeOurs()
+		return reply{}, err
+	}
+	// The process waits for its standard input, so no line of the script runs without the limits.
+	lowered := setRlimits(j.status.PID, spec.Rlimits)
+	go feed(c.stdin, spec.Stdin)
+	return reply{PID: j.status.PID, Lowered: lowered}, nil
+}
+
+func (s *server) fork(j *job, spec *SpawnSpec, c *child) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer c.closeTheirs()
+	if s.jobs[spec.Job] != nil {
+		return fmt.Errorf("job %d exists already", spec.Job)
+	}
+	files := make([]uintptr, 0, len(c.files))
+	for _, fd := range c.files {
+		files = append(files, uintptr(fd))
+	}
+	pid, err := syscall.ForkExec(spec.Args[0], spec.Args, &syscall.ProcAttr{
+		Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start %s in %s: %w", spec.Args[0], spec.Dir, err)
+	}
+	j.status.PID = pid
+	s.jobs[spec.Job], s.byPID[pid] = j, j
+	s.forks++
+	select {
+	case <-s.idle:
+		s.idle = make(chan struct{})
+	default:
+	}
+	s.forked.Broadcast()
+	if err := writeJSON(jobFile(".", spec.Job, "job"), j.status); err != nil {
+		s.log.Printf("job %d: cannot be written down: %v", spec.Job, err)
+	}
+	for stream, f := range map[Stream]*os.File{Stdout: c.stdout, Stderr: c.stderr} {
+		if f != nil {
+			j.pipes = append(j.pipes, f)
+			j.drained.Add(1)
+			go s.read(j, stream, f)
+		}
+	}
+	return nil
+}
+
+func feed(stdin *os.File, script []byte) {
+	defer func() { _ = stdin.Close() }()
+	// A process that ends without reading its input is no error here.
+	_, _ = stdin.Write(script)
+}
+
+// setRlimits answers which limits were set lower than asked for: an unprivileged init cannot raise a hard limit.
+func setRlimits(pid int, limits []Rlimit) (lowered []string) {
+	for _, l := range limits {
+		err := unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}, nil)
+		if err == nil || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		var now unix.Rlimit
+		if unix.Prlimit(pid, l.Resource, nil, &now) == nil {
+			now.Cur = min(l.Value, now.Max)
+			_ = unix.Prlimit(pid, l.Resource, &now, nil)
+		}
+		lowered = append(lowered, l.Name)
+	}
+	return lowered
+}
+
+const readSize = 16 << 10
+
+// read keeps one stream of a job's output until its main process has ended, and throws away what is written later by
+// processes that it left behind: they must neither block nor be killed for writing.
+func (s *server) read(j *job, stream Stream, f *os.File) {
+	defer func() { _ = f.Close() }()
+	buf := make([]byte, readSize)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			s.keep(j, stream, buf[:n])
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			j.drained.Done()
+			return
+		}
+	}
+	s.drain(j, stream, f, buf)
+	j.drained.Done()
+	if f.SetReadDeadline(time.Time{}) == nil {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, buf)
+	}
+}
+
+// maxPipe is the most that a pipe can hold by the kernel's default limits. Draining stops there: a process left
+// behind might write for ever.
+const maxPipe = 1 << 20
+
+// drain reads what is in the pipe now.
+func (s *server) drain(j *job, stream Stream, f *os.File, buf []byte) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	for total := 0; total < maxPipe; {
+		n := 0
+		if err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }); err != nil || n <= 0 {
+			return
+		}
+		s.keep(j, stream, buf[:n])
+		total += n
+	}
+}
+
+// keep writes output down up to the limit. Exactly the limit is fine; the first byte over it ends the job.
+func (s *server) keep(j *job, stream Stream, data []byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.overflow || j.closed {
+		return
+	}
+	if room := j.limit - j.kept; int64(len(data)) > room {
+		data = data[:max(room, 0)]
+		j.overflow = true
+		go s.killJob(j)
+	}
+	if len(data) == 0 {
+		return
+	}
+	if err := s.append(j, stream, data); err != nil {
+		s.log.Printf("job %d: output cannot be kept: %v", j.status.Job, err)
+		return
+	}
+	j.kept += int64(len(data))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.peers {
+		p.output(j.status.Job)
+	}
+}
+
+func (s *server) append(j *job, stream Stream, data []byte) error {
+	if j.out == nil {
+		f, err := os.OpenFile(jobFile(".", j.status.Job, "out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		j.out = f
+	}
+	_, err := j.out.Write(appendRecord(make([]byte, 0, recordHeader+len(data)), stream, data))
+	return err
+}
+
+// finish is called once when the main process has ended.
+func (s *server) finish(j *job, ws syscall.WaitStatus) {
+	for _, f := range j.pipes {
+		// A reader that is at the end of its pipe already has closed it.
+		_ = f.SetReadDeadline(time.Unix(1, 0))
+	}
+	j.drained.Wait()
+	j.mu.Lock()
+	j.closed = true
+	overflow := j.overflow
+	if j.out != nil {
+		_ = j.out.Close()
+	}
+	j.mu.Unlock()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.status.Ended = true
+	j.status.Overflow = overflow
+	j.status.ExitStatus = ExitKilled
+	if ws.Exited() && !overflow {
+		j.status.ExitStatus = uint32(ws.ExitStatus()) //nolint:gosec // 0 to 255
+	}
+	if s.jobs[j.status.Job] != j {
+		return
+	}
+	if err := writeJSON(jobFile(".", j.status.Job, "exit"), j.status); err != nil {
+		s.log.Printf("job %d: its end cannot be written down: %v", j.status.Job, err)
+	}
+	ended := j.status
+	for p := range s.peers {
+		p.send(reply{Ended: &ended})
+	}
+}
+
+func (s *server) list() []JobStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs := make([]JobStatus, 0, len(s.jobs))
+	for _, j := range s.jobs {
+		jobs = append(jobs, j.status)
+	}
+	return jobs
+}
+
+func (s *server) forget(id uint32) error {
+	s.mu.Lock()
+	j := s.jobs[id]
+	if j != nil && !j.status.Ended {
+		s.mu.Unlock()
+		return fmt.Errorf("job %d has not ended", id)
+	}
+	delete(s.jobs, id)
+	s.mu.Unlock()
+	return RemoveJob(".", id)
+}

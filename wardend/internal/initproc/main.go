@@ -1,0 +1,198 @@
+package initproc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/wardend/internal/proctree"
+)
+
+// Main is the init: it runs until it is told to end and returns the exit code of its process. Its current directory
+// is its state directory and file descriptor 3 its listening control socket.
+func Main() int {
+	logger := log.New(os.Stderr, "", log.LstdFlags|log.Lmicroseconds)
+	s, err := newServer(logger)
+	if err != nil {
+		logger.Printf("cannot start: %v", err)
+		return 1
+	}
+	go s.reap()
+	go s.endWithState()
+	go s.accept()
+	<-s.ended
+	return 0
+}
+
+// server is the init's side of the control socket.
+type server struct {
+	log      *log.Logger
+	listener *net.UnixListener
+
+	mu    sync.Mutex
+	jobs  map[uint32]*job
+	byPID map[int]*job
+	peers map[*peer]struct{}
+	// forks counts the processes started. idle is closed while there is no process beneath; forked is told of a new one.
+	forks    uint64
+	idle     chan struct{}
+	forked   *sync.Cond
+	forwards map[string]net.Listener
+
+	endOnce sync.Once
+	ended   chan struct{}
+}
+
+func newServer(logger *log.Logger) (*server, error) {
+	// Jobs start with every signal at its default: what is caught is reset by exec, what is ignored is not.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become reaper of orphans: %w", err)
+	}
+	file := os.NewFile(listenerFD, socketName)
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return nil, fmt.Errorf("control socket at file descriptor %d: %w", listenerFD, err)
+	}
+	_ = file.Close()
+	unixListener, ok := listener.(*net.UnixListener)
+	if !ok {
+		return nil, errors.New("control socket is no unix socket")
+	}
+	if err := os.MkdirAll(jobsName, 0o700); err != nil {
+		return nil, err
+	}
+	self, err := proctree.Read(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	if err := writeJSON(pidName, pidRecord{PID: self.PID, Start: self.Start}); err != nil {
+		return nil, err
+	}
+	s := &server{
+		log: logger, listener: unixListener,
+		jobs: map[uint32]*job{}, byPID: map[int]*job{}, peers: map[*peer]struct{}{},
+		idle: make(chan struct{}), forwards: map[string]net.Listener{}, ended: make(chan struct{}),
+	}
+	close(s.idle)
+	s.forked = sync.NewCond(&s.mu)
+	return s, nil
+}
+
+// pidRecord is init.json.
+type pidRecord struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"`
+}
+
+func (s *server) accept() {
+	for {
+		nc, err := s.listener.AcceptUnix()
+		if err != nil {
+			s.log.Printf("control socket: %v", err)
+			return
+		}
+		p := newPeer(nc)
+		s.mu.Lock()
+		s.peers[p] = struct{}{}
+		s.mu.Unlock()
+		p.send(reply{Hello: &hello{Version: Version, PID: os.Getpid()}})
+		go p.write()
+		go s.serve(p)
+	}
+}
+
+func (s *server) serve(p *peer) {
+	decoder := json.NewDecoder(p.conn)
+	for {
+		var req request
+		if err := decoder.Decode(&req); err != nil {
+			break
+		}
+		s.handle(p, &req)
+	}
+	s.mu.Lock()
+	delete(s.peers, p)
+	s.mu.Unlock()
+	p.close()
+}
+
+func (s *server) handle(p *peer, req *request) {
+	answer := func(r reply, err error) {
+		if req.ID == 0 {
+			return
+		}
+		r.ID = req.ID
+		if err != nil {
+			r.Error = err.Error()
+		}
+		p.send(r)
+	}
+	switch {
+	case req.Op == opSpawn && req.Spawn != nil:
+		answer(s.spawn(req.Spawn))
+	case req.Op == opJobs:
+		answer(reply{Jobs: s.list()}, nil)
+	case req.Op == opWatch:
+		p.watch(req.Job, true)
+		answer(reply{}, nil)
+	case req.Op == opUnwatch:
+		p.watch(req.Job, false)
+		answer(reply{}, nil)
+	case req.Op == opForget:
+		answer(reply{}, s.forget(req.Job))
+	case req.Op == opForward && req.Forward != nil:
+		answer(reply{}, s.forward(*req.Forward))
+	case req.Op == opStop && req.Stop != nil:
+		go func() {
+			s.stop(req.Stop.Kill, req.Stop.Grace)
+			answer(reply{}, nil)
+		}()
+	case req.Op == opShutdown:
+		go func() {
+			s.stop(true, 0)
+			answer(reply{}, nil)
+			p.flush()
+			s.end()
+		}()
+	default:
+		answer(reply{}, fmt.Errorf("unknown operation %q", req.Op))
+	}
+}
+
+func (s *server) end() { s.endOnce.Do(func() { close(s.ended) }) }
+
+// endWithState ends the init, and all beneath it, when init.json is removed: a depot that somebody deletes leaves no
+// process behind.
+func (s *server) endWithState() {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		s.log.Printf("cannot watch %s: %v", pidName, err)
+		return
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	defer func() { _ = f.Close() }()
+	if _, err := unix.InotifyAddWatch(fd, ".", unix.IN_DELETE); err != nil {
+		s.log.Printf("cannot watch %s: %v", pidName, err)
+		return
+	}
+	buf := make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)
+	for {
+		if _, err := f.Read(buf); err != nil {
+			return
+		}
+		if _, err := os.Stat(pidName); errors.Is(err, syscall.ENOENT) {
+			s.stop(true, 0)
+			s.end()
+			return
+		}
+	}
+}
