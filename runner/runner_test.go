@@ -34,6 +34,11 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Some tests run the programs as somebody else.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	for name, source := range map[string]string{"dea-runner": ".", "staticd": "../buildpacks/static/staticd"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), source)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")

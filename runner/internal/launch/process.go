@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/runner/internal/phase"
 )
 
@@ -91,7 +92,7 @@ func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Du
 	for {
 		select {
 		case status := <-a.ended:
-			if told {
+			if told || toldTogether(status, signals) {
 				a.awaitRest(ctx, grace)
 			}
 			a.out.drain()
@@ -116,6 +117,30 @@ func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Du
 
 // ends tells the signals that ask an app to end.
 func ends(s os.Signal) bool { return s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT }
+
+// together bounds how far apart the app and launch hear of what a Warden tells them all.
+const together = 100 * time.Millisecond
+
+// toldTogether tells whether an app that has ended did so because it was told to, when launch has not heard yet that
+// it was.
+func toldTogether(status int, signals <-chan os.Signal) bool {
+	wait := time.Millisecond
+	if status == runspec.ExitSignalBase+int(unix.SIGTERM) || status == runspec.ExitSignalBase+int(unix.SIGINT) {
+		wait = together
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case s := <-signals:
+			if ends(s) {
+				return true
+			}
+		case <-timer.C:
+			return false
+		}
+	}
+}
 
 func (a *app) awaitRest(ctx context.Context, grace time.Duration) {
 	timer := time.NewTimer(grace)
