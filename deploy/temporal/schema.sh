@@ -13,8 +13,7 @@ sql() {
 for kind in temporal visibility; do
 	database=temporal
 	[ "$kind" = temporal ] || database=temporal_visibility
-	# "already exists" is the one failure that is none; any other comes again with the next line.
-	sql --db "$database" create || true
-	sql --db "$database" setup-schema --version 0.0 || true
+	sql --db "$database" create
+	sql --db "$database" setup-schema --version 0.0
 	sql --db "$database" update-schema --schema-name "postgresql/v12/$kind"
 done
