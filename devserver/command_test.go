@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -148,7 +149,7 @@ func TestPortsInUseAreNamedBeforeAnythingStarts(t *testing.T) {
 		defer func() { _ = listener.Close() }()
 	}
 	data := t.TempDir()
-	d := launch(t, "--port-base", fmt.Sprint(row.Temporal()), "--data", data)
+	d := launch(t, "--port-base", strconv.Itoa(row.Temporal()), "--data", data)
 	require.Equal(t, exitFailed, d.exit(t))
 	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (Temporal UI)", row.UI()))
 	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (cloud controller)", row.CloudController()))

@@ -26,6 +26,9 @@ import (
 // longestSocket is what a unix socket's path may have, the closing zero not counted.
 const longestSocket = 107
 
+// longLog is when a log is set aside at the next start.
+const longLog = 16 << 20
+
 // Dir is a directory in use by this process.
 type Dir struct {
 	path      string
@@ -69,6 +72,9 @@ func Open(path string) (*Dir, error) {
 	}
 	if err := dir.takeLock(); err != nil {
 		return nil, err
+	}
+	if err := dir.setAsideLogs(); err != nil {
+		return nil, errors.Join(err, dir.Close())
 	}
 	return dir, nil
 }
@@ -154,6 +160,24 @@ func RuntimeDir() (string, error) {
 		return "", fmt.Errorf("%s is not a private directory of yours; remove it", path)
 	}
 	return path, nil
+}
+
+// setAsideLogs renames logs that have grown long, so that each begins anew and its last self is kept.
+func (d *Dir) setAsideLogs() error {
+	logs, err := filepath.Glob(d.Log("*"))
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		info, err := os.Stat(log)
+		if err != nil || info.Size() < longLog {
+			continue
+		}
+		if err := os.Rename(log, log+".old"); err != nil {
+			return fmt.Errorf("set a long log aside: %w", err)
+		}
+	}
+	return nil
 }
 
 func (d *Dir) takeLock() error {

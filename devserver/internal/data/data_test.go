@@ -62,3 +62,20 @@ func TestNodesHere(t *testing.T) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []int{1, 3}, numbers)
 }
+
+func TestLongLogsAreSetAside(t *testing.T) {
+	path := t.TempDir()
+	first, err := data.Open(path)
+	require.NoError(t, err)
+	long, short := first.Log("long"), first.Log("short")
+	require.NoError(t, os.WriteFile(long, nil, 0o600))
+	require.NoError(t, os.Truncate(long, 17<<20))
+	require.NoError(t, os.WriteFile(short, nil, 0o600))
+	require.NoError(t, first.Close())
+	again, err := data.Open(path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, again.Close()) }()
+	require.NoFileExists(t, long)
+	require.FileExists(t, long+".old")
+	require.FileExists(t, short)
+}

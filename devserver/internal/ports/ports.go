@@ -118,7 +118,7 @@ func Address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Ito
 func (r Row) Check() error {
 	var taken []error
 	for _, named := range r.Named() {
-		listener, err := net.Listen("tcp", Address(named.Port))
+		listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: named.Port})
 		if err != nil {
 			taken = append(taken, fmt.Errorf("port %d (%s): %w", named.Port, named.Name, err))
 			continue

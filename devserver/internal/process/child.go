@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,13 +45,10 @@ type Exit struct {
 	Restart time.Duration
 }
 
-// Error says what happened in one line, followed by the process's last lines.
-func (e *Exit) Error() string {
-	text := fmt.Sprintf("%s ended unasked: %s", e.Name, e.How)
-	for _, line := range e.Lines {
-		text += "\n  | " + line
-	}
-	return text
+// String says what happened in one line, followed by the process's last lines.
+func (e Exit) String() string {
+	first := fmt.Sprintf("%s ended unasked: %s", e.Name, e.How)
+	return strings.Join(append([]string{first}, e.Lines...), "\n  | ")
 }
 
 // Child is a process that is kept running.

@@ -30,7 +30,11 @@ func (o Options) buildpacks() ([]cloudcontroller.BuildpackSource, error) {
 		}
 		source := cloudcontroller.BuildpackSource{Name: entry.Name(), Dir: path}
 		if entry.Name() == "static" {
-			source.Extra = map[string]string{"bin/staticd": o.program("staticd")}
+			server := o.program("staticd")
+			if _, err := os.Stat(server); err != nil {
+				return nil, fmt.Errorf("the static buildpack needs the program staticd: %w: build it with `make build`", err)
+			}
+			source.Extra = map[string]string{"bin/staticd": server}
 		}
 		sources = append(sources, source)
 	}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -118,14 +119,14 @@ func (s *Stack) onExit(exit process.Exit) {
 	ready := s.ready
 	s.mu.Unlock()
 	if !ready {
-		s.died(&exit)
+		s.died(errors.New(exit.String()))
 		return
 	}
 	next := "it stays down (--restart=false)"
 	if exit.Restart > 0 {
 		next = "starting it again in " + exit.Restart.String()
 	}
-	s.say("!!! %v\n!!! %s", &exit, next)
+	s.say("!!! %s\n!!! %s", exit, next)
 }
 
 func (s *Stack) stopEach(ctx context.Context, stop func(*node.Node, context.Context)) error {
@@ -204,5 +205,10 @@ func (s *Stack) writeAddresses() error {
 	if err := saveClient(s.dir.Client(), s.addresses.Temporal, s.dir.Key(), s.controllerURL); err != nil {
 		return err
 	}
-	return s.addresses.save(s.dir.Addresses())
+	if err := s.addresses.save(s.dir.Addresses()); err != nil {
+		return err
+	}
+	// Who finds the file may count on a devserver that runs, unless that one was killed.
+	s.atEnd("", func(context.Context) error { return remove(s.dir.Addresses()) })
+	return nil
 }

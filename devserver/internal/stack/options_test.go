@@ -32,14 +32,19 @@ func TestBuildpacksComeInTheOrderOfDetection(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name, "bin", "detect"), nil, 0o700))
 	}
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "no-buildpack"), 0o700))
-	sources, err := Options{Nodes: 1, Buildpacks: dir, Bin: "/programs"}.buildpacks()
+	bin := t.TempDir()
+	options := Options{Nodes: 1, Buildpacks: dir, Bin: bin}
+	_, err := options.buildpacks()
+	require.ErrorContains(t, err, "make build")
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "staticd"), nil, 0o700))
+	sources, err := options.buildpacks()
 	require.NoError(t, err)
 	names := make([]string, 0, len(sources))
 	for _, source := range sources {
 		names = append(names, source.Name)
 	}
 	require.Equal(t, []string{"mine", "go", "procfile", "static"}, names)
-	require.Equal(t, map[string]string{"bin/staticd": "/programs/staticd"}, sources[3].Extra)
+	require.Equal(t, map[string]string{"bin/staticd": filepath.Join(bin, "staticd")}, sources[3].Extra)
 
 	_, err = Options{Nodes: 1, Buildpacks: filepath.Join(dir, "nowhere")}.buildpacks()
 	require.ErrorContains(t, err, "--buildpacks")
