@@ -59,10 +59,10 @@ func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult
 	// What is there was written by an earlier attempt's build, also when the container is gone since.
 	if !b.space.Exists(runspec.FileResult) {
 		if err := b.prepare(ctx); err != nil {
-			return BuildResult{}, err
+			return BuildResult{}, containerFault(err)
 		}
 		if err := b.run(ctx); err != nil {
-			return BuildResult{}, err
+			return BuildResult{}, containerFault(err)
 		}
 	}
 	b.quiet(ctx)
@@ -100,6 +100,15 @@ func (b *build) run(ctx context.Context) error {
 	}
 }
 
+// containerFault mends what an error says of another try: a container that is not there can be made, be it that another
+// attempt is making it right now, or that somebody destroyed it.
+func containerFault(err error) error {
+	if errors.Is(err, warden.ErrUnknownHandle) {
+		return api.Transient(api.ErrWarden, "the build's container is not there", err)
+	}
+	return err
+}
+
 // prepare makes the container with its limits and its network, or finds the one that an earlier attempt made. Limits
 // and rules are set again then: that attempt may have died in between.
 func (b *build) prepare(ctx context.Context) error {
@@ -114,8 +123,12 @@ func (b *build) prepare(ctx context.Context) error {
 	if b.started() {
 		return nil
 	}
+	return b.limit(ctx)
+}
+
+func (b *build) limit(ctx context.Context) error {
 	staging := b.config.Staging
-	err = b.applyLimits(ctx, b.handle, containerLimits{
+	err := b.applyLimits(ctx, b.handle, containerLimits{
 		memoryMB: b.memoryMB(),
 		diskMB:   max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
 		inodes:   staging.DiskInodeLimit,

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/activities"
@@ -54,6 +56,7 @@ type controller struct {
 }
 
 func newController(t *testing.T) *controller {
+	t.Helper()
 	c := &controller{store: newStore(t), received: map[string][]byte{}}
 	c.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		if _, password, _ := r.BasicAuth(); password != secret {
@@ -83,6 +86,7 @@ func newController(t *testing.T) *controller {
 }
 
 func (c *controller) take(t *testing.T, r *http.Request) {
+	t.Helper()
 	file, _, err := r.FormFile("upload[droplet]")
 	require.NoError(t, err)
 	defer file.Close()
@@ -112,7 +116,7 @@ func (c *controller) job(w http.ResponseWriter) {
 func (n *node) upload(t *testing.T, c *controller) (activities.UploadResult, string, error) {
 	t.Helper()
 	cc, log := n.cloudController("")
-	result, err := execute(t, t.Context(), cc.Upload, activities.UploadParams{Request: stagingRequest(c.store)})
+	result, err := execute(t.Context(), t, cc.Upload, activities.UploadParams{Request: stagingRequest(c.store)})
 	require.NotContains(t, log.String(), secret)
 	return result, log.String(), err
 }
@@ -161,29 +165,36 @@ func TestUploadThatIsDoneAtOnce(t *testing.T) {
 	}
 }
 
+// change is what a case of TestUploadFaults may change.
+type change struct {
+	t          *testing.T
+	node       *node
+	controller *controller
+}
+
 func TestUploadFaults(t *testing.T) {
 	const refused = "the droplet was refused"
 	for name, c := range map[string]struct {
-		change func(*testing.T, *node, *controller)
+		change func(change)
 		kind   api.ErrorType
 		final  bool
 		words  string
 	}{
-		"job failed":        {func(_ *testing.T, _ *node, c *controller) { c.statuses = []string{"queued", "failed"} }, api.ErrStager, false, "could not store the droplet"},
-		"job gone":          {func(_ *testing.T, _ *node, c *controller) { c.statuses = []string{"queued", "404"} }, api.ErrStager, true, "the droplet is not there"},
-		"refused":           {func(_ *testing.T, _ *node, c *controller) { c.upload = status(http.StatusUnprocessableEntity) }, api.ErrStager, true, refused},
-		"at fault":          {func(_ *testing.T, _ *node, c *controller) { c.upload = status(http.StatusServiceUnavailable) }, api.ErrControllerUnreachable, false, "answered 503"},
-		"away":              {func(_ *testing.T, _ *node, c *controller) { c.Close() }, api.ErrControllerUnreachable, false, "cannot be reached"},
-		"another droplet":   {func(t *testing.T, n *node, _ *controller) { n.replace(t, runspec.FileDroplet, "other") }, api.ErrStager, true, "not the one that the build made"},
-		"no result":         {func(t *testing.T, n *node, _ *controller) { n.remove(t, runspec.FileResult) }, api.ErrStager, true, "left no result"},
-		"no droplet":        {func(t *testing.T, n *node, _ *controller) { n.remove(t, runspec.FileDroplet) }, api.ErrStager, true, "left no droplet"},
-		"droplet is a link": {func(t *testing.T, n *node, _ *controller) { n.link(t, runspec.FileDroplet) }, api.ErrStager, true, "left no droplet"},
-		"result is a link":  {func(t *testing.T, n *node, _ *controller) { n.link(t, runspec.FileResult) }, api.ErrStager, true, "left no result"},
+		"job failed":        {func(c change) { c.controller.statuses = []string{"queued", "failed"} }, api.ErrStager, false, "could not store the droplet"},
+		"job gone":          {func(c change) { c.controller.statuses = []string{"queued", "404"} }, api.ErrStager, true, "the droplet is not there"},
+		"refused":           {func(c change) { c.controller.upload = status(http.StatusUnprocessableEntity) }, api.ErrStager, true, refused},
+		"at fault":          {func(c change) { c.controller.upload = status(http.StatusServiceUnavailable) }, api.ErrControllerUnreachable, false, "answered 503"},
+		"away":              {func(c change) { c.controller.Close() }, api.ErrControllerUnreachable, false, "cannot be reached"},
+		"another droplet":   {func(c change) { c.node.replace(c.t, runspec.FileDroplet, "other") }, api.ErrStager, true, "not the one that the build made"},
+		"no result":         {func(c change) { c.node.remove(c.t, runspec.FileResult) }, api.ErrStager, true, "left no result"},
+		"no droplet":        {func(c change) { c.node.remove(c.t, runspec.FileDroplet) }, api.ErrStager, true, "left no droplet"},
+		"droplet is a link": {func(c change) { c.node.link(c.t, runspec.FileDroplet) }, api.ErrStager, true, "left no droplet"},
+		"result is a link":  {func(c change) { c.node.link(c.t, runspec.FileResult) }, api.ErrStager, true, "left no result"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, cc := newNode(t), newController(t)
 			n.built(t, []byte("droplet"), []byte("cache"))
-			c.change(t, n, cc)
+			c.change(change{t, n, cc})
 			_, _, err := n.upload(t, cc)
 			requireFault(t, err, c.kind, c.final, c.words)
 			require.NotContains(t, cc.received, "/newcache", "the cache goes last")
@@ -205,12 +216,17 @@ func status(code int) func(http.ResponseWriter, *http.Request) {
 func (n *node) out(name string) string { return filepath.Join(n.workspaces.Path("task").Out(), name) }
 
 func (n *node) replace(t *testing.T, name, content string) {
+	t.Helper()
 	require.NoError(t, os.WriteFile(n.out(name), []byte(content), 0o600))
 }
 
-func (n *node) remove(t *testing.T, name string) { require.NoError(t, os.Remove(n.out(name))) }
+func (n *node) remove(t *testing.T, name string) {
+	t.Helper()
+	require.NoError(t, os.Remove(n.out(name)))
+}
 
 func (n *node) link(t *testing.T, name string) {
+	t.Helper()
 	require.NoError(t, os.Rename(n.out(name), n.out("elsewhere")))
 	require.NoError(t, os.Symlink(n.out("elsewhere"), n.out(name)))
 }
@@ -221,7 +237,7 @@ func TestUploadWithoutTheCache(t *testing.T) {
 	request := stagingRequest(c.store)
 	request.BuildpackCacheUploadURI = "http://u:" + secret + "@127.0.0.1:1/?s=" + secret
 	cc, log := n.cloudController("")
-	result, err := execute(t, t.Context(), cc.Upload, activities.UploadParams{Request: request})
+	result, err := execute(t.Context(), t, cc.Upload, activities.UploadParams{Request: request})
 	require.NoError(t, err)
 	require.Zero(t, result.CacheBytes)
 	require.Contains(t, log.String(), "buildpack cache not kept")
@@ -243,7 +259,7 @@ func TestUploadEndsWithItsContext(t *testing.T) {
 		cancel()
 	}
 	cc, _ := n.cloudController("")
-	_, err := execute(t, ctx, cc.Upload, activities.UploadParams{Request: stagingRequest(c.store)})
+	_, err := execute(ctx, t, cc.Upload, activities.UploadParams{Request: stagingRequest(c.store)})
 	require.ErrorContains(t, err, "cancel")
 }
 
@@ -252,9 +268,9 @@ func TestReport(t *testing.T) {
 	var got map[string]any
 	s.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		_, password, _ := r.BasicAuth()
-		require.Equal(t, "POST /internal/dea/staging/app%2F1/completed application/json "+secret,
+		assert.Equal(t, "POST /internal/dea/staging/app%2F1/completed application/json "+secret,
 			strings.Join([]string{r.Method, r.URL.EscapedPath(), r.Header.Get("Content-Type"), password}, " "))
-		require.NoError(t, json.NewDecoder(r.Body).Decode(&got))
+		assert.NoError(t, json.NewDecoder(r.Body).Decode(&got))
 		return true
 	}
 	cc, log := n.cloudController("http://u:" + secret + "@" + s.Listener.Addr().String() + "/")
@@ -262,7 +278,7 @@ func TestReport(t *testing.T) {
 		TaskID: "t", AppID: "app/1", NodeID: "n", DetectedBuildpack: "Go", BuildpackKey: "go", DropletSHA1: "abc",
 		DetectedStartCommand: "./web", Procfile: map[string]string{"web": "./web"},
 	}
-	_, err := execute(t, t.Context(), silently(cc.Report), activities.ReportParams{Result: result})
+	_, err := execute(t.Context(), t, silently(cc.Report), activities.ReportParams{Result: result})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{
 		"task_id": "t", "app_id": "app/1", "dea_id": "n", "detected_buildpack": "Go", "buildpack_key": "go",
@@ -272,7 +288,7 @@ func TestReport(t *testing.T) {
 
 	result.Error, result.ErrorInfo = "words", &api.ErrorInfo{Type: api.ErrStager, Message: "words"}
 	got = nil
-	_, err = execute(t, t.Context(), silently(cc.Report), activities.ReportParams{Result: result})
+	_, err = execute(t.Context(), t, silently(cc.Report), activities.ReportParams{Result: result})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"type": "StagerError", "message": "words"}, got["error_info"])
 	require.Equal(t, "words", got["error"])
@@ -283,21 +299,21 @@ func TestReportFaults(t *testing.T) {
 	for code, final := range map[int]bool{
 		404: false, 500: false, 503: false, 429: false, 400: true, 401: true, 422: true, 302: true, 304: true,
 	} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			s := newStore(t)
 			s.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(code); return true }
 			cc, _ := n.cloudController(s.url(""))
-			_, err := execute(t, t.Context(), silently(cc.Report), activities.ReportParams{})
+			_, err := execute(t.Context(), t, silently(cc.Report), activities.ReportParams{})
 			requireFault(t, err, api.ErrControllerUnreachable, final, "")
 		})
 	}
 	down := newStore(t)
 	down.Close()
 	cc, _ := n.cloudController("http://u:" + secret + "@" + down.Listener.Addr().String())
-	_, err := execute(t, t.Context(), silently(cc.Report), activities.ReportParams{})
+	_, err := execute(t.Context(), t, silently(cc.Report), activities.ReportParams{})
 	requireFault(t, err, api.ErrControllerUnreachable, false,
 		"the cloud controller at "+down.Listener.Addr().String()+" cannot be reached")
 	cc, _ = n.cloudController("")
-	_, err = execute(t, t.Context(), silently(cc.Report), activities.ReportParams{})
+	_, err = execute(t.Context(), t, silently(cc.Report), activities.ReportParams{})
 	require.NoError(t, err, "nobody to tell")
 }

@@ -74,17 +74,17 @@ func TestDownload(t *testing.T) {
 	s.put("/d", content)
 	d := n.newDroplets(nil)
 	params := activities.DropletParams{SHA1: strings.ToUpper(sum(content)), URI: s.url("/d")}
-	result, err := execute(t, t.Context(), d.Download, params)
+	result, err := execute(t.Context(), t, d.Download, params)
 	require.NoError(t, err)
 	require.Equal(t, activities.DropletResult{Bytes: 9}, result)
 	path, err := n.droplets.Path(sum(content))
 	require.NoError(t, err)
 	requireFile(t, path, content)
 
-	result, err = execute(t, t.Context(), d.Download, params)
+	result, err = execute(t.Context(), t, d.Download, params)
 	require.NoError(t, err)
 	require.Equal(t, activities.DropletResult{Bytes: 9, Cached: true}, result)
-	result, err = execute(t, t.Context(), d.Await, params)
+	result, err = execute(t.Context(), t, d.Await, params)
 	require.NoError(t, err)
 	require.True(t, result.Cached)
 	require.Equal(t, 1, s.count("/d"))
@@ -109,7 +109,7 @@ func TestDownloadResumesWhatADeathLeft(t *testing.T) {
 			part, err := n.droplets.Part(sum(content))
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(part, c.part, 0o600))
-			result, err := execute(t, t.Context(), n.newDroplets(nil).Download,
+			result, err := execute(t.Context(), t, n.newDroplets(nil).Download,
 				activities.DropletParams{SHA1: sum(content), URI: s.url("/d")})
 			require.NoError(t, err)
 			require.Equal(t, activities.DropletResult{Bytes: 50_000, ResumedBytes: c.resumed}, result)
@@ -136,7 +136,7 @@ func TestDownloadFaults(t *testing.T) {
 		"no SHA-1":        {activities.DropletParams{SHA1: "../" + right[3:], URI: s.url("/d")}, api.ErrDroplet, true, "40 hexadecimal digits"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := execute(t, t.Context(), n.newDroplets(nil).Download, c.params)
+			_, err := execute(t.Context(), t, n.newDroplets(nil).Download, c.params)
 			requireFault(t, err, c.kind, c.final, c.words)
 			_, ok := n.droplets.Has(right)
 			require.False(t, ok)
@@ -154,18 +154,18 @@ func TestManyAwaitOneDownload(t *testing.T) {
 	temporal := &starter{ids: begun}
 	d := n.newDroplets(temporal)
 	temporal.fetch = func(in api.FetchDropletInput) error {
-		_, err := execute(t, context.Background(), d.Download, activities.DropletParams{SHA1: in.SHA1, URI: in.URI})
+		_, err := execute(context.Background(), t, d.Download, activities.DropletParams{SHA1: in.SHA1, URI: in.URI})
 		return err
 	}
 	params := activities.DropletParams{SHA1: sum(content), URI: s.url("/d")}
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := execute(t, leaving, d.Await, params); left <- err }()
+	go func() { _, err := execute(leaving, t, d.Await, params); left <- err }()
 	require.Equal(t, api.DropletWorkflowID("node-1", sum(content)), <-begun)
 	var all sync.WaitGroup
 	results := make(chan error, 10)
 	for range cap(results) {
-		all.Go(func() { _, err := execute(t, t.Context(), d.Await, params); results <- err })
+		all.Go(func() { _, err := execute(t.Context(), t, d.Await, params); results <- err })
 	}
 	leave()
 	require.Error(t, <-left)
@@ -195,11 +195,11 @@ func TestAwaitFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := n.newDroplets(&starter{fetch: func(api.FetchDropletInput) error { return c.err }})
-			_, err := execute(t, t.Context(), d.Await, params)
+			_, err := execute(t.Context(), t, d.Await, params)
 			requireFault(t, err, api.ErrDroplet, c.final, c.words)
 		})
 	}
-	_, err := execute(t, t.Context(), n.newDroplets(nil).Await, activities.DropletParams{SHA1: "x"})
+	_, err := execute(t.Context(), t, n.newDroplets(nil).Await, activities.DropletParams{SHA1: "x"})
 	requireFault(t, err, api.ErrDroplet, true, "40 hexadecimal digits")
 }
 
@@ -212,7 +212,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	begin := time.Now()
-	_, err := execute(t, ctx, d.Await, activities.DropletParams{SHA1: sum(nil), URI: "http://h/"})
+	_, err := execute(ctx, t, d.Await, activities.DropletParams{SHA1: sum(nil), URI: "http://h/"})
 	require.ErrorContains(t, err, "cancel")
 	require.Less(t, time.Since(begin), patience)
 }

@@ -25,6 +25,7 @@ func stagingRequest(s *store) api.StagingRequest {
 }
 
 func filledStore(t *testing.T) *store {
+	t.Helper()
 	s := newStore(t)
 	s.put("/package", []byte("package"))
 	s.put("/cache", []byte("the cache"))
@@ -35,7 +36,7 @@ func filledStore(t *testing.T) *store {
 
 func fetchIt(t *testing.T, n *node, request api.StagingRequest) (activities.FetchResult, error) {
 	t.Helper()
-	return execute(t, t.Context(), n.packages().Fetch, activities.FetchParams{Request: request})
+	return execute(t.Context(), t, n.packages().Fetch, activities.FetchParams{Request: request})
 }
 
 func TestFetch(t *testing.T) {
@@ -191,7 +192,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 		}
 		return false
 	}
-	_, err := execute(t, ctx, n.packages().Fetch, activities.FetchParams{Request: stagingRequest(s)})
+	_, err := execute(ctx, t, n.packages().Fetch, activities.FetchParams{Request: stagingRequest(s)})
 	require.ErrorContains(t, err, "cancel")
 	require.NoFileExists(t, n.workspaces.Path("task").Spec())
 }
@@ -201,7 +202,7 @@ func TestDiscard(t *testing.T) {
 	_, err := fetchIt(t, n, stagingRequest(s))
 	require.NoError(t, err)
 	for range 2 {
-		_, err = execute(t, t.Context(), silently(n.packages().Discard), activities.DiscardParams{TaskID: "task"})
+		_, err = execute(t.Context(), t, silently(n.packages().Discard), activities.DiscardParams{TaskID: "task"})
 		require.NoError(t, err)
 	}
 	require.NoDirExists(t, n.workspaces.Path("task").Dir())

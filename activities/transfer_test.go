@@ -35,7 +35,7 @@ import (
 const patience = 20 * time.Second
 
 // execute runs one activity as a worker would, with a context that the test may end.
-func execute[In, Out any](t *testing.T, ctx context.Context, do func(context.Context, In) (Out, error), in In) (Out, error) {
+func execute[In, Out any](ctx context.Context, t *testing.T, do func(context.Context, In) (Out, error), in In) (Out, error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
@@ -155,14 +155,21 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func buildpackZip(t *testing.T) []byte {
 	t.Helper()
+	const script = "#!/bin/sh\n"
+	return zipFiles(t, map[string]string{"bin/detect": script, "bin/compile": script, "bin/release": script})
+}
+
+// zipFiles makes a zip of programs.
+func zipFiles(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	for _, name := range []string{"bin/detect", "bin/compile", "bin/release"} {
+	for name, content := range files {
 		h := &zip.FileHeader{Name: name}
 		h.SetMode(0o755)
 		f, err := w.CreateHeader(h)
 		require.NoError(t, err)
-		_, err = f.Write([]byte("#!/bin/sh\n"))
+		_, err = f.Write([]byte(content))
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.Close())

@@ -26,8 +26,8 @@ type Var struct {
 type form int
 
 const (
-	// literal: byte for byte.
-	literal form = iota
+	// The zero form is a literal: byte for byte.
+	_ form = iota
 	// rooted: a path of the contract, beneath the container's root, which bash has in R.
 	rooted
 	// users: byte for byte but for references to other variables.

@@ -44,6 +44,7 @@ func zipOf(t *testing.T, entries map[string]entry) []byte {
 }
 
 func buildpack(t *testing.T) []byte {
+	t.Helper()
 	return zipOf(t, map[string]entry{
 		"bin/compile": {0o700, "#!/bin/sh\n"}, "bin/detect": {0o755, "#!/bin/sh\n"}, "lib/data": {0o600, "x"},
 		"lib/link": {fs.ModeSymlink | 0o777, "data"},
@@ -58,6 +59,7 @@ type server struct {
 }
 
 func serve(t *testing.T, content []byte) *server {
+	t.Helper()
 	s := &server{gate: make(chan struct{})}
 	s.content.Store(content)
 	close(s.gate)
@@ -74,6 +76,7 @@ func serve(t *testing.T, content []byte) *server {
 }
 
 func newStore(t *testing.T) (*buildpackstore.Store, string) {
+	t.Helper()
 	base := t.TempDir()
 	client := fetch.New(fetch.Options{})
 	t.Cleanup(client.Close)

@@ -62,13 +62,13 @@ func (c *Client) HTTP() *http.Client { return c.http }
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// parse checks a URL; its error never repeats it.
-func parse(rawURL string) (*url.URL, error) {
+// check refuses what is no URL to be asked; its error never repeats it.
+func check(rawURL string) error {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, ErrBadURL
+		return ErrBadURL
 	}
-	return u, nil
+	return nil
 }
 
 // watch gives a context that is cancelled with ErrStalled when moved was not called for the inactivity time.

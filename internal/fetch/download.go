@@ -55,7 +55,7 @@ var (
 // and those of the file system; after all but ErrTooLarge and Accept's the part stays, to be resumed. Two calls for one
 // part wait for each other.
 func (c *Client) Get(ctx context.Context, d Download) (Downloaded, error) {
-	if _, err := parse(d.URL); err != nil {
+	if err := check(d.URL); err != nil {
 		return Downloaded{}, err
 	}
 	if d.Part == "" {

@@ -38,7 +38,7 @@ type Answer struct {
 // Post uploads a file. Any status is an Answer, not an error. The errors are ErrUnreachable, ErrStalled, ErrBadURL
 // and those of ctx.
 func (c *Client) Post(ctx context.Context, u Upload) (Answer, error) {
-	if _, err := parse(u.URL); err != nil {
+	if err := check(u.URL); err != nil {
 		return Answer{}, err
 	}
 	head, tail, contentType, err := frame(u.Field, u.FileName)
@@ -67,7 +67,7 @@ func (c *Client) Post(ctx context.Context, u Upload) (Answer, error) {
 
 // Send makes a small request with the same rules as a transfer, and gives the answer whatever its status.
 func (c *Client) Send(ctx context.Context, method, rawURL, contentType string, body []byte) (Answer, error) {
-	if _, err := parse(rawURL); err != nil {
+	if err := check(rawURL); err != nil {
 		return Answer{}, err
 	}
 	watched, _, stop := c.watch(ctx)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/internal/fetch"
@@ -20,16 +21,20 @@ func TestPost(t *testing.T) {
 	var field, name, auth string
 	var got []byte
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		require.Positive(t, r.ContentLength)
+		assert.Positive(t, r.ContentLength)
 		form, err := r.MultipartReader()
-		require.NoError(t, err)
+		if !assert.NoError(t, err) {
+			return
+		}
 		part, err := form.NextPart()
-		require.NoError(t, err)
+		if !assert.NoError(t, err) {
+			return
+		}
 		field, name = part.FormName(), part.FileName()
 		got, err = io.ReadAll(part)
-		require.NoError(t, err)
+		assert.NoError(t, err)
 		_, err = form.NextPart()
-		require.ErrorIs(t, err, io.EOF)
+		assert.ErrorIs(t, err, io.EOF)
 		user, password, _ := r.BasicAuth()
 		auth = user + ":" + password
 		w.WriteHeader(http.StatusCreated)
@@ -52,7 +57,9 @@ func TestPostOfNothing(t *testing.T) {
 	var size int64 = -1
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		file, header, err := r.FormFile("f")
-		require.NoError(t, err)
+		if !assert.NoError(t, err) {
+			return
+		}
 		file.Close()
 		size = header.Size
 	}))
