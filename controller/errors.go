@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -51,10 +52,14 @@ type Error struct {
 
 // Error gives the words and what to do next, without the cause.
 func (e *Error) Error() string {
-	if e.Next == "" {
+	switch {
+	case e.Next == "":
 		return e.Words
+	case strings.HasSuffix(e.Words, "."): // a sentence that users know by heart stays whole
+		return e.Words + " " + strings.ToUpper(e.Next[:1]) + e.Next[1:]
+	default:
+		return e.Words + ": " + e.Next
 	}
-	return e.Words + ": " + e.Next
 }
 
 // Unwrap gives the kind and the cause.

@@ -87,9 +87,16 @@ func (c *Client) UploadPackage(
 	})
 }
 
+// Buildpack is one of the operator's.
+type Buildpack struct {
+	api.AdminBuildpack
+	// Name is what people call it; may be empty.
+	Name string `json:"name"`
+}
+
 // Buildpacks lists the operator's buildpacks in the order of detection.
-func (c *Client) Buildpacks(ctx context.Context) ([]api.AdminBuildpack, error) {
-	var list []api.AdminBuildpack
+func (c *Client) Buildpacks(ctx context.Context) ([]Buildpack, error) {
+	var list []Buildpack
 	err := c.do(ctx, request{
 		op: "list the buildpacks", method: http.MethodGet, path: []string{"v2", "buildpacks"}, into: &list,
 	})

@@ -3,7 +3,6 @@ package cloudcontroller_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -82,10 +81,14 @@ func TestUploadIsTriedAgainWhole(t *testing.T) {
 }
 
 func TestBuildpacks(t *testing.T) {
-	want := []api.AdminBuildpack{{Key: "static", URL: "http://x/1"}, {Key: "go", URL: "http://x/2"}}
+	want := []cloudcontroller.Buildpack{
+		{AdminBuildpack: api.AdminBuildpack{Key: "static-1", URL: "http://x/1"}, Name: "static"},
+		{AdminBuildpack: api.AdminBuildpack{Key: "go-2", URL: "http://x/2"}},
+	}
 	c := controller(t, func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "GET /v2/buildpacks", r.Method+" "+r.URL.Path)
-		require.NoError(t, json.NewEncoder(w).Encode(want))
+		_, err := io.WriteString(w, `[{"key":"static-1","url":"http://x/1","name":"static"},{"key":"go-2","url":"http://x/2"}]`)
+		require.NoError(t, err)
 	})
 	got, err := c.Buildpacks(context.Background())
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ type Options struct {
 	Instances int
 	// Memory and Disk are an instance's.
 	Memory, Disk size.MB
-	// Buildpack is the key of one of the operator's, or a git URL; empty to detect.
+	// Buildpack is the name or the key of one of the operator's, or a git URL; empty to detect.
 	Buildpack string
 	// Env holds NAME=value pairs. Secret.
 	Env []string
@@ -85,7 +85,7 @@ func (o Options) limits() api.Limits {
 	return api.Limits{MemoryMB: int64(o.Memory), DiskMB: int64(o.Disk), FDs: fileDescriptors}
 }
 
-// isGitURL tells a custom buildpack from the key of one of the operator's.
+// isGitURL tells a custom buildpack from the name of one of the operator's.
 func isGitURL(buildpack string) bool {
 	return strings.Contains(buildpack, "://") || strings.HasPrefix(buildpack, "git@")
 }

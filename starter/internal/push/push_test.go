@@ -25,7 +25,10 @@ func urls(t *testing.T) (*cloudcontroller.Client, cloudcontroller.URLs) {
 	return c, c.URLs("hello")
 }
 
-var operators = []api.AdminBuildpack{{Key: "go", URL: "http://cc/go"}, {Key: "static", URL: "http://cc/static"}}
+var operators = []cloudcontroller.Buildpack{
+	{AdminBuildpack: api.AdminBuildpack{Key: "go-1f", URL: "http://cc/go"}, Name: "go"},
+	{AdminBuildpack: api.AdminBuildpack{Key: "static-2e", URL: "http://cc/static"}},
+}
 
 func TestStagingRequest(t *testing.T) {
 	_, u := urls(t)
@@ -43,7 +46,7 @@ func TestStagingRequest(t *testing.T) {
 		UploadURI:                 "http://staging:pw@cc.example/staging/droplets/hello/upload?async=true",
 		BuildpackCacheDownloadURI: "http://staging:pw@cc.example/staging/buildpack_cache/hello/download",
 		BuildpackCacheUploadURI:   "http://staging:pw@cc.example/staging/buildpack_cache/hello/upload",
-		AdminBuildpacks:           operators,
+		AdminBuildpacks:           []api.AdminBuildpack{operators[0].AdminBuildpack, operators[1].AdminBuildpack},
 		MemoryLimit:               256, DiskLimit: 1024, AcceptsHTTP: true,
 	}, request)
 }
@@ -51,10 +54,12 @@ func TestStagingRequest(t *testing.T) {
 func TestBuildpack(t *testing.T) {
 	_, u := urls(t)
 	for _, test := range []struct{ flag, key, git, refused string }{
-		{flag: "go", key: "go"},
+		{flag: "go", key: "go-1f"},
+		{flag: "go-1f", key: "go-1f"},
+		{flag: "static-2e", key: "static-2e"},
 		{flag: "https://example.org/bp.git#v2", git: "https://example.org/bp.git#v2"},
 		{flag: "git@example.org:bp", git: "git@example.org:bp"},
-		{flag: "ruby", refused: "there are go, static"},
+		{flag: "ruby", refused: "there are go, static-2e, and any git URL"},
 	} {
 		o := options()
 		o.Buildpack = test.flag

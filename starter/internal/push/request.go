@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/durable-dea/dea/api"
@@ -9,7 +10,7 @@ import (
 
 // stagingRequest is the cloud controller's message for a push.
 func stagingRequest(
-	o Options, task string, urls cloudcontroller.URLs, buildpacks []api.AdminBuildpack,
+	o Options, task string, urls cloudcontroller.URLs, buildpacks []cloudcontroller.Buildpack,
 ) (api.StagingRequest, error) {
 	properties := api.StagingProperties{
 		Resources:   o.limits(),
@@ -23,10 +24,15 @@ func stagingRequest(
 	case isGitURL(o.Buildpack):
 		properties.Buildpack = o.Buildpack
 	default:
-		if err := known(o.Buildpack, buildpacks); err != nil {
+		key, err := keyOf(o.Buildpack, buildpacks)
+		if err != nil {
 			return api.StagingRequest{}, err
 		}
-		properties.BuildpackKey = o.Buildpack
+		properties.BuildpackKey = key
+	}
+	admin := make([]api.AdminBuildpack, 0, len(buildpacks))
+	for _, b := range buildpacks {
+		admin = append(admin, b.AdminBuildpack)
 	}
 	return api.StagingRequest{
 		AppID:                     o.Name,
@@ -37,25 +43,26 @@ func stagingRequest(
 		UploadURI:                 urls.DropletUpload,
 		BuildpackCacheDownloadURI: urls.CacheDownload,
 		BuildpackCacheUploadURI:   urls.CacheUpload,
-		AdminBuildpacks:           buildpacks,
+		AdminBuildpacks:           admin,
 		MemoryLimit:               int64(o.Memory),
 		DiskLimit:                 int64(o.Disk),
 		AcceptsHTTP:               true,
 	}, nil
 }
 
-func known(key string, buildpacks []api.AdminBuildpack) error {
-	keys := make([]string, 0, len(buildpacks))
+// keyOf finds a buildpack by its name or its key. The first of a name wins, as it does in detection.
+func keyOf(wanted string, buildpacks []cloudcontroller.Buildpack) (string, error) {
+	names := make([]string, 0, len(buildpacks))
 	for _, b := range buildpacks {
-		if b.Key == key {
-			return nil
+		if b.Key == wanted || b.Name == wanted {
+			return b.Key, nil
 		}
-		keys = append(keys, b.Key)
+		names = append(names, cmp.Or(b.Name, b.Key))
 	}
-	if len(keys) == 0 {
-		return usagef("there is no buildpack %q: the cloud controller has none", key)
+	if len(names) == 0 {
+		return "", usagef("there is no buildpack %q: the cloud controller has none", wanted)
 	}
-	return usagef("there is no buildpack %q: there are %s, and any git URL", key, strings.Join(keys, ", "))
+	return "", usagef("there is no buildpack %q: there are %s, and any git URL", wanted, strings.Join(names, ", "))
 }
 
 // appSpec says what the app is to be, once it is staged. droplet is the URL of the droplet.

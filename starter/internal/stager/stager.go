@@ -80,10 +80,18 @@ func (s *Stager) cancel(staging *controller.Staging) {
 // showLog shows the log from when it is there until it ends. That it cannot be shown is said once and is no failure
 // of the staging.
 func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
+	told := false
 	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
 		status, err := staging.Status(ctx)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, controller.ErrNoWorker) {
-			s.Report.Linef("(the staging log cannot be shown: %v)", err)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, controller.ErrNoWorker) || errors.Is(err, controller.ErrUnreachable):
+			if !told {
+				s.Report.Linef("(waiting: %v)", err)
+			}
+			told = true
+		default:
+			s.notShown(ctx, err)
 			return
 		}
 		if status.Result != nil {
