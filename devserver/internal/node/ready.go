@@ -21,9 +21,9 @@ import (
 // errNotYet is the reason why a node is not ready.
 var errNotYet = errors.New("not ready yet")
 
-// WaitReady waits until the node takes work: its workflow says READY with the address of this life, and its worker has
-// polled the node's own queue since the time given. A READY alone may be what the workflow heard in an earlier life of
-// the devserver.
+// WaitReady waits until the node takes work: its workflow says READY with the address of this life, its worker has
+// polled the node's own queue since the time given, and its advertisement is listed, where placement looks for nodes. A
+// READY alone may be what the workflow heard in an earlier life of the devserver.
 func (n *Node) WaitReady(
 	ctx context.Context, temporal client.Client, keys controller.Keys, since time.Time,
 ) (api.NodeStatus, error) {
@@ -42,7 +42,10 @@ func (n *Node) WaitReady(
 		if err != nil {
 			return err
 		}
-		return n.takesWork(ready)
+		if err := n.takesWork(ready); err != nil {
+			return err
+		}
+		return n.listed(ctx, temporal, id)
 	})
 	if err != nil {
 		return api.NodeStatus{}, fmt.Errorf("wait for the worker of node %d: %w", n.options.Number, err)
@@ -60,6 +63,23 @@ func (n *Node) takesWork(status api.NodeStatus) error {
 	}
 	if files.Host != n.options.Worker.Files {
 		return fmt.Errorf("%w: its files are still said to be at %s", errNotYet, files.Host)
+	}
+	return nil
+}
+
+// listed tells whether visibility, which lags, shows the node with room to give out.
+func (n *Node) listed(ctx context.Context, temporal client.Client, node string) error {
+	count, err := temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+		Namespace: n.options.Worker.Namespace,
+		Query: fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running' AND %s = '%s' AND %s = '%s' AND %s > 0",
+			api.WorkflowNode, api.SearchNode.GetName(), node, api.SearchState.GetName(), api.NodeReady,
+			api.SearchFreeMemory.GetName()),
+	})
+	if err != nil {
+		return err
+	}
+	if count.GetCount() == 0 {
+		return fmt.Errorf("%w: its advertisement is not listed yet", errNotYet)
 	}
 	return nil
 }
