@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/warden"
@@ -31,8 +32,13 @@ func TestMain(m *testing.M) {
 	status := 1
 	if err == nil {
 		status = m.Run()
-	} else {
+		if status == 0 {
+			err = goleak.Find()
+		}
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "activities:", err)
+		status = 1
 	}
 	os.RemoveAll(dir)
 	os.Exit(status)
