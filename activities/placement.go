@@ -21,6 +21,9 @@ import (
 // viewAge is how old a view of the nodes may be. Visibility itself lags a little more.
 const viewAge = 2 * time.Second
 
+// visibilityLag is how long what a workflow says of itself may take until it is listed.
+const visibilityLag = 3 * time.Second
+
 // nodesQuery finds the ledgers of the nodes that take work.
 var nodesQuery = fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running' AND %s = '%s'",
 	api.WorkflowNode, api.SearchState.GetName(), api.NodeReady)
@@ -113,13 +116,36 @@ func (p *Placement) reserve(ctx context.Context, round *round, node string, batc
 	return nil
 }
 
-// nodes is a view of all nodes that take work, fetched at most viewAge ago and shared by all placements.
+// nodes is a view of all nodes that take work, fetched at most viewAge ago and shared by all placements. An empty one is
+// looked at again for as long as visibility may lag: a node that has just joined is not refused what it has room for.
 func (p *Placement) nodes(ctx context.Context) ([]placement.Node, error) {
 	p.fetching.Lock()
 	defer p.fetching.Unlock()
 	if len(p.view) > 0 && time.Since(p.viewedAt) < viewAge {
 		return p.view, nil
 	}
+	limited, cancel := context.WithTimeout(ctx, visibilityLag)
+	defer cancel()
+	tick := time.NewTicker(visibilityLag / 10)
+	defer tick.Stop()
+	for {
+		nodes, err := p.list(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p.view, p.viewedAt = nodes, time.Now()
+		if len(nodes) > 0 {
+			return nodes, nil
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (p *Placement) list(ctx context.Context) ([]placement.Node, error) {
 	var nodes []placement.Node
 	var page []byte
 	for {
@@ -133,11 +159,9 @@ func (p *Placement) nodes(ctx context.Context) ([]placement.Node, error) {
 			nodes = append(nodes, fromAttributes(execution.GetSearchAttributes().GetIndexedFields()))
 		}
 		if page = answer.GetNextPageToken(); len(page) == 0 {
-			break
+			return nodes, nil
 		}
 	}
-	p.view, p.viewedAt = nodes, time.Now()
-	return nodes, nil
 }
 
 // fromAttributes reads an advertisement. Search attributes are never encrypted. One that is missing, which only a
