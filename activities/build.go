@@ -51,7 +51,7 @@ type BuildResult struct {
 //
 // A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired.
 func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult, error) {
-	defer heartbeat(ctx, time.Second)()
+	defer heartbeat(ctx)()
 	b := &build{
 		Containers: c, request: params.Request, handle: api.StagingHandle(params.Request.TaskID),
 		space: c.workspaces.Path(params.Request.TaskID),
@@ -129,21 +129,14 @@ func (b *build) prepare(ctx context.Context) error {
 func (b *build) limit(ctx context.Context) error {
 	staging := b.config.Staging
 	err := b.applyLimits(ctx, b.handle, containerLimits{
-		memoryMB: b.memoryMB(),
-		diskMB:   max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
-		inodes:   staging.DiskInodeLimit,
-		shares:   staging.CPULimitShares,
+		memoryMB:  b.memoryMB(),
+		diskMB:    max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
+		inodes:    staging.DiskInodeLimit,
+		shares:    staging.CPULimitShares,
+		bandwidth: staging.BandwidthLimit,
 	})
 	if err != nil {
 		return err
-	}
-	if limit := staging.BandwidthLimit; limit != nil {
-		_, err := b.warden.LimitBandwidth(ctx, &wardenpb.LimitBandwidthRequest{
-			Handle: proto.String(b.handle), Rate: proto.Uint64(uint64(limit.Rate)), Burst: proto.Uint64(uint64(limit.Burst)),
-		})
-		if err != nil {
-			return wardenFault("limit the bandwidth", err)
-		}
 	}
 	return b.openEgress(ctx, b.handle, b.request.EgressNetworkRules)
 }

@@ -60,7 +60,7 @@ func (c *CloudController) Report(ctx context.Context, params ReportParams) error
 	if c.url == "" {
 		return nil
 	}
-	defer heartbeat(ctx, time.Second)()
+	defer heartbeat(ctx)()
 	body, err := json.Marshal(params.Result)
 	if err != nil {
 		return api.Final(api.ErrStager, "the outcome of the staging cannot be written as JSON", err)

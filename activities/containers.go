@@ -85,15 +85,17 @@ func wardenFault(doing string, err error) error {
 	return api.Transient(api.ErrWarden, "the container server is away", cause)
 }
 
-// heartbeat records one each interval until the returned function is called. Temporal's SDK sends only as many as
-// the activity's heartbeat timeout asks for.
-func heartbeat(ctx context.Context, interval time.Duration) (stop func()) {
+// heartbeatInterval is often enough for any heartbeat timeout: Temporal's SDK sends no more of them than that asks for.
+const heartbeatInterval = time.Second
+
+// heartbeat records one each heartbeatInterval until the returned function is called.
+func heartbeat(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	activity.RecordHeartbeat(ctx)
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(interval)
+		ticker := time.NewTicker(heartbeatInterval)
 		defer ticker.Stop()
 		for {
 			select {

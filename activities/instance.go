@@ -42,7 +42,7 @@ type CreateResult struct {
 // Run twice it takes down what the first run made and makes it anew: nothing of the app's has run in it. Cancelled
 // it leaves what there is, for RetireInstance. It heartbeats each second.
 func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateResult, error) {
-	defer heartbeat(ctx, time.Second)()
+	defer heartbeat(ctx)()
 	droplet := DropletParams{SHA1: params.Message.SHA1, URI: params.Message.ExecutableURI}
 	if _, err := c.droplets.Await(ctx, droplet); err != nil {
 		return CreateResult{}, err
@@ -72,7 +72,7 @@ type LaunchParams struct {
 // Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
 // Cancelled it leaves the container as it is. It heartbeats each second.
 func (c *Containers) Launch(ctx context.Context, params LaunchParams) (None, error) {
-	defer heartbeat(ctx, time.Second)()
+	defer heartbeat(ctx)()
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
 	for _, step := range []func(context.Context) error{start.findOrSpawn, start.awaitHealthy} {
@@ -164,10 +164,11 @@ func (s *instanceStart) create(ctx context.Context) error {
 func (s *instanceStart) limit(ctx context.Context) error {
 	limits := s.message.Limits
 	return s.applyLimits(ctx, s.id, containerLimits{
-		memoryMB: limits.MemoryMB,
-		diskMB:   limits.DiskMB,
-		inodes:   s.config.Instance.DiskInodeLimit,
-		shares:   s.config.Instance.CPUShares(limits.MemoryMB),
+		memoryMB:  limits.MemoryMB,
+		diskMB:    limits.DiskMB,
+		inodes:    s.config.Instance.DiskInodeLimit,
+		shares:    s.config.Instance.CPUShares(limits.MemoryMB),
+		bandwidth: s.config.Instance.BandwidthLimit,
 	})
 }
 
@@ -236,6 +237,7 @@ func (s *instanceStart) exports() (string, error) {
 		HostIP:        s.config.LocalRoute,
 		HostPort:      s.created.HostPort,
 		ContainerPort: s.created.ContainerPort,
+		StartedAt:     time.Now(),
 	})
 	if err != nil {
 		return "", api.Final(api.ErrInvalidRequest, api.ExitFailedToStart, err)

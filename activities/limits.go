@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
@@ -20,6 +21,8 @@ type containerLimits struct {
 	inodes   int64
 	// shares of the cpu, against 1024 of a container without a limit.
 	shares int64
+	// bandwidth of the network, both ways; nil for no limit.
+	bandwidth *config.BandwidthLimit
 }
 
 func (c *Containers) applyLimits(ctx context.Context, id string, limits containerLimits) error {
@@ -47,6 +50,14 @@ func (c *Containers) applyLimits(ctx context.Context, id string, limits containe
 		})
 		if err != nil {
 			return wardenFault("limit the cpu", err)
+		}
+	}
+	if limit := limits.bandwidth; limit != nil {
+		_, err := c.warden.LimitBandwidth(ctx, &wardenpb.LimitBandwidthRequest{
+			Handle: handle, Rate: proto.Uint64(uint64(limit.Rate)), Burst: proto.Uint64(uint64(limit.Burst)),
+		})
+		if err != nil {
+			return wardenFault("limit the bandwidth", err)
 		}
 	}
 	return nil

@@ -7,8 +7,9 @@ import (
 )
 
 // findRoot sets R to where the container's root is as its jobs see it. Jobs begin in their home directory, which is
-// /home/vcap in a container of its own root and a directory of the machine's on the process backend.
-const findRoot = `R="${HOME%/home/vcap}"`
+// /home/vcap in a container of its own root and a directory of the machine's on the process backend. The first
+// argument is the same, since an app may have a variable R of its own.
+const findRoot = `R="${HOME%/home/vcap}"; set -- "$R"`
 
 // startedMarker is a file that the first launch makes and no second one can: who finds it must not launch again.
 const startedMarker = "/tmp/.dea-started"
@@ -20,11 +21,11 @@ const claimLaunch = `(set -C; : > "$R` + startedMarker + `") 2>/dev/null || exit
 // quoted; what prelude holds is the caller's to quote.
 func runnerScript(prelude []string, arguments ...string) string {
 	lines := append([]string{findRoot}, prelude...)
-	words := []string{"exec", `"$R` + runspec.PathRunner + `"`}
+	words := []string{"exec", `"$1` + runspec.PathRunner + `"`}
 	for i, argument := range arguments {
 		words = append(words, quote(argument))
 		if i == 0 {
-			words = append(words, "--root", `"$R/"`)
+			words = append(words, "--root", `"$1/"`)
 		}
 	}
 	return strings.Join(append(lines, strings.Join(words, " ")), "\n") + "\n"

@@ -32,7 +32,8 @@ func inContainer(t *testing.T, root, script string) (output string, status int) 
 func TestRunnerScriptHandsArgumentsOnAsTheyAre(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "a b")
 	command := "it's $HOME `id` \"$(id)\"\nsecond line"
-	output, status := inContainer(t, root, runnerScript(nil, "launch", "--command", command))
+	script := runnerScript([]string{"export R=mine HOME=elsewhere"}, "launch", "--command", command)
+	output, status := inContainer(t, root, script)
 	require.Zero(t, status)
 	require.Equal(t, "[launch][--root]["+root+"/][--command]["+command+"]", output)
 }

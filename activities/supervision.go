@@ -61,7 +61,7 @@ const (
 // Run twice, the newer run takes the lease and the older ends without touching anything. Cancelled it ends; the
 // watches of the supervisor live on in the worker. It heartbeats each second.
 func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (SuperviseResult, error) {
-	defer heartbeat(ctx, time.Second)()
+	defer heartbeat(ctx)()
 	lease := s.deps.Supervisor.Take()
 	if err := s.takeOver(ctx, params.Node); err != nil {
 		return SuperviseResult{}, err
