@@ -101,7 +101,7 @@ node_is_ready() {
 until_true 30 node_is_ready || fail "The node does not join."
 bin/starter --config "$client" nodes
 
-bin/starter --config "$client" push examples/hello --name "$app" --instances 1
+bin/starter --config "$client" push examples/static --name "$app"
 address=$(bin/starter --config "$client" ps "$app" --output json | field address)
 [ -n "$address" ] || fail "The app has no instance with an address."
 ports+=("$(port "$address")")
