@@ -70,7 +70,7 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if a.temporal, err = connection.Dial(ctx, a.node.Temporal, a.log); err != nil {
+	if a.temporal, err = a.dial(ctx); err != nil {
 		return err
 	}
 	defer a.temporal.Close()
@@ -128,6 +128,25 @@ func (a *agent) awaitWarden(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("no container server at %s: %w", a.node.WardenSocket, err)
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// dial waits for a Temporal that is away: a node that is started in an outage joins when it is over. What waiting
+// does not mend ends it.
+func (a *agent) dial(ctx context.Context) (client.Client, error) {
+	pause := 100 * time.Millisecond
+	for {
+		c, err := connection.Dial(ctx, a.node.Temporal, a.log)
+		if err == nil || !errors.Is(err, connection.ErrUnreachable) {
+			return c, err
+		}
+		a.log.Warn("waiting for Temporal", "address", a.node.Temporal.Address, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+			pause = min(pause*2, 5*time.Second)
 		}
 	}
 }
