@@ -115,7 +115,8 @@ func TestCodecServerDecodesForTheUIAlone(t *testing.T) {
 func TestSameDataKeepsWorkflowsAndIsOneDevserversAtATime(t *testing.T) {
 	data := t.TempDir()
 	first := launch(t, "--port-base", "0", "--data", data)
-	loaded := loadClient(t, first.ready(t).Config)
+	at := first.ready(t)
+	loaded := loadClient(t, at.Config)
 	_, err := dial(t, loaded).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
 		ID: "kept", TaskQueue: api.TaskQueue,
 	}, "Nobody")
@@ -130,7 +131,10 @@ func TestSameDataKeepsWorkflowsAndIsOneDevserversAtATime(t *testing.T) {
 	// After a kill the data is as good as after a stop.
 	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
 		again := launch(t, "--port-base", "0", "--data", data)
-		loaded := loadClient(t, again.ready(t).Config)
+		// The same ports: workflows know the URLs of what the cloud controller has.
+		addresses := again.ready(t)
+		require.Equal(t, at.CloudController, addresses.CloudController)
+		loaded := loadClient(t, addresses.Config)
 		described, err := dial(t, loaded).DescribeWorkflowExecution(t.Context(), "kept", "")
 		require.NoError(t, err)
 		require.Equal(t, enums.WORKFLOW_EXECUTION_STATUS_RUNNING, described.GetWorkflowExecutionInfo().GetStatus())
@@ -140,7 +144,7 @@ func TestSameDataKeepsWorkflowsAndIsOneDevserversAtATime(t *testing.T) {
 }
 
 func TestPortsInUseAreNamedBeforeAnythingStarts(t *testing.T) {
-	row, err := ports.Find(t.TempDir(), 0, 1)
+	row, err := ports.Find(t.TempDir(), 0, 0, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, row.Close()) }()
 	for _, port := range []int{row.UI(), row.CloudController()} {

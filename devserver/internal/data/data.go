@@ -4,7 +4,8 @@
 //	DIR/temporal.db       Temporal's database
 //	DIR/encryption.key    what everything in it is encrypted with
 //	DIR/client.yml        the configuration for starter
-//	DIR/devserver.json    the addresses, as printed
+//	DIR/devserver.json    the addresses, as printed; while a devserver runs
+//	DIR/port_base         the first of the ports of the last run
 //	DIR/cc/               the cloud controller's files
 //	DIR/logs/             what each process says
 //	DIR/nodes/N/          one node: dea.yml, base/ (the worker's), depot/ and wardend.sock (wardend's)
@@ -102,6 +103,29 @@ func (d *Dir) Client() string { return filepath.Join(d.path, "client.yml") }
 
 // Addresses is the file with what is printed when all is ready.
 func (d *Dir) Addresses() string { return filepath.Join(d.path, "devserver.json") }
+
+// PortBase is the first of the ports that this directory was last used with, 0 when there was no last time.
+func (d *Dir) PortBase() int {
+	text, err := os.ReadFile(d.portBase())
+	if err != nil {
+		return 0
+	}
+	base, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || base < 0 {
+		return 0
+	}
+	return base
+}
+
+// KeepPortBase is what the next PortBase gives.
+func (d *Dir) KeepPortBase(base int) error {
+	if err := os.WriteFile(d.portBase(), []byte(strconv.Itoa(base)+"\n"), 0o600); err != nil {
+		return fmt.Errorf("keep the ports' base: %w", err)
+	}
+	return nil
+}
+
+func (d *Dir) portBase() string { return filepath.Join(d.path, "port_base") }
 
 // CloudController is the directory of the cloud controller.
 func (d *Dir) CloudController() string { return filepath.Join(d.path, "cc") }

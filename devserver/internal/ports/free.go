@@ -25,14 +25,24 @@ type Free struct {
 	locks []*os.File
 }
 
-// Find looks for a row of free ports. The directory holds the locks by which devservers that look at the same time get
-// different rows; it is made if need be.
-func Find(directory string, nodes, instancePorts int) (*Free, error) {
+// Find looks for a row of free ports, first at the base that is preferred; 0 prefers none. The directory holds the locks
+// by which devservers that look at the same time get different rows; it is made if need be.
+func Find(directory string, preferred, nodes, instancePorts int) (*Free, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of port locks: %w", err)
 	}
+	var bases []int
+	if preferred != 0 {
+		bases = append(bases, preferred)
+	}
 	for base := firstFree; base < lastFree; base += block {
+		bases = append(bases, base)
+	}
+	for _, base := range bases {
 		row, err := NewRow(base, nodes, instancePorts)
+		if base == preferred && err != nil {
+			continue // there are more nodes than last time
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +70,7 @@ func (f *Free) Close() error {
 // take locks the row's blocks and looks at its ports. It gives nil when somebody else has one of either.
 func take(directory string, row Row) (*Free, error) {
 	free := &Free{Row: row}
-	for start := row.base; start <= row.end(); start += block {
+	for start := row.base / block * block; start <= row.end(); start += block {
 		lock, err := os.OpenFile(filepath.Join(directory, strconv.Itoa(start)), os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open a port lock: %w", err), free.Close())

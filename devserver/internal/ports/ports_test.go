@@ -37,7 +37,7 @@ func TestRowThatDoesNotFitIsRefused(t *testing.T) {
 }
 
 func TestCheckNamesEveryPortInUse(t *testing.T) {
-	free, err := ports.Find(t.TempDir(), 1, 10)
+	free, err := ports.Find(t.TempDir(), 0, 1, 10)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, free.Close()) }()
 	for _, port := range []int{free.UI(), free.Files(0)} {
@@ -53,16 +53,30 @@ func TestCheckNamesEveryPortInUse(t *testing.T) {
 
 func TestFindGivesDifferentRowsUntilClosed(t *testing.T) {
 	locks := t.TempDir()
-	first, err := ports.Find(locks, 1, 600)
+	first, err := ports.Find(locks, 0, 1, 600)
 	require.NoError(t, err)
-	second, err := ports.Find(locks, 0, 10)
+	second, err := ports.Find(locks, first.Temporal(), 0, 10)
 	require.NoError(t, err)
 	_, size := first.Pool(0)
 	require.Greater(t, second.Temporal(), first.Temporal()+size)
 	require.NoError(t, first.Close())
-	again, err := ports.Find(locks, 1, 600)
+	again, err := ports.Find(locks, 0, 1, 600)
 	require.NoError(t, err)
 	require.Equal(t, first.Temporal(), again.Temporal())
 	require.NoError(t, again.Close())
 	require.NoError(t, second.Close())
+}
+
+func TestFindPrefersTheRowOfLastTime(t *testing.T) {
+	locks := t.TempDir()
+	first, err := ports.Find(locks, 0, 0, 10)
+	require.NoError(t, err)
+	second, err := ports.Find(locks, 0, 0, 10)
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	require.NoError(t, second.Close())
+	again, err := ports.Find(locks, second.Temporal()+3, 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, second.Temporal()+3, again.Temporal())
+	require.NoError(t, again.Close())
 }

@@ -134,19 +134,37 @@ func (s *Stack) open() error {
 
 // takePorts lays out the row of ports and looks at all of them before anything listens.
 func (s *Stack) takePorts() error {
+	last := s.dir.PortBase()
+	take := s.takeNamedRow
 	if s.options.PortBase == 0 {
-		runtime, err := data.RuntimeDir()
-		if err != nil {
-			return err
-		}
-		free, err := ports.Find(runtime, s.options.Nodes, s.options.InstancePorts)
-		if err != nil {
-			return err
-		}
-		s.row = free.Row
-		s.atEnd("", func(context.Context) error { return free.Close() })
-		return nil
+		take = s.takeFreeRow
 	}
+	if err := take(last); err != nil {
+		return err
+	}
+	if last != 0 && s.row.Temporal() != last {
+		// Their workflows know the URLs of package and droplet, and whose port is in them.
+		s.say("!!! this data was last used with --port-base %d: apps of that time look for their droplets there; "+
+			"push them again, or use those ports", last)
+	}
+	return s.dir.KeepPortBase(s.row.Temporal())
+}
+
+func (s *Stack) takeFreeRow(last int) error {
+	runtime, err := data.RuntimeDir()
+	if err != nil {
+		return err
+	}
+	free, err := ports.Find(runtime, last, s.options.Nodes, s.options.InstancePorts)
+	if err != nil {
+		return err
+	}
+	s.row = free.Row
+	s.atEnd("", func(context.Context) error { return free.Close() })
+	return nil
+}
+
+func (s *Stack) takeNamedRow(int) error {
 	row, err := ports.NewRow(s.options.PortBase, s.options.Nodes, s.options.InstancePorts)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 // start starts a server on the database of dir and gives a client for it.
 func start(t *testing.T, dir string) (client.Client, func()) {
 	t.Helper()
-	row, err := ports.Find(filepath.Join(dir, "ports"), 0, 1)
+	row, err := ports.Find(filepath.Join(dir, "ports"), 0, 0, 1)
 	require.NoError(t, err)
 	server, err := temporal.Start(temporal.Options{
 		File:    filepath.Join(dir, "temporal.db"),

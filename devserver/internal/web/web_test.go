@@ -27,7 +27,7 @@ func get(t *testing.T, url string) (int, string) {
 }
 
 func TestServeAnswersUntilStopped(t *testing.T) {
-	row, err := ports.Find(t.TempDir(), 0, 1)
+	row, err := ports.Find(t.TempDir(), 0, 0, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, row.Close()) }()
 	address := ports.Address(row.Codec())
@@ -48,7 +48,7 @@ func TestServeAnswersUntilStopped(t *testing.T) {
 }
 
 func TestUITellsTheBrowserWhereTheCodecServerIs(t *testing.T) {
-	row, err := ports.Find(t.TempDir(), 0, 1)
+	row, err := ports.Find(t.TempDir(), 0, 0, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, row.Close()) }()
 	ui, err := web.StartUI(web.UIOptions{
