@@ -21,11 +21,19 @@ import (
 // Everything that can be known from the zip's directory is checked before the first file is written.
 func UnpackZip(ctx context.Context, file, dir string, options Options) (Unpacked, error) {
 	options = options.withDefaults()
-	reader, err := zip.OpenReader(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return Unpacked{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Unpacked{}, err
+	}
+	reader, err := zip.NewReader(withinFile{f, info.Size()}, info.Size())
 	if err != nil {
 		return Unpacked{}, zipError("", err)
 	}
-	defer reader.Close()
 	plan, err := planZip(reader.File, options)
 	if err != nil {
 		return Unpacked{}, err
@@ -37,6 +45,19 @@ func UnpackZip(ctx context.Context, file, dir string, options Options) (Unpacked
 	defer root.Close()
 	used, err := plan.unpack(ctx, root, options)
 	return Unpacked{Entries: plan.entries, Bytes: used}, err
+}
+
+// withinFile makes an offset that a broken zip names an end of file: the system's error would look like the machine's.
+type withinFile struct {
+	file io.ReaderAt
+	size int64
+}
+
+func (w withinFile) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > w.size {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return w.file.ReadAt(p, off)
 }
 
 // zipPlan is a zip whose names and links are known to be harmless.
