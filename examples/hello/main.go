@@ -25,7 +25,9 @@ func main() {
 		Handler:           routes(os.Exit),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
+	done := make(chan struct{})
 	context.AfterFunc(ctx, func() {
+		defer close(done)
 		limited, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 		defer cancel()
 		_ = server.Shutdown(limited)
@@ -34,6 +36,8 @@ func main() {
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		log.Fatal(err)
 	}
+	// Serving ends when the shutdown begins; what is being answered may take until its end.
+	<-done
 	log.Print("told to end, and done")
 }
 
