@@ -14,6 +14,7 @@ import (
 
 	"github.com/durable-dea/dea/wardend/internal/app"
 	"github.com/durable-dea/dea/wardend/internal/config"
+	"github.com/durable-dea/dea/wardend/internal/initproc"
 )
 
 // InitCommand is the argument that makes wardend a container's init. Only wardend itself gives it.
@@ -70,6 +71,9 @@ func newInit() *cobra.Command {
 }
 
 func serve(cmd *cobra.Command, f *flags, stderr io.Writer) error {
+	if err := initproc.CloseOnExec(); err != nil {
+		return err
+	}
 	drain, end := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(drain, unix.SIGUSR2)
 	signal.Notify(end, unix.SIGTERM, unix.SIGINT)

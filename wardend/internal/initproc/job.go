@@ -116,8 +116,9 @@ func (s *server) spawn(spec *SpawnSpec) (reply, error) {
 		return reply{}, err
 	}
 	// The process waits for its standard input, so no line of the script runs without the limits.
+	rest := awaitExec(c.stdin, spec)
 	lowered := setRlimits(j.status.PID, spec.Rlimits)
-	go feed(c.stdin, spec.Stdin)
+	go feed(c.stdin, rest)
 	return reply{PID: j.status.PID, Lowered: lowered}, nil
 }
 
@@ -164,23 +165,6 @@ func feed(stdin *os.File, script []byte) {
 	defer func() { _ = stdin.Close() }()
 	// A process that ends without reading its input is no error here.
 	_, _ = stdin.Write(script)
-}
-
-// setRlimits answers which limits were set lower than asked for: an unprivileged init cannot raise a hard limit.
-func setRlimits(pid int, limits []Rlimit) (lowered []string) {
-	for _, l := range limits {
-		err := unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}, nil)
-		if err == nil || errors.Is(err, unix.ESRCH) {
-			continue
-		}
-		var now unix.Rlimit
-		if unix.Prlimit(pid, l.Resource, nil, &now) == nil {
-			now.Cur = min(l.Value, now.Max)
-			_ = unix.Prlimit(pid, l.Resource, &now, nil)
-		}
-		lowered = append(lowered, l.Name)
-	}
-	return lowered
 }
 
 const readSize = 16 << 10

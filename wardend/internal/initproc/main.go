@@ -54,6 +54,9 @@ type server struct {
 func newServer(logger *log.Logger) (*server, error) {
 	// Jobs start with every signal at its default: what is caught is reset by exec, what is ignored is not.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	if err := CloseOnExec(); err != nil {
+		return nil, err
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become reaper of orphans: %w", err)
 	}
