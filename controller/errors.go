@@ -155,8 +155,10 @@ func explainService(err error, s subject) error {
 func refused(err error, s subject) error {
 	info := api.Explain(err, "")
 	if info.Type == "" {
-		return &Error{ErrRefused, fmt.Sprintf("%s %q did not take the request", s.what, s.name),
-			"look at the workflow in Temporal's UI", err}
+		return &Error{
+			ErrRefused, fmt.Sprintf("%s %q did not take the request", s.what, s.name),
+			"look at the workflow in Temporal's UI", err,
+		}
 	}
 	if info.Type == api.ErrInvalidRequest {
 		return &Error{ErrInvalid, info.Message, "", err}

@@ -110,12 +110,15 @@ func stagingFailed(info api.ErrorInfo, cause error) error {
 	if cause == nil {
 		cause = api.Final(info.Type, info.Message, nil)
 	}
-	return &Error{ErrStagingFailed, info.Message, stagingAdvice(info.Type), cause}
+	return &Error{ErrStagingFailed, info.Message, stagingAdvice(info), cause}
 }
 
-// stagingAdvice says what a user may do about a type of failure.
-func stagingAdvice(t api.ErrorType) string {
-	switch t {
+// stagingAdvice says what a user may do about a failure.
+func stagingAdvice(info api.ErrorInfo) string {
+	if info.Message == api.StagingTaskStopped {
+		return "it was cancelled, or a later push of the same app took its place"
+	}
+	switch info.Type {
 	case api.ErrNoAppDetected:
 		return "no buildpack knows this app; name one with --buildpack, or look at what lies at its top"
 	case api.ErrBuildpackCompile, api.ErrBuildpackRelease:

@@ -90,7 +90,7 @@ func awaitGone(ctx context.Context, c *controller.Client, name string, w waiting
 	defer cancel()
 	err := c.AwaitGone(limited, name)
 	if limited.Err() != nil && ctx.Err() == nil {
-		return &watch.Failure{
+		return &watch.NotRunningError{
 			Words: fmt.Sprintf("%s is not gone after %s", name, w.timeout), Next: "`starter ps " + name + "` shows what is left",
 		}
 	}

@@ -33,7 +33,7 @@ func TestExitCode(t *testing.T) {
 		{&controller.Error{Kind: controller.ErrNoSuchNode}, 3},
 		{&controller.Error{Kind: controller.ErrNoSuchInstance}, 3},
 		{staging, 4},
-		{&watch.Failure{}, 4},
+		{&watch.NotRunningError{}, 4},
 		{&controller.Error{Kind: controller.ErrUnreachable, Cause: context.DeadlineExceeded}, 5},
 		{&controller.Error{Kind: controller.ErrNoWorker}, 5},
 		{&cloudcontroller.Error{Kind: cloudcontroller.ErrUnreachable}, 5},

@@ -82,11 +82,12 @@ func (s *session) finish(err error) int {
 	if err == nil {
 		return code
 	}
-	detail := render.FailureDetail{Message: words(err), ExitCode: code}
+	detail := render.FailureDetail{ExitCode: code}
+	detail.Message, detail.Next = words(err)
 	if info := api.Explain(err, ""); info.Type != "" {
 		detail.Type = string(info.Type)
 	}
-	var failure *watch.Failure
+	var failure *watch.NotRunningError
 	if errors.As(err, &failure) {
 		detail.Log = failure.Log
 	}
@@ -106,22 +107,34 @@ func (s *session) tell(err error, detail render.FailureDetail) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	fmt.Fprintf(&b, "starter: %s\n", detail.Message)
+	if detail.Next != "" {
+		fmt.Fprintf(&b, "  %s\n", detail.Next)
+	}
 	var usage usageError
 	if errors.As(err, &usage) && s.command != nil {
-		fmt.Fprintf(&b, "`%s --help` tells how it is used\n", s.command.CommandPath())
+		fmt.Fprintf(&b, "  `%s --help` tells how it is used\n", s.command.CommandPath())
 	}
 	_, _ = io.WriteString(s.process.Err, b.String()) // nobody could be told that nobody can be told
 }
 
-// words are an error's, for people.
-func words(err error) string {
+// words are an error's, for people: what is wrong, and what to do where that is known.
+func words(err error) (what, next string) {
+	//nolint:errorlint // what wraps one of these has words of its own, which Error joins
+	switch e := err.(type) {
+	case *controller.Error:
+		return e.Words, e.Next
+	case *watch.NotRunningError:
+		return e.Words, e.Next
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return "interrupted"
+		return "interrupted", ""
 	case errors.Is(err, push.ErrUsage):
-		return strings.TrimPrefix(err.Error(), push.ErrUsage.Error()+": ")
+		return strings.TrimPrefix(err.Error(), push.ErrUsage.Error()+": "), ""
+	case len(config.Problems(err)) > 0:
+		return strings.TrimSpace(err.Error()), "--config FILE or DEA_CONFIG names the configuration; devserver writes one and prints where it is"
 	default:
-		return strings.TrimSpace(err.Error())
+		return strings.TrimSpace(err.Error()), ""
 	}
 }
 

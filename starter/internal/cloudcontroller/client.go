@@ -120,7 +120,7 @@ type request struct {
 
 func (c *Client) do(ctx context.Context, r request) error {
 	for try, pause := 1, firstPause; ; try, pause = try+1, pause*2 {
-		err, again := c.try(ctx, r)
+		again, err := c.try(ctx, r)
 		if err == nil || !again || try == tries {
 			return err
 		}
@@ -134,14 +134,14 @@ func (c *Client) do(ctx context.Context, r request) error {
 	}
 }
 
-func (c *Client) try(ctx context.Context, r request) (err error, again bool) {
+func (c *Client) try(ctx context.Context, r request) (again bool, err error) {
 	var body io.Reader
 	if r.body != nil {
 		body = r.body()
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, c.base.JoinPath(r.path...).String(), body)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.op, err), false
+		return false, fmt.Errorf("%s: %w", r.op, err)
 	}
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
@@ -156,21 +156,21 @@ func (c *Client) try(ctx context.Context, r request) (err error, again bool) {
 	response, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", r.op, ctx.Err()), false
+			return false, fmt.Errorf("%s: %w", r.op, ctx.Err())
 		}
 		words := "the cloud controller at " + c.base.Host + " does not answer; check that it is up and cc_url in the configuration"
-		return &Error{ErrUnreachable, r.op, words, err}, true
+		return true, &Error{ErrUnreachable, r.op, words, err}
 	}
 	defer func() { _ = response.Body.Close() }() // nothing depends on it once it is read
-	if err, again := statusError(r.op, response.StatusCode); err != nil {
+	if again, err := statusError(r.op, response.StatusCode); err != nil {
 		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer) // so that the connection can be used again
-		return err, again
+		return again, err
 	}
 	if r.into == nil {
-		return nil, false
+		return false, nil
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(r.into); err != nil {
-		return &Error{ErrUnreachable, r.op, "what answers there is no cloud controller; check cc_url in the configuration", err}, false
+		return false, &Error{ErrUnreachable, r.op, "what answers there is no cloud controller; check cc_url in the configuration", err}
 	}
-	return nil, false
+	return false, nil
 }

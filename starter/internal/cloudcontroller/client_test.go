@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -44,13 +45,13 @@ func TestUploadPackage(t *testing.T) {
 	var length int64
 	c := controller(t, func(w http.ResponseWriter, r *http.Request) {
 		length = r.ContentLength
-		require.Equal(t, "PUT /v2/apps/hello/bits", r.Method+" "+r.URL.Path)
+		assert.Equal(t, "PUT /v2/apps/hello/bits", r.Method+" "+r.URL.Path)
 		file, header, err := r.FormFile("application")
 		if err == nil {
 			got, err = io.ReadAll(file)
-			require.Equal(t, "application.zip", header.Filename)
+			assert.Equal(t, "application.zip", header.Filename)
 		}
-		require.NoError(t, err)
+		assert.NoError(t, err)
 		w.WriteHeader(http.StatusCreated)
 	})
 	var read atomic.Int64
@@ -70,8 +71,8 @@ func TestUploadIsTriedAgainWhole(t *testing.T) {
 	var tries atomic.Int32
 	c := controller(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		require.NoError(t, err)
-		require.Contains(t, string(body), "content")
+		assert.NoError(t, err)
+		assert.Contains(t, string(body), "content")
 		if tries.Add(1) < 3 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -86,9 +87,9 @@ func TestBuildpacks(t *testing.T) {
 		{AdminBuildpack: api.AdminBuildpack{Key: "go-2", URL: "http://x/2"}},
 	}
 	c := controller(t, func(w http.ResponseWriter, r *http.Request) {
-		require.Equal(t, "GET /v2/buildpacks", r.Method+" "+r.URL.Path)
+		assert.Equal(t, "GET /v2/buildpacks", r.Method+" "+r.URL.Path)
 		_, err := io.WriteString(w, `[{"key":"static-1","url":"http://x/1","name":"static"},{"key":"go-2","url":"http://x/2"}]`)
-		require.NoError(t, err)
+		assert.NoError(t, err)
 	})
 	got, err := c.Buildpacks(context.Background())
 	require.NoError(t, err)

@@ -42,21 +42,21 @@ func (e *Error) Unwrap() []error {
 }
 
 // statusError maps an HTTP status to a kind; nil for success. again tells whether another try may mend it.
-func statusError(op string, status int) (err error, again bool) {
+func statusError(op string, status int) (again bool, err error) {
 	switch {
 	case status >= 200 && status < 300:
-		return nil, false
+		return false, nil
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return &Error{ErrUnauthorized, op, "the cloud controller refused name and password; check cc_url in the configuration", nil}, false
+		return false, &Error{ErrUnauthorized, op, "the cloud controller refused name and password; check cc_url in the configuration", nil}
 	case status == http.StatusNotFound:
-		return &Error{ErrNotFound, op, "the cloud controller does not know it (404)", nil}, false
+		return false, &Error{ErrNotFound, op, "the cloud controller does not know it (404)", nil}
 	case status == http.StatusRequestEntityTooLarge:
-		return &Error{ErrRefused, op, "it is too large for the cloud controller; leave files out with .cfignore", nil}, false
+		return false, &Error{ErrRefused, op, "it is too large for the cloud controller; leave files out with .cfignore", nil}
 	case status >= 500 || status == http.StatusTooManyRequests:
 		words := fmt.Sprintf("the cloud controller answered %d %s; look at its log", status, http.StatusText(status))
-		return &Error{ErrUnreachable, op, words, nil}, true
+		return true, &Error{ErrUnreachable, op, words, nil}
 	default:
 		words := fmt.Sprintf("the cloud controller answered %d %s", status, http.StatusText(status))
-		return &Error{ErrRefused, op, words, nil}, false
+		return false, &Error{ErrRefused, op, words, nil}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/durable-dea/dea/api"
@@ -91,7 +92,7 @@ func (r Renderer) app(out io.Writer, a api.AppStatus) {
 			address = "http://" + i.Address
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID, exit(i.Exit),
+			strconv.Itoa(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID, exit(i.Exit),
 		})
 	}
 	table(out, []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE", "EXIT"}, rows)
@@ -112,8 +113,13 @@ func exit(e *api.InstanceExit) string {
 func (r Renderer) Staging(s api.StagingResult) error {
 	return r.answer(s, func(out io.Writer) {
 		rows := [][2]string{
-			{"app", s.AppID}, {"task", s.TaskID}, {"node", s.NodeID}, {"buildpack", s.DetectedBuildpack},
-			{"start command", s.DetectedStartCommand}, {"droplet", s.DropletSHA1}, {"error", s.Error},
+			{"app", s.AppID},
+			{"task", s.TaskID},
+			{"node", s.NodeID},
+			{"buildpack", s.DetectedBuildpack},
+			{"start command", s.DetectedStartCommand},
+			{"droplet", s.DropletSHA1},
+			{"error", s.Error},
 		}
 		for _, row := range rows {
 			if row[1] != "" {

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/durable-dea/dea/api"
@@ -42,7 +43,7 @@ func writeNodes(out io.Writer, nodes []api.NodeStatus) {
 		rows = append(rows, []string{
 			n.Node, string(n.State), n.Zone, strings.Join(n.Stacks, ","), n.Host,
 			used(n.Reserved.MemoryMB, n.Capacity.MemoryMB), used(n.Reserved.DiskMB, n.Capacity.DiskMB),
-			fmt.Sprint(instances), fmt.Sprint(stagings),
+			strconv.Itoa(instances), strconv.Itoa(stagings),
 		})
 	}
 	table(out, []string{"NODE", "STATE", "ZONE", "STACKS", "HOST", "MEMORY MB", "DISK MB", "INSTANCES", "STAGINGS"}, rows)

@@ -65,8 +65,10 @@ type Failure struct {
 type FailureDetail struct {
 	// Type is the platform's error type, where there is one.
 	Type string `json:"type,omitempty"`
-	// Message is what a person would read.
+	// Message says what is wrong, for people.
 	Message string `json:"message"`
+	// Next says what to do about it, where that is known.
+	Next string `json:"next,omitempty"`
 	// Log holds the last lines of an app that crashed.
 	Log []string `json:"log,omitempty"`
 	// ExitCode is the program's.

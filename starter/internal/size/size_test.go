@@ -10,12 +10,18 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]size.MB{
-		"256M": 256, "256MB": 256, "1G": 1024, "2gb": 2048, " 1T ": 1 << 20, "1m": 1,
+		"256M": 256, "256MB": 256, "1G": 1024, "2gb": 2048, "1m": 1,
 	} {
 		got, err := size.Parse(text)
 		require.NoError(t, err, text)
 		require.Equal(t, want, got, text)
 	}
+}
+
+func TestParseTrims(t *testing.T) {
+	got, err := size.Parse(" 1T ")
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, got)
 }
 
 func TestParseRefuses(t *testing.T) {

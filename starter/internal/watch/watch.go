@@ -28,8 +28,8 @@ const (
 // ErrAppFailed: the app does not run as wanted.
 var ErrAppFailed = errors.New("app failed")
 
-// Failure says why an app does not run. It is an ErrAppFailed.
-type Failure struct {
+// NotRunningError says why an app does not run. It is an ErrAppFailed.
+type NotRunningError struct {
 	// App is the app as it was last seen.
 	App api.AppStatus
 	// Instance is the one that crashed; nil where none could be started, or not in time.
@@ -41,10 +41,10 @@ type Failure struct {
 }
 
 // Error gives the words and what to do.
-func (f *Failure) Error() string { return f.Words + ": " + f.Next }
+func (f *NotRunningError) Error() string { return f.Words + ": " + f.Next }
 
 // Unwrap makes it an ErrAppFailed.
-func (f *Failure) Unwrap() error { return ErrAppFailed }
+func (f *NotRunningError) Unwrap() error { return ErrAppFailed }
 
 // Watcher watches apps. All fields are required.
 type Watcher struct {
@@ -54,7 +54,7 @@ type Watcher struct {
 }
 
 // Running waits until an app's wanted instances run, and returns it so. version names the push that is waited for;
-// "" is whatever the app has. Fails with a *Failure, also when it takes longer than timeout.
+// "" is whatever the app has. Fails with a *NotRunningError, also when it takes longer than timeout.
 func (w *Watcher) Running(ctx context.Context, app, version string, timeout time.Duration) (api.AppStatus, error) {
 	t := newTracker(version)
 	var refused time.Time
@@ -95,7 +95,7 @@ func (w *Watcher) account(ctx context.Context, t *tracker, gone api.InstanceStat
 	return v
 }
 
-// Stopped waits until no instance of an app lives. Fails with a *Failure when it takes longer than timeout.
+// Stopped waits until no instance of an app lives. Fails with a *NotRunningError when it takes longer than timeout.
 func (w *Watcher) Stopped(ctx context.Context, app string, timeout time.Duration) (api.AppStatus, error) {
 	return w.until(ctx, app, timeout, func(_ context.Context, status api.AppStatus) (bool, error) {
 		return living(status) == 0, nil
@@ -161,7 +161,7 @@ func (w *Watcher) until(
 			if status.Problem != "" {
 				words += " (" + status.Problem + ")"
 			}
-			return status, &Failure{App: status, Words: words, Next: nextLook(app)}
+			return status, &NotRunningError{App: status, Words: words, Next: nextLook(app)}
 		}
 	}
 }
@@ -196,7 +196,7 @@ func nextLook(app string) string {
 
 // failure explains a verdict and adds what a crashed instance last said.
 func (w *Watcher) failure(ctx context.Context, status api.AppStatus, v verdict) error {
-	f := &Failure{App: status, Instance: v.instance, Words: v.words, Next: nextLook(status.AppID)}
+	f := &NotRunningError{App: status, Instance: v.instance, Words: v.words, Next: nextLook(status.AppID)}
 	if v.instance == nil {
 		return f
 	}
