@@ -3,8 +3,21 @@ module github.com/durable-dea/dea/devserver
 go 1.26.8
 
 require (
+	github.com/compose-spec/compose-go/v2 v2.16.2
+	github.com/durable-dea/dea v0.0.0-00010101000000-000000000000
+	github.com/google/uuid v1.6.0
+	github.com/hashicorp/go-hclog v1.6.3
+	github.com/spf13/cobra v1.10.2
+	github.com/stretchr/testify v1.12.1
 	github.com/temporalio/ui-server/v2 v2.55.0
+	go.temporal.io/api v1.63.5
+	go.temporal.io/sdk v1.50.0
 	go.temporal.io/server v1.32.1
+	go.uber.org/goleak v1.3.0
+	go.yaml.in/yaml/v4 v4.0.0
+	golang.org/x/sync v0.24.0
+	golang.org/x/sys v0.49.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
@@ -220,22 +233,6 @@ require (
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
-)
-
-require (
-	github.com/compose-spec/compose-go/v2 v2.16.2
-	github.com/durable-dea/dea v0.0.0-00010101000000-000000000000
-	github.com/google/uuid v1.6.0
-	github.com/hashicorp/go-hclog v1.6.3
-	github.com/spf13/cobra v1.10.2
-	github.com/stretchr/testify v1.12.1
-	go.temporal.io/api v1.63.5
-	go.temporal.io/sdk v1.50.0
-	go.uber.org/goleak v1.3.0
-	go.yaml.in/yaml/v4 v4.0.0
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
-	google.golang.org/protobuf v1.36.12
 )
 
 replace github.com/durable-dea/dea => ../
