@@ -221,8 +221,8 @@ func TestLaunchLeavesAnAppThatWasToldInPeace(t *testing.T) {
 	c := launchable(t, files{"run*": script(counting)})
 	cmd := c.begin("--command", "./run")
 	for _, pid := range descendants(t, cmd.Process.Pid) {
-		if name := comm(pid); name != "sleep" {
-			require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+		if comm(pid) != "sleep" {
+			_ = syscall.Kill(pid, syscall.SIGTERM) // one that has just ended is no loss
 		}
 	}
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

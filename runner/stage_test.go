@@ -113,12 +113,16 @@ func TestStageChoosesTheStartCommand(t *testing.T) {
 		procfile map[string]string
 	}{
 		"the message's first": {
-			files{"Procfile": "web: from-procfile\n"}, func(s *runspec.Spec) { s.StartCommand = "from message" }, releaseWeb,
-			"from message", map[string]string{"web": "from-procfile"},
+			files{"Procfile": "web: from-procfile\n"},
+			func(s *runspec.Spec) { s.StartCommand = "from message" }, releaseWeb,
+			"from message",
+			map[string]string{"web": "from-procfile"},
 		},
 		"the Procfile's second": {
-			files{"Procfile": "web: from-procfile\nworker: w $PORT 'x'\n"}, nil, releaseWeb,
-			"from-procfile", map[string]string{"web": "from-procfile", "worker": "w $PORT 'x'"},
+			files{"Procfile": "web: from-procfile\nworker: w $PORT 'x'\n"},
+			nil, releaseWeb,
+			"from-procfile",
+			map[string]string{"web": "from-procfile", "worker": "w $PORT 'x'"},
 		},
 		"the release's last":     {files{"a": ""}, nil, releaseWeb, "./from-release", map[string]string{"web": "./from-release"}},
 		"none":                   {files{"a": ""}, nil, "true", "", nil},

@@ -129,13 +129,13 @@ func requireContained(t *testing.T, outer, dir string, err error) {
 		require.NotEmpty(t, refused.Error())
 		return
 	}
-	real, err := filepath.EvalSymlinks(dir)
+	top, err := filepath.EvalSymlinks(dir)
 	require.NoError(t, err)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		target, err := filepath.EvalSymlinks(path)
-		if err == nil && target != real {
-			require.True(t, strings.HasPrefix(target, real+"/"), "%q leads to %q", path, target)
+		if err == nil && target != top {
+			require.True(t, strings.HasPrefix(target, top+"/"), "%q leads to %q", path, target)
 		}
 		return nil
 	}))

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"context"
 	"io"
 	"sync/atomic"
 )
@@ -43,9 +42,10 @@ type Unpacked struct {
 
 // meter counts the bytes of all files together, from several goroutines, and stops at the limit or with the context.
 type meter struct {
-	ctx   context.Context
-	limit int64
-	used  atomic.Int64
+	// stopped is the context's Err.
+	stopped func() error
+	limit   int64
+	used    atomic.Int64
 }
 
 func (m *meter) reader(r io.Reader) io.Reader { return &meteredReader{meter: m, from: r} }
@@ -56,7 +56,7 @@ type meteredReader struct {
 }
 
 func (r *meteredReader) Read(p []byte) (int, error) {
-	if err := r.meter.ctx.Err(); err != nil {
+	if err := r.meter.stopped(); err != nil {
 		return 0, err
 	}
 	n, err := r.from.Read(p)

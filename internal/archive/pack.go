@@ -55,7 +55,7 @@ func Pack(ctx context.Context, dir string, to io.Writer) (Packed, error) {
 		return Packed{}, err
 	}
 	p := &packer{
-		ctx: ctx, writer: tar.NewWriter(deflated), out: out,
+		stopped: ctx.Err, writer: tar.NewWriter(deflated), out: out,
 		hard: map[inode]string{}, buffer: make([]byte, copyBufferSize),
 	}
 	err = p.directory(root, ".")
@@ -107,7 +107,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	}
 	if _, err := s.to.Write(p); err != nil {
 		s.failed.Store(&err)
-		return len(p), nil
+		return len(p), nil //nolint:nilerr // kept in failed, as the type says
 	}
 	s.size += int64(len(p))
 	return s.digest.Write(p)
@@ -123,9 +123,10 @@ func (s *sink) failure() error {
 type inode struct{ dev, ino uint64 }
 
 type packer struct {
-	ctx    context.Context
-	writer *tar.Writer
-	out    *sink
+	// stopped is the context's Err.
+	stopped func() error
+	writer  *tar.Writer
+	out     *sink
 	// hard has the name under which a file with several names was packed first.
 	hard   map[inode]string
 	buffer []byte
@@ -139,7 +140,7 @@ func (p *packer) directory(dir *os.Root, prefix string) error {
 		return packError(prefix, err)
 	}
 	for _, base := range names {
-		if err := errors.Join(p.ctx.Err(), p.out.failure()); err != nil {
+		if err := errors.Join(p.stopped(), p.out.failure()); err != nil {
 			return err
 		}
 		if err := p.entry(dir, base, path.Join(prefix, base)); err != nil {
@@ -228,7 +229,7 @@ func (p *packer) file(dir *os.Root, base, name string, info fs.FileInfo) error {
 
 // Write adds to the current file, for as long as somebody wants it.
 func (p *packer) Write(data []byte) (int, error) {
-	if err := errors.Join(p.ctx.Err(), p.out.failure()); err != nil {
+	if err := errors.Join(p.stopped(), p.out.failure()); err != nil {
 		return 0, err
 	}
 	return p.writer.Write(data)

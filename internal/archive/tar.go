@@ -28,7 +28,7 @@ func UnpackTar(ctx context.Context, from io.Reader, dir string, options Options)
 	}
 	defer root.Close()
 	u := &untar{
-		tree: newTree(root), options: options, meter: &meter{ctx: ctx, limit: options.MaxBytes},
+		tree: newTree(root), options: options, meter: &meter{stopped: ctx.Err, limit: options.MaxBytes},
 		dirs: map[string]attributes{}, links: links{},
 	}
 	defer u.tree.Close()

@@ -109,7 +109,7 @@ func TestPackIsInOrderAndRepeatable(t *testing.T) {
 
 func TestPackSkipsWhatCannotTravel(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "dea")
+	dir, err := os.MkdirTemp("", "dea") //nolint:usetesting // a socket's path is short
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
@@ -166,8 +166,8 @@ func TestPackReportsAFullDisk(t *testing.T) {
 	require.ErrorIs(t, err, errFull)
 }
 
-func tarGz(t testing.TB, headers ...tar.Header) []byte {
-	t.Helper()
+func tarGz(tb testing.TB, headers ...tar.Header) []byte {
+	tb.Helper()
 	var buffer bytes.Buffer
 	deflated := gzip.NewWriter(&buffer)
 	writer := tar.NewWriter(deflated)
@@ -175,12 +175,12 @@ func tarGz(t testing.TB, headers ...tar.Header) []byte {
 		if h.Typeflag == 0 {
 			h.Typeflag = tar.TypeReg
 		}
-		require.NoError(t, writer.WriteHeader(&h))
+		require.NoError(tb, writer.WriteHeader(&h))
 		_, err := writer.Write(bytes.Repeat([]byte("x"), int(h.Size)))
-		require.NoError(t, err)
+		require.NoError(tb, err)
 	}
-	require.NoError(t, writer.Close())
-	require.NoError(t, deflated.Close())
+	require.NoError(tb, writer.Close())
+	require.NoError(tb, deflated.Close())
 	return buffer.Bytes()
 }
 
@@ -298,9 +298,9 @@ func TestFormatSize(t *testing.T) {
 	}
 }
 
-func write(t testing.TB, dir, name, content string, mode fs.FileMode) {
-	t.Helper()
+func write(tb testing.TB, dir, name, content string, mode fs.FileMode) {
+	tb.Helper()
 	path := filepath.Join(dir, name)
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte(content), mode))
+	require.NoError(tb, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(tb, os.WriteFile(path, []byte(content), mode))
 }

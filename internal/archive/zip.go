@@ -183,7 +183,7 @@ func (p *zipPlan) unpack(ctx context.Context, root *os.Root, options Options) (i
 			return 0, err
 		}
 	}
-	m := &meter{ctx: ctx, limit: options.MaxBytes}
+	m := &meter{stopped: ctx.Err, limit: options.MaxBytes}
 	if err := p.unpackFiles(ctx, root, m); err != nil {
 		return m.used.Load(), err
 	}
@@ -198,7 +198,7 @@ func (p *zipPlan) unpack(ctx context.Context, root *os.Root, options Options) (i
 // unpackFiles shares the files among as many goroutines as there are processors: inflating is most of the work.
 func (p *zipPlan) unpackFiles(ctx context.Context, root *os.Root, m *meter) error {
 	group, ctx := errgroup.WithContext(ctx)
-	m.ctx = ctx
+	m.stopped = ctx.Err
 	queue := make(chan zipFile)
 	group.Go(func() error {
 		defer close(queue)

@@ -31,15 +31,15 @@ func symlink(name, target string) zipEntry {
 	return zipEntry{name: name, mode: fs.ModeSymlink | 0o777, content: target}
 }
 
-func makeZip(t testing.TB, entries ...zipEntry) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "package.zip")
-	require.NoError(t, os.WriteFile(path, zipBytes(t, entries...), 0o600))
+func makeZip(tb testing.TB, entries ...zipEntry) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "package.zip")
+	require.NoError(tb, os.WriteFile(path, zipBytes(tb, entries...), 0o600))
 	return path
 }
 
-func zipBytes(t testing.TB, entries ...zipEntry) []byte {
-	t.Helper()
+func zipBytes(tb testing.TB, entries ...zipEntry) []byte {
+	tb.Helper()
 	var buffer bytes.Buffer
 	writer := zip.NewWriter(&buffer)
 	for _, e := range entries {
@@ -49,11 +49,11 @@ func zipBytes(t testing.TB, entries ...zipEntry) []byte {
 			header.CreatorVersion, header.ExternalAttrs = 0, 0
 		}
 		w, err := writer.CreateHeader(header)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		_, err = w.Write([]byte(e.content))
-		require.NoError(t, err)
+		require.NoError(tb, err)
 	}
-	require.NoError(t, writer.Close())
+	require.NoError(tb, writer.Close())
 	return buffer.Bytes()
 }
 

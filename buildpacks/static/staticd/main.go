@@ -24,8 +24,9 @@ func main() {
 	root := flag.String("root", ".", "the directory to serve")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := run(ctx, *root, os.Getenv("PORT")); err != nil {
+	err := run(ctx, *root, os.Getenv("PORT"))
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "staticd:", err)
 		os.Exit(1)
 	}

@@ -45,8 +45,14 @@ func serve(t *testing.T) (*httptest.Server, *bytes.Buffer) {
 	return server, &lines
 }
 
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
 // request sends a path as it stands, without the client's cleaning.
-func request(t *testing.T, server *httptest.Server, method, path string, header http.Header) (*http.Response, string) {
+func request(t *testing.T, server *httptest.Server, method, path string, header http.Header) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, server.URL, nil)
 	require.NoError(t, err)
@@ -59,7 +65,7 @@ func request(t *testing.T, server *httptest.Server, method, path string, header 
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return response, string(body)
+	return reply{status: response.StatusCode, header: response.Header, body: string(body)}
 }
 
 func TestSite(t *testing.T) {
@@ -93,33 +99,33 @@ func TestSite(t *testing.T) {
 		{"/a%00b", 404, mine},
 	}
 	for _, test := range tests {
-		response, body := request(t, server, http.MethodGet, test.path, nil)
-		require.Equal(t, test.status, response.StatusCode, test.path)
-		require.Equal(t, test.body, body, test.path)
-		require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+		response := request(t, server, http.MethodGet, test.path, nil)
+		require.Equal(t, test.status, response.status, test.path)
+		require.Equal(t, test.body, response.body, test.path)
+		require.Equal(t, "nosniff", response.header.Get("X-Content-Type-Options"))
 	}
 }
 
 func TestSiteSpeaksHTTP(t *testing.T) {
 	t.Parallel()
 	server, lines := serve(t)
-	response, _ := request(t, server, http.MethodGet, "/style.css", nil)
-	require.Equal(t, "text/css; charset=utf-8", response.Header.Get("Content-Type"))
-	response, body := request(t, server, http.MethodGet, "/style.css",
-		http.Header{"If-Modified-Since": {response.Header.Get("Last-Modified")}})
-	require.Equal(t, http.StatusNotModified, response.StatusCode)
-	require.Empty(t, body)
-	response, body = request(t, server, http.MethodGet, "/bare/file.txt", http.Header{"Range": {"bytes=2-4"}})
-	require.Equal(t, http.StatusPartialContent, response.StatusCode)
-	require.Equal(t, "234", body)
-	response, body = request(t, server, http.MethodHead, "/nowhere", nil)
-	require.Equal(t, http.StatusNotFound, response.StatusCode)
-	require.Empty(t, body)
-	response, _ = request(t, server, http.MethodPost, "/", nil)
-	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
-	require.Equal(t, "GET, HEAD", response.Header.Get("Allow"))
-	response, _ = request(t, server, http.MethodGet, "/sub?a=b", nil)
-	require.Equal(t, "./sub/?a=b", response.Header.Get("Location"))
+	response := request(t, server, http.MethodGet, "/style.css", nil)
+	require.Equal(t, "text/css; charset=utf-8", response.header.Get("Content-Type"))
+	response = request(t, server, http.MethodGet, "/style.css",
+		http.Header{"If-Modified-Since": {response.header.Get("Last-Modified")}})
+	require.Equal(t, http.StatusNotModified, response.status)
+	require.Empty(t, response.body)
+	response = request(t, server, http.MethodGet, "/bare/file.txt", http.Header{"Range": {"bytes=2-4"}})
+	require.Equal(t, http.StatusPartialContent, response.status)
+	require.Equal(t, "234", response.body)
+	response = request(t, server, http.MethodHead, "/nowhere", nil)
+	require.Equal(t, http.StatusNotFound, response.status)
+	require.Empty(t, response.body)
+	response = request(t, server, http.MethodPost, "/", nil)
+	require.Equal(t, http.StatusMethodNotAllowed, response.status)
+	require.Equal(t, "GET, HEAD", response.header.Get("Allow"))
+	response = request(t, server, http.MethodGet, "/sub?a=b", nil)
+	require.Equal(t, "./sub/?a=b", response.header.Get("Location"))
 	server.Close()
 	require.Contains(t, lines.String(), `GET "/bare/file.txt" 206 3 bytes`)
 }

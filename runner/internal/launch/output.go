@@ -105,12 +105,14 @@ func (l *logFile) Write(p []byte) (int, error) {
 		_ = l.file.Close()
 		l.file = nil
 		// When it cannot be moved it is emptied: the bound comes first.
-		if err := os.Rename(l.path, l.path+".1"); err != nil {
+		if os.Rename(l.path, l.path+".1") != nil {
 			_ = os.Truncate(l.path, 0)
 		}
 	}
-	if l.file == nil && l.open() != nil {
-		return len(p), nil
+	if l.file == nil {
+		if err := l.open(); err != nil {
+			return len(p), nil //nolint:nilerr // an app that can run is worth more than its log
+		}
 	}
 	n, _ := l.file.Write(p)
 	l.size += int64(n)

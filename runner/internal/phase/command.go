@@ -40,7 +40,7 @@ func (c Command) Run(ctx context.Context) (int, error) {
 	if err := context.Cause(ctx); err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(c.Path, c.Args...)
+	cmd := exec.Command(c.Path, c.Args...) //nolint:noctx // a context would kill the program alone, not its group
 	cmd.Dir = c.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := attach(cmd, c.Stdout, c.Stderr)

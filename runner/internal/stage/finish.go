@@ -74,7 +74,7 @@ func (b *build) keepCache(ctx context.Context) error {
 	}
 	if err != nil {
 		b.log.step("The app buildpack cache cannot be kept for the next staging")
-		return nil
+		return nil //nolint:nilerr // a droplet without a cache is a droplet
 	}
 	b.result.CacheSize = packed.Size
 	return nil
