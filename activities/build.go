@@ -116,7 +116,7 @@ func (b *build) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.warden.Create(ctx, create)
+	err = b.makeContainer(ctx, create)
 	if err != nil && !errors.Is(err, warden.ErrHandleInUse) {
 		return wardenFault("make the container", err)
 	}

@@ -62,6 +62,18 @@ type DestroyParams struct {
 	Handle string `json:"handle"`
 }
 
+// createTimeout bounds one Create of Warden's.
+const createTimeout = 30 * time.Second
+
+// makeContainer has Warden make a container, and waits for the answer although ctx ends: Warden makes the container
+// whatever becomes of the question, and whoever then takes it away must find it. Its error is Warden's own.
+func (c *Containers) makeContainer(ctx context.Context, request *wardenpb.CreateRequest) error {
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+	defer cancel()
+	_, err := c.warden.Create(asking, request)
+	return err
+}
+
 // Destroy ends everything in a container and removes it.
 //
 // Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats

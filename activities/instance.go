@@ -155,7 +155,7 @@ func (s *instanceStart) create(ctx context.Context) error {
 	if rootfs := s.rootfs(s.message.Stack); rootfs != "" {
 		request.Rootfs = proto.String(rootfs)
 	}
-	if _, err := s.warden.Create(ctx, request); err != nil {
+	if err := s.makeContainer(ctx, request); err != nil {
 		return wardenFault("make the container", err)
 	}
 	return nil
