@@ -121,7 +121,7 @@ func TestBadApps(t *testing.T) {
 // TestUnplaceable asks for more memory than any node has.
 func TestUnplaceable(t *testing.T) {
 	request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
-	request.MemoryLimit = 1 << 40
+	request.MemoryLimit = 1 << 24 // the most that a request may ask for
 	info := stagingFails(t, request, api.ErrInsufficientResources)
 	assert.Equal(t, api.NotEnough(api.ConstraintMemory), info.Message)
 }

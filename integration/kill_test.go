@@ -188,20 +188,26 @@ func replaced(number, before int) error {
 	return err
 }
 
-// killApp kills the process of an instance that sleeps.
+// killApp kills the process of an instance that sleeps, as soon as it does.
 func killApp(t *testing.T, instance api.InstanceStatus) {
 	t.Helper()
-	processes, err := shared.Processes()
-	require.NoError(t, err)
-	killed := 0
-	for _, p := range processes {
-		cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.PID), "cwd"))
-		if err == nil && strings.Contains(cwd, instance.InstanceID) && slices.Contains(p.Args, "sleep") {
-			require.NoError(t, syscall.Kill(p.PID, syscall.SIGKILL))
-			killed++
+	var app stack.Process
+	eventually(t, soon, func() error {
+		processes, err := shared.Processes()
+		if err != nil {
+			return err
 		}
-	}
-	require.Equal(t, 1, killed, "processes of the app")
+		index := slices.IndexFunc(processes, func(p stack.Process) bool {
+			cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.PID), "cwd"))
+			return err == nil && strings.Contains(cwd, instance.InstanceID) && p.Args[0] == "sleep"
+		})
+		if index < 0 {
+			return fmt.Errorf("instance %s does not sleep", instance.InstanceID)
+		}
+		app = processes[index]
+		return nil
+	})
+	require.NoError(t, syscall.Kill(app.PID, syscall.SIGKILL))
 }
 
 // anotherRuns fails until one instance of an app runs, and not the one that did before.

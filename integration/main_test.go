@@ -43,6 +43,9 @@ func run(m *testing.M) int {
 		_ = shared.Kill()
 	}()
 	status := m.Run()
+	if status != 0 {
+		fmt.Fprintln(os.Stderr, shared.Warnings())
+	}
 	if err := shared.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "integration: after the last test:", err)
 		return 1

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -314,11 +315,23 @@ func joinArgs(args []string) string {
 	return joined.String()
 }
 
-// Log is what a process of the stack has said, for the messages of failed tests: "worker-1", "wardend-1" and so on.
-func (s *Stack) Log(name string) string {
-	content, err := os.ReadFile(filepath.Join(s.Data, "logs", name+".log"))
+// Warnings are the lines of all logs that say that something is not well, for the messages of failed tests.
+func (s *Stack) Warnings() string {
+	logs, err := filepath.Glob(filepath.Join(s.Data, "logs", "*.log"))
 	if err != nil {
 		return err.Error()
 	}
-	return string(content)
+	var found strings.Builder
+	for _, log := range logs {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			fmt.Fprintln(&found, err)
+		}
+		for line := range strings.Lines(string(content)) {
+			if strings.Contains(line, "[WARN]") || strings.Contains(line, "[ERROR]") || strings.Contains(line, "panic") {
+				fmt.Fprintf(&found, "%s: %s", filepath.Base(log), line)
+			}
+		}
+	}
+	return found.String()
 }
