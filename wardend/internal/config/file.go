@@ -29,7 +29,7 @@ type file struct {
 
 type serverSection struct {
 	UnixDomainPath        *string           `yaml:"unix_domain_path"`
-	UnixDomainPermissions *yaml.Node        `yaml:"unix_domain_permissions"`
+	UnixDomainPermissions yaml.Node         `yaml:"unix_domain_permissions"`
 	ContainerKlass        *string           `yaml:"container_klass"`
 	ContainerGraceTime    *uint32           `yaml:"container_grace_time"`
 	ContainerRootfsPath   *string           `yaml:"container_rootfs_path"`
@@ -112,7 +112,7 @@ func (c *Config) applyServer(s *serverSection) error {
 		"quota": s.Quota, "allow_nested_warden": s.AllowNestedWarden, "pidfile": s.Pidfile, "syslog_socket": s.SyslogSocket,
 	})
 	var errs []error
-	if s.UnixDomainPermissions != nil {
+	if !s.UnixDomainPermissions.IsZero() {
 		// As it is written: 0777 is octal for a person, whatever it is for a YAML version.
 		mode, err := ParseMode(s.UnixDomainPermissions.Value)
 		if err != nil {

@@ -55,8 +55,14 @@ func (c copier) top(source, target string) error {
 	if err != nil {
 		return err
 	}
-	if into && !content {
+	switch {
+	case into && !content:
 		target = filepath.Join(target, filepath.Base(source))
+	case content:
+		// The target itself may be a link to a directory; links beneath it are replaced.
+		if target, err = filepath.EvalSymlinks(target); err != nil {
+			return err
+		}
 	}
 	return c.entry(filepath.Clean(source), filepath.Clean(target), info)
 }
@@ -103,15 +109,11 @@ func (c copier) entry(source, target string, info fs.FileInfo) error {
 func (c copier) directory(source, target string, info fs.FileInfo) error {
 	there, err := os.Lstat(target)
 	if err == nil && !there.IsDir() {
-		// The top target may be a link to a directory; then it was resolved to it by Stat.
-		if resolved, statErr := os.Stat(target); statErr != nil || !resolved.IsDir() || there.Mode().Type() != fs.ModeSymlink {
-			if err := os.Remove(target); err != nil {
-				return err
-			}
-			err = fs.ErrNotExist
+		if err := os.Remove(target); err != nil {
+			return err
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !there.IsDir()) {
 		err = os.Mkdir(target, 0o700)
 	}
 	if err != nil {
