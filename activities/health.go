@@ -61,11 +61,4 @@ func (s *instanceStart) portAnswers(ctx context.Context) bool {
 }
 
 // ended is the error of an instance that ended before it was healthy.
-func (s *instanceStart) ended() error {
-	exit := s.watch.Exit()
-	return api.Final(api.ErrStartFailed, exit.Description, &exitError{status: exit.Status})
-}
-
-type exitError struct{ status int }
-
-func (e *exitError) Error() string { return "exit status " + strconv.Itoa(e.status) }
+func (s *instanceStart) ended() error { return api.StartFailed(s.watch.Exit(), nil) }

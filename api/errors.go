@@ -72,6 +72,23 @@ func Transient(t ErrorType, words string, cause error) error {
 	return temporal.NewApplicationErrorWithOptions(words, string(t), temporal.ApplicationErrorOptions{Cause: cause})
 }
 
+// StartFailed makes the error of an instance that ended, or was given up, before it was healthy. No retry can mend
+// it: the app's process is never started twice in one container.
+func StartFailed(exit InstanceExit, cause error) error {
+	return temporal.NewApplicationErrorWithOptions(exit.Description, string(ErrStartFailed),
+		temporal.ApplicationErrorOptions{NonRetryable: true, Cause: cause, Details: []any{exit}})
+}
+
+// StartFailure finds in an error how an instance ended that StartFailed told of; false when it holds none.
+func StartFailure(err error) (InstanceExit, bool) {
+	var app *temporal.ApplicationError
+	var exit InstanceExit
+	if !errors.As(err, &app) || ErrorType(app.Type()) != ErrStartFailed || !app.HasDetails() {
+		return exit, false
+	}
+	return exit, app.Details(&exit) == nil
+}
+
 // Explain finds the type and the user's words in an error that came through Temporal. An error without a type of
 // ours gives fallback and a sentence that names no cause.
 func Explain(err error, fallback ErrorType) ErrorInfo {

@@ -109,7 +109,7 @@ type StagingStatus struct {
 	// Node is where it runs, empty until it is placed.
 	Node string `json:"node,omitempty"`
 	// FilesURL is the base URL of the node's directory server, empty until it is placed; the staging's log is
-	// the file "staging_task.log" of the task there.
+	// the file staging.log of the task there.
 	FilesURL string    `json:"files_url,omitempty"`
 	Since    time.Time `json:"since"`
 	// Result is set when Phase is StagingDone or StagingFailed.

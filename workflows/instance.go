@@ -143,6 +143,9 @@ func (i *instance) startFailure(err error) api.InstanceExit {
 		i.lost = true
 		return api.InstanceExit{Status: -1, Description: api.ExitNodeLost}
 	}
+	if exit, ok := api.StartFailure(err); ok {
+		return exit
+	}
 	info := api.Explain(err, api.ErrStartFailed)
 	if info.Type == api.ErrStartFailed || info.Type == api.ErrDroplet {
 		return api.InstanceExit{Status: -1, Description: info.Message}

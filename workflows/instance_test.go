@@ -94,6 +94,16 @@ func TestInstanceThatNeverStartsIsTakenDown(t *testing.T) {
 	require.Equal(t, []string{"CreateInstance", "LaunchInstance", "RetireInstance"}, w.called())
 }
 
+func TestInstanceThatEndsWhileItStartsKeepsItsStatus(t *testing.T) {
+	exit := api.InstanceExit{Status: 3, Description: api.ExitAppExited}
+	_, ended := runInstance(t, func(w *world) {
+		does(w, activities.LaunchInstance, func(context.Context, activities.LaunchParams) (activities.None, error) {
+			return activities.None{}, api.StartFailed(exit, nil)
+		})
+	})
+	require.Equal(t, &exit, ended.Exit)
+}
+
 func TestInstanceWithoutItsDropletSaysSo(t *testing.T) {
 	w, ended := runInstance(t, func(w *world) {
 		does(w, activities.CreateInstance, func(context.Context, activities.CreateParams) (activities.CreateResult, error) {

@@ -49,9 +49,7 @@ func newStaging(ctx workflow.Context, in api.StageInput) (*staging, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
-	err := api.QueryStaging.Handle(ctx, func() (api.StagingStatus, error) { return s.status, nil })
-	s.enter(ctx, api.StagingPlacing)
-	return s, err
+	return s, api.QueryStaging.Handle(ctx, func() (api.StagingStatus, error) { return s.status, nil })
 }
 
 // stage tries nodes until one is not lost on the way.
