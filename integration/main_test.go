@@ -31,16 +31,19 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
 	var err error
-	if shared, err = stack.Start(ctx, stack.Options{Nodes: 2}); err != nil {
+	if shared, err = stack.Start(context.Background(), stack.Options{Nodes: 2}); err != nil {
 		fmt.Fprintln(os.Stderr, "integration:", err)
 		return 1
 	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-ctx.Done() // the tests go on until their own contexts end; the stack is not there any more
-		_ = shared.Kill()
+		<-interrupted
+		if err := shared.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+		}
+		os.Exit(1)
 	}()
 	status := m.Run()
 	if status != 0 {

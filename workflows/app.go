@@ -65,6 +65,7 @@ func (a *app) next() api.AppInput {
 
 // members are the living instances by index, the oldest first. The order is the same at every replay.
 func (a *app) members() []*member {
+	//workflowcheck:ignore they are sorted
 	return slices.SortedFunc(maps.Values(a.instances), func(x, y *member) int {
 		return cmp.Or(
 			cmp.Compare(x.status.Index, y.status.Index),
@@ -103,6 +104,7 @@ func (a *app) scale(instances int) {
 		clear(a.crashes)
 	}
 	a.spec.Instances = instances
+	//workflowcheck:ignore any order deletes the same
 	for index := range a.crashes {
 		if index >= instances {
 			delete(a.crashes, index)
@@ -148,6 +150,7 @@ func (a *app) heard(status api.InstanceStatus, now time.Time) {
 // Of doubles the one that runs longest stays.
 func (a *app) surplus() []*member {
 	var surplus []*member
+	//workflowcheck:ignore they are sorted below
 	for index, members := range a.byIndex() {
 		keep := a.keeper(members)
 		for _, m := range members {
@@ -237,6 +240,7 @@ func (a *app) refused(problem string, now time.Time) {
 // spread is how many living instances each node has.
 func (a *app) spread() map[string]int {
 	spread := map[string]int{}
+	//workflowcheck:ignore any order counts the same
 	for _, m := range a.instances {
 		spread[m.status.Node]++
 	}
@@ -260,6 +264,7 @@ func (a *app) status(now time.Time) api.AppStatus {
 			s.Running++
 		}
 	}
+	//workflowcheck:ignore they are sorted
 	for _, index := range slices.Sorted(maps.Keys(a.crashes)) {
 		last := a.crashes[index].Last
 		if !living[index] && index < s.Desired {
