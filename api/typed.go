@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 )
 
@@ -106,8 +107,13 @@ type Query[Out any] struct{ name string }
 // Name is the query's name.
 func (q Query[Out]) Name() string { return q.name }
 
+// Querier is the part of a Temporal client that queries.
+type Querier interface {
+	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (converter.EncodedValue, error)
+}
+
 // Ask queries the newest run of a workflow, closed or not.
-func (q Query[Out]) Ask(ctx context.Context, to client.Client, workflowID string) (Out, error) {
+func (q Query[Out]) Ask(ctx context.Context, to Querier, workflowID string) (Out, error) {
 	var out Out
 	value, err := to.QueryWorkflow(ctx, workflowID, "", q.name)
 	if err != nil {

@@ -23,12 +23,19 @@ const (
 	longestPause = time.Second
 )
 
+// Temporal is the part of a Temporal client that the supervisor speaks by.
+type Temporal interface {
+	api.Signaller
+	api.Querier
+	DescribeWorkflow(ctx context.Context, workflowID, runID string) (*client.WorkflowExecutionDescription, error)
+}
+
 // Deps is what a Supervisor works with.
 type Deps struct {
 	// Node is the id of the node.
 	Node     string
 	Warden   *warden.Client
-	Temporal client.Client
+	Temporal Temporal
 	Log      hclog.Logger
 }
 
@@ -36,7 +43,7 @@ type Deps struct {
 type Supervisor struct {
 	node     string
 	warden   *warden.Client
-	temporal client.Client
+	temporal Temporal
 	log      hclog.Logger
 
 	ctx     context.Context

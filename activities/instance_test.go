@@ -1,0 +1,334 @@
+package activities_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/activities"
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/archive"
+	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+// instanceTest is a node with a real wardend and runner, whose worker can die and come back.
+type instanceTest struct {
+	*node
+	server     *server
+	temporal   *temporalWorld
+	supervisor *supervisor.Supervisor
+	containers *activities.Containers
+	message    api.StartMessage
+}
+
+const anInstance = "7d1f-instance"
+
+// newInstanceTest has a droplet in the cache whose web process is script.
+func newInstanceTest(t *testing.T, script string) *instanceTest {
+	t.Helper()
+	n := newNode(t)
+	content := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(content, "app"), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(content, "logs"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(content, "app", "run"), []byte(script), 0o755))
+	packed, err := archive.PackFile(t.Context(), content, filepath.Join(n.base, "droplet.tgz"))
+	require.NoError(t, err)
+	droplet, err := os.Open(filepath.Join(n.base, "droplet.tgz"))
+	require.NoError(t, err)
+	defer droplet.Close()
+	require.NoError(t, n.droplets.Put(packed.SHA1, droplet))
+	i := &instanceTest{node: n, server: startWardend(t), temporal: newTemporalWorld()}
+	i.message = api.StartMessage{
+		AppID: "app", Version: "v", Name: "app", SHA1: packed.SHA1, ExecutableURI: "http://127.0.0.1/none", Stack: "host",
+		StartCommand: "exec bash ./run", Limits: api.Limits{MemoryMB: 64, DiskMB: 64}, HealthCheckTimeout: 20,
+	}
+	i.begin(t)
+	t.Cleanup(func() { i.supervisor.Close() })
+	return i
+}
+
+// begin is what a worker does when it starts.
+func (i *instanceTest) begin(t *testing.T) {
+	t.Helper()
+	log := hclog.NewNullLogger()
+	i.supervisor = supervisor.New(supervisor.Deps{Node: "n", Warden: i.server.client, Temporal: i.temporal, Log: log})
+	i.containers = activities.NewContainers(activities.ContainersDeps{
+		Warden: i.server.client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
+		Droplets:   activities.NewDroplets(activities.DropletsDeps{Node: "n", Cache: i.droplets, HTTP: i.http, Log: log}),
+		Supervisor: i.supervisor, Runner: filepath.Join(programs, "dea-runner"), Log: log,
+	})
+}
+
+// die is what kill -9 leaves of a worker: nothing.
+func (i *instanceTest) die(t *testing.T) {
+	t.Helper()
+	i.supervisor.Close()
+	i.begin(t)
+}
+
+func (i *instanceTest) create(t *testing.T) activities.CreateResult {
+	t.Helper()
+	created, err := execute(t.Context(), t, i.containers.Create,
+		activities.CreateParams{InstanceID: anInstance, Message: i.message})
+	require.NoError(t, err)
+	return created
+}
+
+func (i *instanceTest) launch(t *testing.T, created activities.CreateResult) error {
+	t.Helper()
+	_, err := execute(t.Context(), t, i.containers.Launch,
+		activities.LaunchParams{InstanceID: anInstance, Message: i.message, Created: created})
+	return err
+}
+
+func (i *instanceTest) retire(t *testing.T, params activities.RetireParams) {
+	t.Helper()
+	params.InstanceID, params.Message = anInstance, i.message
+	_, err := execute(t.Context(), t, silently(i.containers.Retire), params)
+	require.NoError(t, err)
+	list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+	require.NoError(t, err)
+	require.Empty(t, list.GetHandles())
+}
+
+// home is the instance's home directory on the node.
+func (i *instanceTest) home(t *testing.T) string {
+	t.Helper()
+	info, err := i.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String(anInstance)})
+	require.NoError(t, err)
+	return filepath.Join(info.GetContainerPath(), "home", "vcap")
+}
+
+func (i *instanceTest) awaitFile(t *testing.T, name string) string {
+	t.Helper()
+	var content []byte
+	require.Eventually(t, func() bool {
+		var err error
+		content, err = os.ReadFile(filepath.Join(i.home(t), name))
+		return err == nil && len(content) > 0
+	}, patience, 5*time.Millisecond)
+	return string(content)
+}
+
+// writesOnce notes each time that it is started, and stays.
+const writesOnce = `echo started >> "$HOME/../tmp/starts"; sleep 600 & wait`
+
+func TestInstanceRunsAndStops(t *testing.T) {
+	i := newInstanceTest(t, `trap 'echo bye > "$BYE"; exit 0' TERM; echo up > "$HOME/../tmp/up"; while :; do sleep 0.05; done`)
+	bye := filepath.Join(t.TempDir(), "bye")
+	i.message.Env = []string{"BYE=" + bye}
+	created := i.create(t)
+	require.NotZero(t, created.HostPort)
+	require.NoError(t, i.launch(t, created))
+	i.awaitFile(t, "tmp/up")
+	i.temporal.is(anInstance, api.StateRunning)
+	i.retire(t, activities.RetireParams{Created: created, Graceful: true})
+	require.FileExists(t, bye, "the app was let end by itself")
+	require.Empty(t, i.temporal.heard(anInstance), "a stop that was asked for is no news")
+	i.retire(t, activities.RetireParams{Created: created, Graceful: true})
+}
+
+func TestEndIsToldOnce(t *testing.T) {
+	i := newInstanceTest(t, `until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done; exit 42`)
+	require.NoError(t, i.launch(t, i.create(t)))
+	i.temporal.is(anInstance, api.StateRunning)
+	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	<-i.temporal.told
+	require.Equal(t, []api.InstanceExit{{Status: 42, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{KeepLogs: true})
+}
+
+func TestWorkerThatDiesFindsItsInstanceAgain(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	created := i.create(t)
+	require.NoError(t, i.launch(t, created))
+	i.awaitFile(t, "tmp/starts")
+	i.die(t)
+	require.NoError(t, i.launch(t, created), "the second attempt goes on with the job of the first")
+	require.Equal(t, "started\n", i.awaitFile(t, "tmp/starts"))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestInstanceThatEndedWhileNoWorkerLookedIsNotStartedAgain(t *testing.T) {
+	i := newInstanceTest(t, `echo started >> "$HOME/../tmp/starts"; exit 7`)
+	i.message.URIs = []string{"app.localhost"}
+	created := i.create(t)
+	err := i.launch(t, created)
+	exit, ok := api.StartFailure(err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, api.InstanceExit{Status: 7, Description: api.ExitAppExited}, exit)
+	i.die(t)
+	require.Equal(t, api.ErrStartFailed, api.Explain(i.launch(t, created), "").Type)
+	require.Equal(t, "started\n", i.awaitFile(t, "tmp/starts"))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestHalfMadeContainerIsMadeAnew(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.create(t)
+	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "left"), nil, 0o644))
+	i.die(t)
+	created := i.create(t)
+	require.NoFileExists(t, filepath.Join(i.home(t), "tmp", "left"))
+	require.NoError(t, i.launch(t, created))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestPortIsWaitedFor(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.message.URIs = []string{"app.localhost"}
+	created := i.create(t)
+	listener, err := net.Listen("tcp", created.Address) // The app's own listening, as far as the check can tell.
+	require.NoError(t, err)
+	defer listener.Close()
+	require.NoError(t, i.launch(t, created))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestInstanceThatDoesNotListenIsGivenUp(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.message.URIs, i.message.HealthCheckTimeout = []string{"app.localhost"}, 1
+	err := i.launch(t, i.create(t))
+	require.Equal(t, api.ErrorInfo{Type: api.ErrStartFailed, Message: api.ExitHealthCheck}, api.Explain(err, ""))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestMissingStartCommand(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.message.StartCommand, i.message.URIs = "", []string{"app.localhost"}
+	err := i.launch(t, i.create(t))
+	require.Equal(t, api.ErrorInfo{Type: api.ErrStartFailed, Message: api.ExitMissingCommand}, api.Explain(err, ""))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestLogsOfACrashAreKept(t *testing.T) {
+	i := newInstanceTest(t, `echo last words; ln -s /etc/passwd "$HOME/../logs/link"; mkfifo "$HOME/../logs/fifo"; exit 1`)
+	i.message.URIs = []string{"app.localhost"}
+	require.Error(t, i.launch(t, i.create(t)))
+	i.retire(t, activities.RetireParams{KeepLogs: true})
+	kept := filepath.Join(activities.CrashDir(i.config, anInstance), "logs")
+	said, err := os.ReadFile(filepath.Join(kept, "stdout.log"))
+	require.NoError(t, err)
+	require.Equal(t, "last words\n", string(said))
+	require.NoFileExists(t, filepath.Join(kept, "link"))
+	require.NoFileExists(t, filepath.Join(kept, "fifo"))
+}
+
+func TestHooksRunAroundAnInstance(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.config.Hooks = map[string]string{}
+	for _, name := range []string{"before_start", "after_start"} {
+		script := filepath.Join(i.base, name)
+		require.NoError(t, os.WriteFile(script, []byte(`echo "`+name+` $CF_INSTANCE_INDEX" >> "$HOME/../tmp/hooks"`), 0o644))
+		i.config.Hooks[name] = script
+	}
+	require.NoError(t, i.launch(t, i.create(t)))
+	require.Equal(t, "before_start 0\nafter_start 0\n", i.awaitFile(t, "tmp/hooks"))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestFailingHookFailsTheStart(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	script := filepath.Join(i.base, "hook")
+	require.NoError(t, os.WriteFile(script, []byte("exit 3\n"), 0o644))
+	i.config.Hooks = map[string]string{"before_start": script}
+	err := i.launch(t, i.create(t))
+	require.Equal(t, api.ErrorInfo{Type: api.ErrStartFailed, Message: api.ExitFailedToStart}, api.Explain(err, ""))
+	i.retire(t, activities.RetireParams{})
+}
+
+// ledger has a reservation for the instance of the test.
+func (i *instanceTest) ledger() api.NodeStatus {
+	return api.NodeStatus{Node: "n", Reservations: []api.Reservation{i.message.Reservation(anInstance)}}
+}
+
+func TestResumeLinksAgain(t *testing.T) {
+	i := newInstanceTest(t, `until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done; exit 9`)
+	require.NoError(t, i.launch(t, i.create(t)))
+	i.temporal.is(anInstance, api.StateRunning)
+	i.die(t)
+	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()))
+	require.Empty(t, i.temporal.heard(anInstance))
+	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	<-i.temporal.told
+	require.Equal(t, []api.InstanceExit{{Status: 9, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestResumeTellsOfWhatEndedMeanwhile(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	require.NoError(t, i.launch(t, i.create(t)))
+	i.awaitFile(t, "tmp/starts")
+	i.temporal.is(anInstance, api.StateRunning)
+	i.die(t)
+	_, err := i.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String(anInstance)})
+	require.NoError(t, err)
+	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()))
+	require.Equal(t, []api.InstanceExit{{Status: -1, Description: api.ExitNotDetermined}}, i.temporal.heard(anInstance))
+}
+
+func TestResumeLeavesWhatStillStarts(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.temporal.is(anInstance, api.StateStarting)
+	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()), "it has no container yet")
+	i.create(t)
+	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()), "it has no job yet")
+	require.Empty(t, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestReapTakesOnlyWhatWasSeenTwice(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	handles := func() []string {
+		list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+		require.NoError(t, err)
+		return list.GetHandles()
+	}
+	i.create(t)
+	require.NoError(t, i.supervisor.Reap(t.Context(), api.NodeStatus{}))
+	require.Equal(t, []string{anInstance}, handles(), "at the first sighting it may just have been booked")
+	require.NoError(t, i.supervisor.Reap(t.Context(), i.ledger()))
+	require.NoError(t, i.supervisor.Reap(t.Context(), api.NodeStatus{}))
+	require.Equal(t, []string{anInstance}, handles(), "it was owned in between")
+	require.NoError(t, i.supervisor.Reap(t.Context(), api.NodeStatus{}))
+	require.Empty(t, handles())
+}
+
+func TestReapGivesBackWhatNobodyHolds(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	ledger := api.NodeStatus{Node: "n"}
+	for id, state := range map[string]api.InstanceState{"starts": api.StateStarting, "ended": api.StateDeleted, "unknown": ""} {
+		if state != "" {
+			i.temporal.is(id, state)
+		}
+		ledger.Reservations = append(ledger.Reservations, i.message.Reservation(id))
+	}
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.Empty(t, i.temporal.released)
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.ElementsMatch(t, []string{"ended", "unknown"}, i.temporal.released)
+}
+
+func TestKilledAppIsTold(t *testing.T) {
+	i := newInstanceTest(t, `echo $$ > "$HOME/../tmp/pid"; sleep 600 & wait`)
+	require.NoError(t, i.launch(t, i.create(t)))
+	i.temporal.is(anInstance, api.StateRunning)
+	pid := 0
+	require.Eventually(t, func() bool {
+		_, err := fmt.Sscan(i.awaitFile(t, "tmp/pid"), &pid)
+		return err == nil
+	}, patience, 5*time.Millisecond)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	<-i.temporal.told
+	require.Equal(t, []api.InstanceExit{{Status: 128 + 9, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{})
+}

@@ -1,0 +1,87 @@
+package activities_test
+
+import (
+	"context"
+	"sync"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/durable-dea/dea/api"
+)
+
+// temporalWorld stands for a Temporal server, which is too big for this module's tests: it keeps signals, and answers
+// what a test lets it. The real one is in the integration tests.
+type temporalWorld struct {
+	mu sync.Mutex
+	// exits are the ends that instances were told of, by workflow id.
+	exits map[string][]api.InstanceExit
+	// released are the reservations that were given back.
+	released []string
+	// states are what workflows answer to a query, by workflow id; one without is not there.
+	states map[string]api.InstanceState
+	// told has one element for each signal.
+	told chan struct{}
+}
+
+func newTemporalWorld() *temporalWorld {
+	return &temporalWorld{
+		exits: map[string][]api.InstanceExit{}, states: map[string]api.InstanceState{}, told: make(chan struct{}, 100),
+	}
+}
+
+func (w *temporalWorld) SignalWorkflow(_ context.Context, id, _, _ string, arg any) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch value := arg.(type) {
+	case api.InstanceExit:
+		if _, there := w.states[id]; !there {
+			return serviceerror.NewNotFound("no such workflow")
+		}
+		w.exits[id] = append(w.exits[id], value)
+	case api.ReleaseRequest:
+		w.released = append(w.released, value.IDs...)
+	}
+	w.told <- struct{}{}
+	return nil
+}
+
+func (w *temporalWorld) QueryWorkflow(_ context.Context, id, _, _ string, _ ...any) (converter.EncodedValue, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, there := w.states[id]
+	if !there {
+		return nil, serviceerror.NewNotFound("no such workflow")
+	}
+	data, err := converter.GetDefaultDataConverter().ToPayloads(api.InstanceStatus{State: state})
+	return client.NewValue(data), err
+}
+
+func (w *temporalWorld) DescribeWorkflow(_ context.Context, id, _ string) (*client.WorkflowExecutionDescription, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, there := w.states[id]
+	if !there {
+		return nil, serviceerror.NewNotFound("no such workflow")
+	}
+	description := &client.WorkflowExecutionDescription{}
+	description.Status = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if state.Ended() {
+		description.Status = enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED
+	}
+	return description, nil
+}
+
+func (w *temporalWorld) heard(instance string) []api.InstanceExit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]api.InstanceExit(nil), w.exits[api.InstanceWorkflowID(instance)]...)
+}
+
+func (w *temporalWorld) is(instance string, state api.InstanceState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.states[api.InstanceWorkflowID(instance)] = state
+}
