@@ -68,7 +68,7 @@ type server struct {
 // startWardend runs a wardend until the test ends, when all its containers are destroyed.
 func startWardend(t *testing.T) *server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dea") //nolint:usetesting // the path of a unix socket has 108 bytes at most
+	dir, err := os.MkdirTemp("", "dea")
 	require.NoError(t, err)
 	s := &server{socket: filepath.Join(dir, "s"), depot: filepath.Join(dir, "depot")}
 	s.client = warden.NewClient(s.socket)

@@ -37,6 +37,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func emptyWorld(t *testing.T) *world {
+	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	return &world{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t, signals: map[string][]any{}}
 }

@@ -31,15 +31,15 @@ import (
 )
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := run(ctx); err != nil {
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "histories:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	flags := pflag.NewFlagSet("histories", pflag.ContinueOnError)
 	from := flags.String("config", "", "the client's configuration, as devserver writes it")
 	out := flags.String("out", "workflows/testdata", "the directory that the files go to")

@@ -109,7 +109,7 @@ func TestPackIsInOrderAndRepeatable(t *testing.T) {
 
 func TestPackSkipsWhatCannotTravel(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "dea") //nolint:usetesting // a socket's path is short
+	dir, err := os.MkdirTemp("", "dea")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600))

@@ -19,7 +19,7 @@ func TestIDIsMadeOnceAndKept(t *testing.T) {
 
 	second, err := nodeid.Take(dir, 4)
 	require.NoError(t, err)
-	defer second.Release()
+	defer func() { require.NoError(t, second.Release()) }()
 	require.Equal(t, first.String(), second.String(), "a later index does not rename the node")
 }
 

@@ -42,14 +42,30 @@ func TestInstanceRule(t *testing.T) {
 		spread placement.Spread
 		want   []string
 	}{
-		{"the zone with the fewest", []placement.Node{node("a", "z1", 900), node("b", "z1", 900), node("c", "z2", 100)},
-			placement.Spread{"a": 1}, []string{"c"}},
-		{"then the node with the fewest", []placement.Node{node("a", "z1", 900), node("b", "z1", 100)},
-			placement.Spread{"a": 1}, []string{"b"}},
-		{"then the upper half by memory", []placement.Node{node("a", "z", 100), node("b", "z", 400), node("c", "z", 300), node("d", "z", 200)},
-			nil, []string{"b", "c"}},
-		{"the half of three is two", []placement.Node{node("a", "z", 100), node("b", "z", 400), node("c", "z", 300)},
-			nil, []string{"b", "c"}},
+		{
+			"the zone with the fewest",
+			[]placement.Node{node("a", "z1", 900), node("b", "z1", 900), node("c", "z2", 100)},
+			placement.Spread{"a": 1},
+			[]string{"c"},
+		},
+		{
+			"then the node with the fewest",
+			[]placement.Node{node("a", "z1", 900), node("b", "z1", 100)},
+			placement.Spread{"a": 1},
+			[]string{"b"},
+		},
+		{
+			"then the upper half by memory",
+			[]placement.Node{node("a", "z", 100), node("b", "z", 400), node("c", "z", 300), node("d", "z", 200)},
+			nil,
+			[]string{"b", "c"},
+		},
+		{
+			"the half of three is two",
+			[]placement.Node{node("a", "z", 100), node("b", "z", 400), node("c", "z", 300)},
+			nil,
+			[]string{"b", "c"},
+		},
 		{"one is enough", []placement.Node{node("a", "z", 1)}, placement.Spread{"a": 9}, []string{"a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

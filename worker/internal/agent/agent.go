@@ -48,7 +48,7 @@ func Run(ctx context.Context, node *config.Node, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer id.Release()
+	defer func() { _ = id.Release() }()
 	a := &agent{id: id.String(), node: node, log: log.With("node", id.String())}
 	return a.run(ctx)
 }
