@@ -109,7 +109,6 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 }
 
 func (s *Stack) start(ctx context.Context, devserver string, nodes int) error {
-	//nolint:noctx // Stop ends it, gently first
 	s.command = exec.Command(devserver, "--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", "0",
 		"--output", "json")
 	// A group of its own: an interrupt at the terminal is for the test, which then stops the stack.
