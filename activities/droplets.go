@@ -103,6 +103,12 @@ func (d *Droplets) wait(ctx context.Context, params DropletParams) error {
 		TaskQueue:                api.TaskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
+		StaticSummary:            "Fetches a droplet to node " + d.node,
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			api.SearchKind.ValueSet(string(api.KindDroplet)),
+			api.SearchNode.ValueSet(d.node),
+		),
 	}, api.WorkflowFetchDroplet, api.FetchDropletInput{Node: d.node, SHA1: params.SHA1, URI: params.URI})
 	if err == nil {
 		err = run.Get(ctx, nil)

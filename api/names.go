@@ -1,12 +1,20 @@
 package api
 
-import "go.temporal.io/sdk/temporal"
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+)
 
 // TaskQueue is the queue of all workflow tasks and of the activities that touch no node. Every worker polls it.
 const TaskQueue = "dea"
 
 // NodeTaskQueue is the queue of the activities that touch the node's own resources. Only its worker polls it.
 func NodeTaskQueue(node string) string { return "dea.node." + node }
+
+// WorkflowTaskTimeout is the workflow task timeout of every workflow of ours: how long a worker that was killed can
+// hold one up. A task of ours takes milliseconds; Temporal's default is 10 s.
+const WorkflowTaskTimeout = 2 * time.Second
 
 // Workflow types, as the Temporal UI shows them.
 const (

@@ -26,6 +26,9 @@ const (
 	firstPause = 100 * time.Millisecond
 	// outage is how long a wait holds out against a server that is away.
 	outage = 5 * time.Minute
+	// unanswered is longer than Temporal's client tries one question of a wait again: a wait that lasted longer was
+	// answered in between.
+	unanswered = 3 * time.Minute
 )
 
 // retry calls again what failed of something that passes by itself: a workflow between two of its runs, or one
@@ -65,11 +68,12 @@ func sleep(ctx context.Context, pause time.Duration) bool {
 func (c *Client) await(ctx context.Context, workflowID string, result any) error {
 	var away time.Time
 	for pause := firstPause; ; pause = min(2*pause, 5*time.Second) {
+		asked := c.now()
 		err := c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, result)
 		if !isUnreachable(err) {
 			return err
 		}
-		if away.IsZero() {
+		if away.IsZero() || c.now().Sub(asked) > unanswered {
 			away = c.now()
 		}
 		if c.now().Sub(away) > outage || !sleep(ctx, pause) {

@@ -25,12 +25,10 @@ const (
 	StderrLog = "logs/stderr.log"
 )
 
-const filesPurpose = "directory-server"
-
 // FileURL is a URL of a file on a node, "" where the node's own URL (base) is not known yet. It is signed, so it is
 // secret for the hour that it can be used. With tail the answer goes on with what is appended until the directory is no more.
 func (c *Client) FileURL(kind FileKind, id, base, path string, tail bool) string {
-	keys := c.keys.Derive(filesPurpose)
+	keys := c.keys.Derive(directory.KeyPurpose)
 	if base == "" || len(keys) == 0 {
 		return ""
 	}

@@ -29,7 +29,7 @@ func TestFileURLsOpenANodesFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(root, StagingLog), []byte("staged"), 0o600))
 	at := func(context.Context, string) (string, error) { return root, nil }
 	server := httptest.NewServer(directory.New(directory.Options{
-		Keys: ring.Derive(filesPurpose), Instances: at, Stagings: at, Log: hclog.NewNullLogger(),
+		Keys: ring.Derive(directory.KeyPurpose), Instances: at, Stagings: at, Log: hclog.NewNullLogger(),
 	}))
 	defer server.Close()
 

@@ -124,7 +124,7 @@ func stagingAdvice(info api.ErrorInfo) string {
 	case api.ErrBuildpackCompile, api.ErrBuildpackRelease:
 		return "the staging log says why"
 	case api.ErrInsufficientResources:
-		return "ask for less memory or disk, or add a node (`starter nodes` shows what is free)"
+		return "ask for less memory or disk or another stack, or add a node (`starter nodes` shows what there is)"
 	case api.ErrStagingTimeExpired:
 		return "make the build shorter, or let the operator raise staging.max_staging_duration"
 	default:

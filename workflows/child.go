@@ -16,7 +16,7 @@ func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkfl
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID:            api.InstanceWorkflowID(in.InstanceID),
 		TaskQueue:             api.TaskQueue,
-		WorkflowTaskTimeout:   workflowTaskTimeout,
+		WorkflowTaskTimeout:   api.WorkflowTaskTimeout,
 		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		StaticSummary:         fmt.Sprintf("%s/%d on %s", m.Name, m.Index, in.Node),

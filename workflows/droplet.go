@@ -13,7 +13,7 @@ import (
 // many instances wait; it ends with the download.
 func FetchDroplet(ctx workflow.Context, in api.FetchDropletInput) error {
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Downloading droplet `%s` to node `%s`.", in.SHA1, in.Node))
-	ctx = onNode(ctx, in.Node, transferTimeout, "download the droplet")
+	ctx = onNode(ctx, in.Node, transferTimeout, retryOutage(), "download the droplet")
 	_, err := activities.DownloadDroplet.Run(ctx, activities.DropletParams{SHA1: in.SHA1, URI: in.URI})
 	if err != nil {
 		workflow.SetCurrentDetails(ctx, "Failed: "+api.Explain(err, api.ErrDroplet).Message)

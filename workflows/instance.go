@@ -118,7 +118,7 @@ var errInterrupted = errors.New("the start was interrupted")
 
 func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	in := i.in
-	create := onNode(ctx, in.Node, transferTimeout, "fetch the droplet, make the container")
+	create := onNode(ctx, in.Node, transferTimeout, retryDeaths(), "fetch the droplet, make the container")
 	created, err := activities.CreateInstance.Run(create, activities.CreateParams{
 		InstanceID: in.InstanceID, Message: in.Message,
 	})
@@ -127,7 +127,7 @@ func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	}
 	i.created = created
 	i.status.Address = created.Address
-	launch := onNode(ctx, in.Node, launchTimeout, "run the app, wait until it is healthy")
+	launch := onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy")
 	_, err = activities.LaunchInstance.Run(launch, activities.LaunchParams{
 		InstanceID: in.InstanceID, Message: in.Message, Created: created,
 	})

@@ -31,15 +31,21 @@ const (
 	reportTimeout = time.Minute
 )
 
-// workflowTaskTimeout is how long a killed worker can hold a workflow up. Every workflow of ours has it.
-const workflowTaskTimeout = 2 * time.Second
-
 // retryUntilDone is for what must come to pass as long as the node lives: clean-up.
 func retryUntilDone() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumInterval: 10 * time.Second}
 }
 
-// retryOutage is for what a restart of Warden or a short fault of the network may disturb.
+// retryDeaths is for work in containers: it outlasts some minutes without Warden, and many deaths of the worker. What
+// the app itself is to blame for is never retried.
+func retryDeaths() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval: 200 * time.Millisecond, MaximumInterval: 5 * time.Second, MaximumAttempts: 60,
+	}
+}
+
+// retryOutage is for transfers and for placement, which a restart of the other side or a short fault of the network
+// may disturb: some six seconds in all.
 func retryOutage() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
 		InitialInterval: 200 * time.Millisecond, MaximumInterval: 5 * time.Second, MaximumAttempts: 6,
@@ -53,13 +59,15 @@ func retryReport() *temporal.RetryPolicy {
 
 // onNode is for activities of a node. A worker that does not come for nodeTimeout makes the activity fail with a
 // schedule-to-start timeout, which nodeGone tells.
-func onNode(ctx workflow.Context, node string, limit time.Duration, summary string) workflow.Context {
+func onNode(
+	ctx workflow.Context, node string, limit time.Duration, retry *temporal.RetryPolicy, summary string,
+) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              api.NodeTaskQueue(node),
 		ScheduleToStartTimeout: nodeTimeout,
 		StartToCloseTimeout:    limit,
 		HeartbeatTimeout:       heartbeatTimeout,
-		RetryPolicy:            retryOutage(),
+		RetryPolicy:            retry,
 		Summary:                summary,
 	})
 }

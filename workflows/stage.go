@@ -102,13 +102,13 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	defer s.cleanUp(ctx)
 	node := s.status.Node
 	s.enter(ctx, api.StagingFetching)
-	_, err := activities.FetchPackages.Run(onNode(ctx, node, transferTimeout, "fetch the package and the buildpacks"),
+	_, err := activities.FetchPackages.Run(onNode(ctx, node, transferTimeout, retryOutage(), "fetch the package and the buildpacks"),
 		activities.FetchParams{Request: s.request})
 	if err != nil {
 		return err
 	}
 	s.enter(ctx, api.StagingBuilding)
-	built, err := activities.BuildApp.Run(onNode(ctx, node, buildTimeout, "run the buildpack"),
+	built, err := activities.BuildApp.Run(onNode(ctx, node, buildTimeout, retryDeaths(), "run the buildpack"),
 		activities.BuildParams{Request: s.request})
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	s.result.DetectedStartCommand = built.Result.StartCommand
 	s.result.Procfile = built.Result.Procfile
 	s.enter(ctx, api.StagingUploading)
-	_, err = activities.UploadDroplet.Run(onNode(ctx, node, transferTimeout, "upload the droplet"),
+	_, err = activities.UploadDroplet.Run(onNode(ctx, node, transferTimeout, retryOutage(), "upload the droplet"),
 		activities.UploadParams{Request: s.request})
 	if err != nil {
 		return err

@@ -80,10 +80,6 @@ func measureTemporal(ctx context.Context, s *stack.Stack) ([]benchmark.Row, erro
 		defer w.Stop()
 	}
 
-	bare, err := timeChains(ctx, s.Temporal, 0, samples)
-	if err != nil {
-		return nil, err
-	}
 	activity, err := timeActivities(ctx, s.Temporal)
 	if err != nil {
 		return nil, err
@@ -97,7 +93,7 @@ func measureTemporal(ctx context.Context, s *stack.Stack) ([]benchmark.Row, erro
 		return nil, err
 	}
 	return []benchmark.Row{
-		benchmark.Make("empty activity", "ms", activity, bare, benchmark.AtMost(10)),
+		benchmark.Make("empty activity", "ms", activity, update, benchmark.AtMost(10)),
 		benchmark.Make("workflow update", "ms", update, query, benchmark.AtMost(6)),
 		benchmark.Make("activities of 300 workflows of 5", "activities/s", throughput, 1000/activity,
 			benchmark.AtLeast(150)),
@@ -108,25 +104,6 @@ func startChain(ctx context.Context, c client.Client, activities int) (client.Wo
 	return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: "bench/" + uuid.NewString(), TaskQueue: workflowQueue,
 	}, chain, activities)
-}
-
-// timeChains is the median of how long a workflow of so many activities takes, start to result, one at a time.
-func timeChains(ctx context.Context, c client.Client, activities, times int) (float64, error) {
-	var took []time.Duration
-	for i := range warmUp + times {
-		begun := time.Now()
-		run, err := startChain(ctx, c, activities)
-		if err == nil {
-			err = run.Get(ctx, nil)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("run a workflow of %d activities: %w", activities, err)
-		}
-		if i >= warmUp {
-			took = append(took, time.Since(begun))
-		}
-	}
-	return benchmark.Median(took), nil
 }
 
 // timeActivities is the median of the times between an activity's schedule and the next one's, as the history has them.

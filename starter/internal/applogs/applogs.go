@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +20,10 @@ import (
 const (
 	// lookAgain is how often new instances are looked for while following.
 	lookAgain = time.Second
-	// notYet is the pause before a file that is not there is asked for again.
+	// notYet is the pause before a file that is not there is asked for again, away before a node that does not answer
+	// is.
 	notYet = 200 * time.Millisecond
+	away   = time.Second
 )
 
 // Streams of an instance.
@@ -77,14 +80,26 @@ func (r *Reader) url(s source, follow bool) string {
 	return r.Controller.FileURL(controller.InstanceFiles, s.instance.InstanceID, s.instance.FilesURL, s.file(), follow)
 }
 
-// Last shows the last lines of what there is, by index and stream.
+// Last shows the last lines of what there is, by index and stream. Fails with controller.ErrNoSuchInstance where the app
+// has no instance of the wanted number; an app that has none at all is no failure, and told.
 func (r *Reader) Last(ctx context.Context, q Query) error {
 	status, err := r.Controller.App(ctx, q.App)
 	if err != nil {
 		return err
 	}
-	for _, s := range sources(status, q) {
+	all := sources(status, q)
+	if len(all) == 0 {
+		return r.nothing(q)
+	}
+	for _, s := range all {
+		if s.instance.FilesURL == "" { // it has no place yet
+			r.warn(s, tail.ErrNotThere)
+			continue
+		}
 		end, err := r.Files.Last(ctx, r.url(s, false), q.Lines)
+		if errors.Is(err, tail.ErrUnreachable) && r.moved(ctx, &s) {
+			end, err = r.Files.Last(ctx, r.url(s, false), q.Lines)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -99,7 +114,31 @@ func (r *Reader) Last(ctx context.Context, q Query) error {
 	return nil
 }
 
-// Follow shows the last lines of what there is and then what is written, until ctx ends or the app is gone.
+// nothing tells that there is no instance to read from.
+func (r *Reader) nothing(q Query) error {
+	if q.Index < 0 {
+		r.Warn(q.App + " has no instances now")
+		return nil
+	}
+	return &controller.Error{
+		Kind: controller.ErrNoSuchInstance, Words: fmt.Sprintf("%s has no instance %d now", q.App, q.Index),
+		Next: "`starter ps " + q.App + "` lists those that it has",
+	}
+}
+
+// moved asks where a source's node serves its files by now, since a worker that was started again may serve them
+// elsewhere, and tells whether that is another place than the one known.
+func (r *Reader) moved(ctx context.Context, s *source) bool {
+	node, err := r.Controller.Node(ctx, s.instance.Node)
+	if err != nil || node.FilesURL == "" || node.FilesURL == s.instance.FilesURL {
+		return false
+	}
+	s.instance.FilesURL = node.FilesURL
+	return true
+}
+
+// Follow shows the last lines of what there is and then what is written, until ctx ends or the app is gone, which is no
+// failure.
 func (r *Reader) Follow(ctx context.Context, q Query) error {
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -111,8 +150,11 @@ func (r *Reader) Follow(ctx context.Context, q Query) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case first && err != nil, errors.Is(err, controller.ErrNoSuchApp):
+		case first && err != nil:
 			return err
+		case errors.Is(err, controller.ErrNoSuchApp):
+			group.Wait() // the last words: a file ends with its instance
+			return nil
 		}
 		// Another look mends any other error.
 		for _, s := range sources(status, q) {
@@ -129,31 +171,49 @@ func (r *Reader) Follow(ctx context.Context, q Query) error {
 	}
 }
 
-// follow shows one file until its instance is gone.
+// follow shows one file until its instance is gone, through restarts of its node's worker.
 func (r *Reader) follow(ctx context.Context, s source, lines int) {
+	begun, from, told := false, int64(0), false
 	for ctx.Err() == nil {
-		end, err := r.Files.Last(ctx, r.url(s, false), lines)
-		if err == nil {
-			for _, text := range end.Lines {
-				r.emit(s, text)
-			}
-			err = r.Files.Follow(ctx, r.url(s, true), end.Offset, func(text string) { r.emit(s, text) })
+		var err error
+		if !begun {
+			from, err = r.begin(ctx, s, lines)
+			begun = err == nil
 		}
+		if err == nil {
+			from, err = r.Files.Follow(ctx, func() string { return r.url(s, true) }, from, func(text string) { r.emit(s, text) })
+		}
+		wait := notYet
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return
+		case errors.Is(err, tail.ErrUnreachable):
+			if !told {
+				r.warn(s, err)
+			}
+			told, wait = true, away
+			r.moved(ctx, &s)
 		case !errors.Is(err, tail.ErrNotThere):
 			r.warn(s, err)
 			return
 		}
 		now, err := r.Controller.Instance(ctx, s.instance.InstanceID)
-		if err != nil || now.State.Ended() {
+		if errors.Is(err, controller.ErrNoSuchInstance) || err == nil && now.State.Ended() {
 			return
 		}
-		if !pause.For(ctx, notYet) {
+		if !pause.For(ctx, wait) {
 			return
 		}
 	}
+}
+
+// begin shows the last lines of a file, and tells where to follow from.
+func (r *Reader) begin(ctx context.Context, s source, lines int) (int64, error) {
+	end, err := r.Files.Last(ctx, r.url(s, false), lines)
+	for _, text := range end.Lines {
+		r.emit(s, text)
+	}
+	return end.Offset, err
 }
 
 // sources lists the files that a query means, by index and stream.

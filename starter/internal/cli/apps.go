@@ -11,7 +11,7 @@ func (s *session) appsCommand() *cobra.Command {
 		Long:  "Lists every app with its state, how many of its instances run of how many are wanted, and its routes.",
 		Example: `  starter apps
   starter apps --output json | jq -r '.apps[].app_id'`,
-		Args:              s.nothing(),
+		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
 			c, err := s.open(cmd.Context())
@@ -38,7 +38,7 @@ func (s *session) psCommand() *cobra.Command {
 crashed, why.`,
 		Example: `  starter ps hello
   starter ps hello -o json | jq -r '.instances[].address'`,
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())

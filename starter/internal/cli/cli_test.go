@@ -111,6 +111,8 @@ func TestUsageErrors(t *testing.T) {
 		words string
 	}{
 		"unknown command":     {[]string{"psh"}, "Did you mean this?"},
+		"unknown help":        {[]string{"help", "psh"}, `unknown command "psh"`},
+		"unknown completions": {[]string{"completion", "tcsh"}, "tcsh"},
 		"unknown flag":        {[]string{"apps", "--no"}, "unknown flag"},
 		"no name to ps":       {[]string{"ps"}, "starter ps NAME"},
 		"too many to apps":    {[]string{"apps", "x"}, "takes no arguments"},
@@ -121,6 +123,9 @@ func TestUsageErrors(t *testing.T) {
 		"push with no unit":   {[]string{"push", dir, "--name", "a", "--memory", "256"}, "write 256M"},
 		"push of too many":    {[]string{"push", dir, "--name", "a", "-i", "501"}, "from 0 to 500"},
 		"push, half a second": {[]string{"push", dir, "--name", "a", "--health-check-timeout", "1500ms"}, "whole seconds"},
+		"push with no domain": {[]string{"push", dir, "--name", "a", "--domain", ""}, "--no-route"},
+		"push without time":   {[]string{"push", dir, "--name", "a", "--timeout", "0s"}, "--timeout must be above 0"},
+		"stop without time":   {[]string{"stop", "a", "--timeout", "-1s"}, "--timeout must be above 0"},
 		"scale to a word":     {[]string{"scale", "a", "many"}, "no number of instances"},
 		"scale without":       {[]string{"scale", "a"}, "NAME INSTANCES"},
 		"scale twice":         {[]string{"scale", "a", "3", "--instances", "3"}, "scale NAME"},
@@ -128,6 +133,7 @@ func TestUsageErrors(t *testing.T) {
 		"stage a missing one": {[]string{"stage", "-f", filepath.Join(dir, "no")}, "open the request"},
 		"logs of no stream":   {[]string{"logs", "a", "--stream", "in"}, "--stream must be"},
 		"logs of no lines":    {[]string{"logs", "a", "-n", "0"}, "--lines must be"},
+		"logs of no index":    {[]string{"logs", "a", "--index", "-1"}, "--index must be"},
 		"no configuration":    {[]string{"apps"}, "encryption_key_file"},
 		"a missing file":      {[]string{"apps", "--config", filepath.Join(dir, "no.yml")}, "no.yml"},
 	} {
@@ -137,6 +143,9 @@ func TestUsageErrors(t *testing.T) {
 			require.Contains(t, r.err, test.words)
 			require.Empty(t, r.out)
 			require.NotContains(t, r.err, "panic")
+			if !strings.Contains(r.err, "--config FILE") && !strings.Contains(test.words, "--no-route") {
+				require.Contains(t, r.err, "--help` tells how it is used")
+			}
 		})
 	}
 }
@@ -148,6 +157,17 @@ func TestFailureIsJSONToo(t *testing.T) {
 	require.Equal(t, exitUsage, r.code)
 	require.Equal(t, exitUsage, failure.Error.ExitCode)
 	require.Contains(t, failure.Error.Message, "encryption_key_file")
+}
+
+func TestWrongUsageIsJSONToo(t *testing.T) {
+	for _, line := range []string{"apps --no -o json", "psh --output json", "ps --output=json", "-ojson apps x"} {
+		r := starter(t, nil, "", strings.Fields(line)...)
+		var failure render.Failure
+		require.NoError(t, json.Unmarshal([]byte(r.out), &failure), line)
+		require.Equal(t, exitUsage, failure.Error.ExitCode, line)
+	}
+	r := starter(t, nil, "", "apps", "--no", "--", "-o", "json")
+	require.Empty(t, r.out)
 }
 
 func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
@@ -213,6 +233,26 @@ func TestCompletions(t *testing.T) {
 	r := starter(t, nil, "", cobra.ShellCompRequestCmd, "ps", "")
 	require.Zero(t, r.code)
 	require.Contains(t, r.out, ":4")
+}
+
+// TestCompletionOffersFilesWhereThereAreFiles: and nowhere else, and the words of flags that have a few.
+func TestCompletionOffersFilesWhereThereAreFiles(t *testing.T) {
+	for line, want := range map[string]string{
+		"push":              ":0\n",
+		"push --name":       ":4\n",
+		"push x --output":   "text\njson\n:4\n",
+		"apps -o":           "text\njson\n:4\n",
+		"logs a --stream":   "all\nstdout\nstderr\n:4\n",
+		"stage -f":          ":0\n",
+		"ps --config":       ":0\n",
+		"scale a":           ":4\n",
+		"completion bash x": ":4\n",
+	} {
+		args := append([]string{cobra.ShellCompNoDescRequestCmd}, strings.Fields(line)...)
+		r := starter(t, nil, "", append(args, "")...)
+		require.Zero(t, r.code, line)
+		require.Equal(t, want, r.out, line)
+	}
 }
 
 func TestVersion(t *testing.T) {

@@ -5,6 +5,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/durable-dea/dea/starter/internal/applogs"
+	"github.com/durable-dea/dea/starter/internal/render"
 )
 
 // completeTimeout is how long a user who pressed the tab key waits.
@@ -46,6 +50,43 @@ func (s *session) completeNodes(cmd *cobra.Command, args []string, _ string) ([]
 		ids = append(ids, n.Node)
 	}
 	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+// addCompletions offers what is known of flags' values, and files for those that name one and no other.
+func addCompletions(root *cobra.Command) {
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	files := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	words := func(list ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	known := map[string]cobra.CompletionFunc{
+		"output": words(string(render.Text), string(render.JSON)),
+		"stream": words(allStreams, applogs.Stdout, applogs.Stderr),
+		"config": files, "encryption-key-file": files, "file": files,
+	}
+	register := func(c *cobra.Command) func(*pflag.Flag) {
+		return func(f *pflag.Flag) {
+			if complete, ok := known[f.Name]; ok {
+				if err := c.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
+					panic(err) // a flag that is just visited exists, and has no completion yet
+				}
+			}
+		}
+	}
+	root.PersistentFlags().VisitAll(register(root))
+	for _, c := range root.Commands() {
+		c.Flags().VisitAll(register(c))
+	}
+}
+
+// completeSource offers the files and directories that may be pushed.
+func completeSource(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveDefault
 }
 
 // completeNothing keeps the shell from offering files.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,11 +30,11 @@ the cloud controller. There is no way back, so on a terminal it asks first, unle
 uploaded, and never run, is deleted as well.`,
 		Example: `  starter delete hello
   starter delete hello --yes --reason "replaced by hello2" --no-wait`,
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
-			if !sure && !s.confirmed(args[0]) {
-				return errors.New("nothing was deleted")
+			if !sure && !s.confirmed(cmd.Context(), args[0]) {
+				return cmp.Or(cmd.Context().Err(), errors.New("nothing was deleted"))
 			}
 			return s.delete(cmd.Context(), args[0], reason, w)
 		}),
@@ -45,15 +46,25 @@ uploaded, and never run, is deleted as well.`,
 }
 
 // confirmed asks whoever sits at the terminal; where nobody does, the command itself is the answer.
-func (s *session) confirmed(name string) bool {
+func (s *session) confirmed(ctx context.Context, name string) bool {
 	in, ok := s.process.In.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return true
 	}
 	_, _ = fmt.Fprintf(s.process.Err, "Delete %s for good? [y/N] ", name)
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return err == nil && (answer == "y" || answer == "yes")
+	answered := make(chan string, 1)
+	go func() {
+		// Nothing ends a read of a terminal; an interrupt leaves it behind, and the program ends.
+		answer, _ := bufio.NewReader(in).ReadString('\n')
+		answered <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case answer := <-answered:
+		return answer == "y" || answer == "yes"
+	case <-ctx.Done():
+		_, _ = fmt.Fprintln(s.process.Err)
+		return false
+	}
 }
 
 func (s *session) delete(ctx context.Context, name, reason string, w waiting) error {

@@ -19,8 +19,20 @@ type waiting struct {
 }
 
 func (w *waiting) flags(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&w.timeout, "timeout", defaultTimeout, "`time` to wait")
+	timeoutFlag(cmd, &w.timeout, "`time` to wait")
 	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "return as soon as the platform knows")
+}
+
+// timeoutFlag adds --timeout. Its value is checked before the command begins, that nothing is done and then not waited
+// for.
+func timeoutFlag(cmd *cobra.Command, timeout *time.Duration, usage string) {
+	cmd.Flags().DurationVar(timeout, "timeout", defaultTimeout, usage)
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if *timeout <= 0 {
+			return errors.New("--timeout must be above 0")
+		}
+		return nil
+	}
 }
 
 func (s *session) startCommand() *cobra.Command {
@@ -33,7 +45,7 @@ func (s *session) startCommand() *cobra.Command {
 stopped stays at its number of instances, unless --instances says another.`,
 		Example: `  starter start hello
   starter start hello --instances 3`,
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 	}
 	cmd.RunE = s.work(func(cmd *cobra.Command, args []string) error {
@@ -66,7 +78,7 @@ func (s *session) stopCommand() *cobra.Command {
 was.`,
 		Example: `  starter stop hello
   starter stop hello --no-wait`,
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())
@@ -86,7 +98,7 @@ was.`,
 
 func (s *session) scaleCommand() *cobra.Command {
 	var w waiting
-	instances := -1
+	instances := 0
 	cmd := &cobra.Command{
 		Use:   "scale NAME INSTANCES",
 		Short: "Change an app's number of instances",
@@ -96,9 +108,9 @@ func (s *session) scaleCommand() *cobra.Command {
   starter scale hello --instances 3 --output json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("instances") {
-				return s.named("NAME")(cmd, args)
+				return named("NAME")(cmd, args)
 			}
-			return s.named("NAME", "INSTANCES")(cmd, args)
+			return named("NAME", "INSTANCES")(cmd, args)
 		},
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
@@ -133,7 +145,7 @@ func (s *session) restartCommand() *cobra.Command {
 		Long: `Stops all instances of an app, waits until they are gone, and starts as many again. Meanwhile the app does not
 answer. An interrupt in between leaves it stopped; "starter start" brings it back.`,
 		Example:           "  starter restart hello",
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())

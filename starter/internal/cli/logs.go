@@ -2,34 +2,45 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/durable-dea/dea/starter/internal/applogs"
 	"github.com/durable-dea/dea/starter/internal/render"
+	"github.com/durable-dea/dea/starter/internal/tail"
 )
 
-const defaultLines = 100
+const (
+	defaultLines = 100
+	// allStreams is the stream that stands for each of them.
+	allStreams = "all"
+)
 
 func (s *session) logsCommand() *cobra.Command {
-	q := applogs.Query{Index: -1, Lines: defaultLines}
-	follow, stream := false, "all"
+	q := applogs.Query{Lines: defaultLines}
+	follow, stream := false, allStreams
 	cmd := &cobra.Command{
 		Use:   "logs NAME",
 		Short: "Show what an app's instances write",
-		Long: `Shows the last lines that an app's instances wrote to their standard output and standard error, each behind its
-instance's index and its stream. With --follow it goes on with what they write, also with instances that start later,
-until it is interrupted or the app is deleted. With --output json each line is an object of its own.`,
+		Long: fmt.Sprintf(`Shows the last lines that an app's instances wrote to their standard output and standard error, each behind its
+instance's index and its stream; at most what the last %d KB of each file hold. With --follow it goes on with what they
+write, also with instances that start later, until it is interrupted or the app is deleted. With --output json each line is an object of its own.`, tail.LastBytes>>10),
 		Example: `  starter logs hello
   starter logs hello -f
   starter logs hello --index 1 --stream stderr --lines 20`,
-		Args:              s.named("NAME"),
+		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			q.App = args[0]
+			if !cmd.Flags().Changed("index") {
+				q.Index = -1
+			} else if q.Index < 0 {
+				return usageError{errors.New("--index must be 0 or more")}
+			}
 			switch stream {
-			case "all":
+			case allStreams:
 				q.Streams = []string{applogs.Stdout, applogs.Stderr}
 			case applogs.Stdout, applogs.Stderr:
 				q.Streams = []string{stream}

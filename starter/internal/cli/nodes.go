@@ -16,7 +16,7 @@ func (s *session) nodesCommand() *cobra.Command {
 		Long:  "Lists every node with its state, zone and stacks, what is booked of its memory and disk, and what runs there.",
 		Example: `  starter nodes
   starter nodes --output json | jq '.nodes[].remaining'`,
-		Args:              s.nothing(),
+		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
 			c, err := s.open(cmd.Context())
@@ -41,7 +41,7 @@ func (s *session) drainCommand() *cobra.Command {
 		Short:             "Keep new work off a node",
 		Long:              "Keeps new instances and stagings off a node. What runs there stays, also when its worker is restarted.",
 		Example:           "  starter drain 6f1d2c3a",
-		Args:              s.named("NODE"),
+		Args:              named("NODE"),
 		ValidArgsFunction: s.completeNodes,
 		RunE:              s.work(s.onNode((*controller.Client).Drain)),
 	}
@@ -53,7 +53,7 @@ func (s *session) undrainCommand() *cobra.Command {
 		Short:             "Let new work on a node again",
 		Long:              "Lets new instances and stagings on a node that was drained.",
 		Example:           "  starter undrain 6f1d2c3a",
-		Args:              s.named("NODE"),
+		Args:              named("NODE"),
 		ValidArgsFunction: s.completeNodes,
 		RunE:              s.work(s.onNode((*controller.Client).Undrain)),
 	}

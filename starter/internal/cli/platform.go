@@ -16,7 +16,7 @@ func (s *session) setupCommand() *cobra.Command {
 		Long: `Makes the search attributes that the platform needs in the configured Temporal namespace, which must exist, and
 waits until they can be used. What is there already stays. devserver does this by itself.`,
 		Example:           "  starter setup --temporal-address 10.0.0.5:7233 --temporal-namespace dea",
-		Args:              s.nothing(),
+		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.configuration()
@@ -45,7 +45,7 @@ func (s *session) versionCommand() *cobra.Command {
 		Short:             "Show this program's version",
 		Long:              "Shows which version of the starter this is, from which commit and with which Go it was built.",
 		Example:           "  starter version --output json",
-		Args:              s.nothing(),
+		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
 		RunE: s.work(func(*cobra.Command, []string) error {
 			return s.render().Version(version())

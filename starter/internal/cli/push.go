@@ -32,7 +32,8 @@ goes on. When an instance crashes, its last lines are shown and the exit code is
   starter push app.zip --name hello --instances 2 --memory 128M --env LOG_LEVEL=debug
   starter push ./worker --name worker --no-route --command "./worker -v"
   starter push ./app --name hello --buildpack go --output json`,
-		Args: s.named("DIR|ZIP"),
+		Args:              named("DIR|ZIP"),
+		ValidArgsFunction: completeSource,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			o.Source = args[0]
 			if err := o.Validate(); err != nil {
@@ -53,7 +54,7 @@ goes on. When an instance crashes, its last lines are shown and the exit code is
 	f.StringVar(&o.Domain, "domain", push.DefaultDomain, "`domain` of the route")
 	f.StringVar(&o.Stack, "stack", "", "root file system to use; without it the only one that the nodes have")
 	f.DurationVar(&o.HealthCheckTimeout, "health-check-timeout", 0, "`time` to open the port in; without it the node's default")
-	f.DurationVar(&o.Timeout, "timeout", defaultTimeout, "`time` to wait for the instances")
+	timeoutFlag(cmd, &o.Timeout, "`time` to wait for the instances")
 	return cmd
 }
 

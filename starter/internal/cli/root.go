@@ -41,10 +41,6 @@ func newRoot(s *session) *cobra.Command {
 	config.ClientFlags(root.PersistentFlags())
 	root.PersistentFlags().VarP(&s.format, "output", "o", "how to answer")
 	root.PersistentFlags().BoolVar(&s.debug, "debug", false, "write what Temporal's client logs to standard error")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		s.command = cmd
-		return err
-	})
 	root.AddGroup(
 		&cobra.Group{ID: groupApps, Title: "Apps:"},
 		&cobra.Group{ID: groupNodes, Title: "Nodes:"},
@@ -66,6 +62,7 @@ func newRoot(s *session) *cobra.Command {
 		root.AddCommand(c)
 	}
 	addOwnCommands(root)
+	addCompletions(root)
 	return root
 }
 
@@ -85,7 +82,19 @@ func addOwnCommands(root *cobra.Command) {
 		switch c.Name() {
 		case "help":
 			c.Example = "  starter help push"
+			// Cobra's own answers an unknown name with the whole help and as if all were well.
+			c.Args = func(_ *cobra.Command, args []string) error {
+				_, _, err := root.Find(args)
+				return err
+			}
 		case "completion":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fmt.Errorf("there are no completions for %q", args[0])
+				}
+				return nil
+			}
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			c.Example = "  source <(starter completion bash)"
 			for _, shell := range c.Commands() {
 				shell.Example = fmt.Sprintf("  starter completion %s > starter.%[1]s", shell.Name())
@@ -97,29 +106,27 @@ func addOwnCommands(root *cobra.Command) {
 // work wraps a command's own part: what fails before it is wrong usage.
 func (s *session) work(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		s.ran, s.command = true, cmd
+		s.ran = true
 		return run(cmd, args)
 	}
 }
 
 // named takes exactly the arguments that are named.
-func (s *session) named(names ...string) cobra.PositionalArgs {
+func named(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == len(names) {
 			return nil
 		}
-		s.command = cmd
 		return fmt.Errorf("it is used as %s %s", cmd.CommandPath(), strings.Join(names, " "))
 	}
 }
 
 // nothing takes no arguments.
-func (s *session) nothing() cobra.PositionalArgs {
+func nothing() cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
-		s.command = cmd
 		return fmt.Errorf("%s takes no arguments", cmd.CommandPath())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,11 +35,25 @@ func Run(ctx context.Context, p Process) int {
 	defer s.close()
 	root := newRoot(s)
 	root.SetArgs(p.Args)
-	err := root.ExecuteContext(ctx)
-	if err != nil && !s.ran {
+	command, err := root.ExecuteContextC(ctx)
+	if s.command = command; err != nil && !s.ran {
 		err = usageError{err}
+		s.guessFormat()
 	}
 	return s.finish(err)
+}
+
+// guessFormat finds the wish for JSON in a command line that could not be parsed as far as there.
+func (s *session) guessFormat() {
+	for i, arg := range s.process.Args {
+		switch {
+		case arg == "--":
+			return
+		case slices.Contains([]string{"--output=json", "-o=json", "-ojson"}, arg),
+			arg == string(render.JSON) && i > 0 && slices.Contains([]string{"--output", "-o"}, s.process.Args[i-1]):
+			s.format = render.JSON
+		}
+	}
 }
 
 // session is one command line being carried out.
@@ -50,7 +65,7 @@ type session struct {
 
 	// ran is set once a command's own work begins: what fails before is wrong usage.
 	ran bool
-	// command is the one that ran, for hints.
+	// command is the one that was meant, for hints; set at the end.
 	command *cobra.Command
 	// partial is how far a command came that failed, for JSON.
 	partial any

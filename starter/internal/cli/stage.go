@@ -26,7 +26,7 @@ Nothing is run, unless the request has a start_message. A request without task_i
 app that still runs is cancelled, and so is this one by an interrupt.`,
 		Example: `  starter stage -f request.json
   jq '.task_id = "again-1"' request.json | starter stage -f - --output json`,
-		Args: s.nothing(),
+		Args: nothing(),
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error { return s.stage(cmd, file) }),
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` with the request, - for standard input; required")

@@ -18,11 +18,7 @@ var always = []string{".git", ".hg", ".svn", "_darcs", ".DS_Store", "/" + ignore
 
 // ignore decides what is left out. The last rule that fits a name wins, and what lies in a directory that is left out
 // is left out too.
-type ignore struct {
-	rules []ignoreRule
-	// negates is set when a rule takes something back, so that no directory may be skipped unread.
-	negates bool
-}
+type ignore struct{ rules []ignoreRule }
 
 type ignoreRule struct {
 	pattern *regexp.Regexp
@@ -49,7 +45,6 @@ func parseIgnore(lines []string) (*ignore, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.negates = g.negates || rule.negate
 		g.rules = append(g.rules, rule)
 	}
 	return &g, nil

@@ -100,7 +100,7 @@ func Write(ctx context.Context, out io.Writer, source string) (int, error) {
 			return ctx.Err()
 		case name == ".":
 			return nil
-		case ignored.match(name, entry.IsDir()) && entry.IsDir() && !ignored.negates:
+		case ignored.match(name, entry.IsDir()) && entry.IsDir():
 			return fs.SkipDir
 		case ignored.match(name, entry.IsDir()):
 			return nil

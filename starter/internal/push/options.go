@@ -45,7 +45,11 @@ const DefaultDomain = "localhost"
 // fileDescriptors are an instance's, as a cloud controller gives by default.
 const fileDescriptors = 16384
 
-var labelShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var (
+	labelShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// domainShape allows the leading dot that some write, and a port.
+	domainShape = regexp.MustCompile(`^\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[0-9]+)?$`)
+)
 
 // ErrUsage: what the user asks can never work. Its text says what to change.
 var ErrUsage = errors.New("wrong usage")
@@ -64,6 +68,8 @@ func (o Options) Validate() error {
 	case !labelShape.MatchString(o.Name):
 		return usagef("the name %q cannot be part of a host name: use up to 63 of a-z, 0-9 and '-', "+
 			"with a letter or a digit at both ends", o.Name)
+	case !o.NoRoute && !domainShape.MatchString(o.Domain):
+		return usagef("--domain %q is no domain; without a route use --no-route", o.Domain)
 	case o.Instances < 0 || o.Instances > api.MaxInstances:
 		return usagef("--instances must be from 0 to %d", api.MaxInstances)
 	case o.HealthCheckTimeout%time.Second != 0 || o.HealthCheckTimeout < 0:

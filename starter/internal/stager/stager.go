@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// firstLook and slowestLook bound the time between two questions for the place of the log.
-	firstLook   = 50 * time.Millisecond
-	slowestLook = time.Second
+	// soonLook is the time between two questions for the log while the staging is young, since one that fails at once
+	// takes its log away as soon; lateLook is for one that waits for room on a node. Each is work for a worker.
+	soonLook = 50 * time.Millisecond
+	lateLook = 500 * time.Millisecond
+	young    = 5 * time.Second
 	// drain is how long the end of the log may take once the staging is over. The node ends it itself when it has
 	// cleaned up; this is for one that does not.
 	drain = 2 * time.Second
@@ -77,32 +79,27 @@ func (s *Stager) cancel(staging *controller.Staging) {
 	s.Report.Line("The staging is told to stop and cleans up")
 }
 
-// showLog shows the log from when it is there until it ends. That it cannot be shown is said once and is no failure
-// of the staging.
+// showLog shows the log from when it is there until it ends, through restarts of its node's worker. That it cannot be
+// shown is said once and is no failure of the staging.
 func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
-	told := false
-	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
-		status, err := staging.Status(ctx)
+	v := logView{Stager: s, staging: staging, begun: time.Now()}
+	for {
+		err := v.look(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, controller.ErrNoWorker) || errors.Is(err, controller.ErrUnreachable):
-			if !told {
-				s.Report.Linef("(waiting: %v)", err)
+			return
+		case errors.Is(err, controller.ErrNoWorker), errors.Is(err, controller.ErrUnreachable), errors.Is(err, tail.ErrUnreachable):
+			if !v.told {
+				s.Report.Linef("(waiting for the staging log: %v)", err)
 			}
-			told = true
-		default:
-			s.notShown(ctx, err)
+			v.told = true
+		case !errors.Is(err, tail.ErrNotThere):
+			s.Report.Linef("(the staging log cannot be shown: %v)", err)
 			return
 		}
-		if status.Result != nil {
-			return
-		}
-		if address := staging.LogURL(status); address != "" {
-			err := s.Files.Follow(ctx, address, 0, s.Report.Line)
-			if !errors.Is(err, tail.ErrNotThere) {
-				s.notShown(ctx, err)
-				return
-			}
+		wait := soonLook
+		if time.Since(v.begun) > young {
+			wait = lateLook
 		}
 		if !pause.For(ctx, wait) {
 			return
@@ -110,8 +107,37 @@ func (s *Stager) showLog(ctx context.Context, staging *controller.Staging) {
 	}
 }
 
-func (s *Stager) notShown(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
-		s.Report.Linef("(the staging log cannot be shown: %v)", err)
+// logView is a log that is being shown.
+type logView struct {
+	*Stager
+	staging *controller.Staging
+	begun   time.Time
+	// from is how far it is shown, told that somebody who waits knows why.
+	from int64
+	told bool
+}
+
+var errNoLog = errors.New("it wrote none, or was over too soon")
+
+// look shows what there is until its end, which is nil.
+func (v *logView) look(ctx context.Context) error {
+	status, err := v.staging.Status(ctx)
+	switch {
+	case err != nil:
+		return err
+	case status.Result != nil && status.FilesURL != "" && v.from == 0:
+		return errNoLog
+	case status.Result != nil:
+		return nil
+	case status.FilesURL == "":
+		return tail.ErrNotThere
 	}
+	// A worker that was started again may serve its node's files elsewhere.
+	if v.told {
+		if node, err := v.Controller.Node(ctx, status.Node); err == nil && node.FilesURL != "" {
+			status.FilesURL = node.FilesURL
+		}
+	}
+	v.from, err = v.Files.Follow(ctx, func() string { return v.staging.LogURL(status) }, v.from, v.Report.Line)
+	return err
 }

@@ -21,12 +21,13 @@ const (
 	answerTimeout = 15 * time.Second
 	// maxLine is where a longer line is broken.
 	maxLine = 64 << 10
-	// lastBytes is how much of a file's end is read for its last lines.
-	lastBytes = 256 << 10
 	// brokenTries is how often a connection that broke is made again before any new byte came.
 	brokenTries = 5
 	brokenPause = 100 * time.Millisecond
 )
+
+// LastBytes is how much of a file's end is read for its last lines.
+const LastBytes = 256 << 10
 
 var (
 	// ErrNotThere: the file, or its directory, is not there: not yet, or no longer.
@@ -52,26 +53,29 @@ func New() *Client {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Follow hands each line of a file to line as it is written, from an offset in bytes on, until the file's directory is
-// gone (nil) or ctx ends. Its URL must be one with tail. A connection that breaks is made again where it broke.
-func (c *Client) Follow(ctx context.Context, address string, from int64, line func(string)) error {
+// gone (nil) or ctx ends. address gives a URL with tail, and is asked anew for each connection, since a signature does
+// not last as long as a log. A connection that breaks is made again where it broke. Any other error comes with the
+// offset at which a later Follow misses no line and repeats none.
+func (c *Client) Follow(ctx context.Context, address func() string, from int64, line func(string)) (next int64, err error) {
 	seen := from
 	lines := splitter{emit: line}
-	defer lines.flush()
 	for try := 0; ; {
-		n, err := c.stream(ctx, address, seen, &lines)
+		n, err := c.stream(ctx, address(), seen, &lines)
 		seen += n
 		if n > 0 {
 			try = 0
 		}
 		if err == nil || ctx.Err() != nil {
-			return ctx.Err()
+			lines.flush()
+			return seen, ctx.Err()
 		}
 		try++
 		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) {
-			return err
+			return seen - int64(len(lines.rest)), err
 		}
 		if !pause.For(ctx, time.Duration(try)*brokenPause) {
-			return ctx.Err()
+			lines.flush()
+			return seen, ctx.Err()
 		}
 	}
 }
@@ -117,25 +121,24 @@ func (e End) All() []string {
 
 // Last gives the last n lines of a file, n at least 1; fewer where it is shorter or its lines are very long.
 func (c *Client) Last(ctx context.Context, address string, n int) (End, error) {
-	response, err := c.get(ctx, address, fmt.Sprintf("bytes=-%d", lastBytes))
+	response, err := c.get(ctx, address, fmt.Sprintf("bytes=-%d", LastBytes))
 	if err != nil {
 		return End{}, err
 	}
 	defer closeBody(response)
 	begin := rangeBegin(response)
-	ring := make([]string, 0, n)
+	var kept []string
 	// What begins in the middle of the file begins in the middle of a line.
 	lines := splitter{skip: begin > 0, emit: func(line string) {
-		if len(ring) == n {
-			ring = append(ring[:0], ring[1:]...)
+		if kept = append(kept, line); len(kept) == 2*n { // moved seldom, so that each line costs the same
+			kept = append(kept[:0], kept[n:]...)
 		}
-		ring = append(ring, line)
 	}}
 	read, err := io.Copy(&lines, response.Body)
 	if err != nil {
 		return End{}, ErrUnreachable
 	}
-	return End{Lines: ring, Partial: string(lines.rest), Offset: begin + read - int64(len(lines.rest))}, nil
+	return End{Lines: kept[max(0, len(kept)-n):], Partial: string(lines.rest), Offset: begin + read - int64(len(lines.rest))}, nil
 }
 
 // rangeBegin is where in the file an answer begins.

@@ -55,6 +55,11 @@ func (n *node) sign(path string, follow bool) string {
 	return directory.SignedURL(n.url, key, directory.Instance, "i", path, time.Now(), follow)
 }
 
+func (n *node) follow(ctx context.Context, c *tail.Client, from int64, line func(string)) error {
+	_, err := c.Follow(ctx, func() string { return n.sign("log", true) }, from, line)
+	return err
+}
+
 func (n *node) append(t *testing.T, text string) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -108,7 +113,7 @@ func TestFollowUntilTheDirectoryGoes(t *testing.T) {
 	defer c.Close()
 	var got lines
 	done := make(chan error, 1)
-	go func() { done <- c.Follow(context.Background(), n.sign("log", true), 0, got.add) }()
+	go func() { done <- n.follow(context.Background(), c, 0, got.add) }()
 	require.Eventually(t, got.has("one"), 5*time.Second, 5*time.Millisecond)
 	n.append(t, "o\nthree\nlast")
 	require.Eventually(t, got.has("one", "two", "three"), 5*time.Second, 5*time.Millisecond)
@@ -130,8 +135,56 @@ func TestFollowGoesOnWhereAConnectionBroke(t *testing.T) {
 	var got lines
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Follow(ctx, n.sign("log", true), 0, got.add) }()
+	go func() { done <- n.follow(ctx, c, 0, got.add) }()
 	require.Eventually(t, got.has(want...), 5*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+// TestFollowSignsAnew: a connection that breaks after the first URL's lifetime goes on with a URL of now.
+func TestFollowSignsAnew(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "0123456789\nsecond\n")
+	n.broken.Store(1)
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	ctx, cancel := context.WithCancel(context.Background())
+	asked := 0
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Follow(ctx, func() string { asked++; return n.sign("log", true) }, 0, got.add)
+		done <- err
+	}()
+	require.Eventually(t, got.has("0123456789", "second"), 5*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Equal(t, 2, asked)
+}
+
+// TestFollowTellsWhereToGoOn: what a node said before it went away is neither lost nor said twice when it is back.
+func TestFollowTellsWhereToGoOn(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "one\nunfinished and cut off\n")
+	n.broken.Store(1000)
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	sign := func() string { return n.sign("log", true) }
+	// Ten bytes a connection: the tries last until nothing new comes.
+	next, err := c.Follow(context.Background(), func() string {
+		if got.has("one")() {
+			return directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), true)
+		}
+		return sign()
+	}, 0, got.add)
+	require.ErrorIs(t, err, tail.ErrUnreachable)
+	require.EqualValues(t, len("one\n"), next)
+	n.broken.Store(0)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.follow(ctx, c, next, got.add) }()
+	require.Eventually(t, got.has("one", "unfinished and cut off"), 5*time.Second, 5*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 }
@@ -175,7 +228,7 @@ func TestFollowFromWhereTheEndWas(t *testing.T) {
 	var got lines
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Follow(ctx, n.sign("log", true), end.Offset, got.add) }()
+	go func() { done <- n.follow(ctx, c, end.Offset, got.add) }()
 	n.append(t, "ee\nfour\n")
 	require.Eventually(t, got.has("three", "four"), 5*time.Second, 5*time.Millisecond)
 	cancel()
@@ -187,10 +240,11 @@ func TestErrors(t *testing.T) {
 	c := tail.New()
 	defer c.Close()
 	ctx := context.Background()
-	require.ErrorIs(t, c.Follow(ctx, n.sign("missing", true), 0, func(string) {}), tail.ErrNotThere)
+	_, err := c.Follow(ctx, func() string { return n.sign("missing", true) }, 0, func(string) {})
+	require.ErrorIs(t, err, tail.ErrNotThere)
 
 	forged := strings.Replace(n.sign("log", true), "hmac=", "hmac=00", 1)
-	err := c.Follow(ctx, forged, 0, func(string) {})
+	_, err = c.Follow(ctx, func() string { return forged }, 0, func(string) {})
 	require.ErrorIs(t, err, tail.ErrRefused)
 
 	away := directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), false)

@@ -123,24 +123,27 @@ func living(status api.AppStatus) int {
 	return n
 }
 
-// until looks again and again, and tells of each change.
+// until looks again and again, and tells of each change. A platform that is away is waited for; one that still is at the
+// end is the reason why it failed.
 func (w *Watcher) until(
 	ctx context.Context, app string, timeout time.Duration, look func(context.Context, api.AppStatus) (bool, error),
 ) (api.AppStatus, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var status api.AppStatus
+	var unseen error
 	told := ""
 	for wait := firstLook; ; wait = min(2*wait, slowestLook) {
 		now, err := w.Controller.App(limited, app)
 		switch {
 		case err == nil:
-			status = now
+			status, unseen = now, nil
 		case ctx.Err() != nil:
 			return status, ctx.Err()
 		case limited.Err() == nil && !errors.Is(err, controller.ErrNoWorker) && !errors.Is(err, controller.ErrUnreachable):
 			return status, err
 		case limited.Err() == nil:
+			unseen = err
 			w.Report.Linef("(%v)", err)
 		}
 		if err == nil {
@@ -156,6 +159,9 @@ func (w *Watcher) until(
 		if !pause.For(limited, wait) {
 			if ctx.Err() != nil {
 				return status, ctx.Err()
+			}
+			if unseen != nil { // that says more than what was seen last
+				return status, unseen
 			}
 			words := fmt.Sprintf("%d of %d instances of %s run after %s", status.Running, status.Desired, app, timeout)
 			if status.Problem != "" {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,7 +47,9 @@ type Client struct {
 // machine.
 const helloTimeout = 30 * time.Second
 
-// Connect connects to the init with the state directory dir. It fails with ErrLost when there is none.
+// Connect connects to the init with the state directory dir. It fails with ErrLost when there is none, or when there is
+// one that says nothing for half a minute. Any other error, the end of ctx too, says nothing about the init: it may
+// well live.
 func Connect(ctx context.Context, dir string, events Events) (*Client, error) {
 	var conn net.Conn
 	err := withShortPath(dir, func(path string) (err error) {
@@ -54,16 +58,29 @@ func Connect(ctx context.Context, dir string, events Events) (*Client, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+		return nil, connectError(ctx, err)
 	}
 	c := &Client{conn: conn, events: events, pending: map[uint64]chan reply{}, lost: make(chan struct{})}
 	decoder := json.NewDecoder(conn)
 	if err := c.greet(ctx, decoder); err != nil {
 		_ = conn.Close()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to the container's init: %w", ctx.Err())
+		}
 		return nil, fmt.Errorf("%w%s", err, lastWords(dir))
 	}
 	go c.receive(decoder)
 	return c, nil
+}
+
+// connectError tells an init that is gone from one that could not be reached just now: who takes the second for the
+// first ends a container that works.
+func connectError(ctx context.Context, err error) error {
+	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED)
+	if gone && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return fmt.Errorf("connect to the container's init: %w", err)
 }
 
 func (c *Client) greet(ctx context.Context, decoder *json.Decoder) error {
@@ -207,8 +224,9 @@ func (c *Client) Watch(ctx context.Context, job uint32) error {
 // Unwatch turns the Output event of a job off again. It does not wait for an answer.
 func (c *Client) Unwatch(job uint32) { _ = c.write(request{Op: opUnwatch, Job: job}) }
 
-// Forget drops a job that has ended, with its output. It does not wait for an answer.
-func (c *Client) Forget(job uint32) { _ = c.write(request{Op: opForget, Job: job}) }
+// Forget drops a job that has ended, with its output. It does not wait for an answer. It fails with ErrLost when there
+// is nobody to do it.
+func (c *Client) Forget(job uint32) error { return c.write(request{Op: opForget, Job: job}) }
 
 // Forward has the init listen on an address and pass TCP connections on, for as long as it lives.
 func (c *Client) Forward(ctx context.Context, spec ForwardSpec) error {

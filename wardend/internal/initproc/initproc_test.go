@@ -89,7 +89,7 @@ func TestEveryClientIsToldOfTheEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "out\n", string(stdout))
 	require.Equal(t, "err\n", string(stderr))
-	a.Forget(7)
+	require.NoError(t, a.Forget(7))
 	require.Empty(t, jobs(t, a))
 	entries, err := os.ReadDir(filepath.Join(dir, jobsName))
 	require.NoError(t, err)
@@ -313,7 +313,7 @@ func BenchmarkSpawn(b *testing.B) {
 		_, err := c.Spawn(b.Context(), script(n, "true"))
 		require.NoError(b, err)
 		require.Equal(b, strconv.Itoa(int(n)), strconv.Itoa(int((<-ended).Job)))
-		c.Forget(n)
+		require.NoError(t, c.Forget(n))
 	}
 	require.NoError(b, c.Shutdown(context.Background()))
 	c.Close()

@@ -26,7 +26,8 @@ type job struct {
 	out      *os.File
 	kept     int64
 	overflow bool
-	closed   bool
+	// closed: no more output is kept.
+	closed bool
 }
 
 // child is the set of files that a job's main process gets.
@@ -126,6 +127,9 @@ func (s *server) fork(j *job, spec *SpawnSpec, c *child) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer c.closeTheirs()
+	if s.ending {
+		return errors.New("the container is being destroyed")
+	}
 	if s.jobs[spec.Job] != nil {
 		return fmt.Errorf("job %d exists already", spec.Job)
 	}
@@ -230,7 +234,9 @@ func (s *server) keep(j *job, stream Stream, data []byte) {
 		return
 	}
 	if err := s.append(j, stream, data); err != nil {
-		s.log.Printf("job %d: output cannot be kept: %v", j.status.Job, err)
+		// What follows would come after a gap, or after half a record, where no reader finds it.
+		j.closed = true
+		s.log.Printf("job %d: its output is not kept any more: %v", j.status.Job, err)
 		return
 	}
 	j.kept += int64(len(data))

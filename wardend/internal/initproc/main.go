@@ -44,6 +44,8 @@ type server struct {
 	// forks counts the processes started. idle is closed while there is no process beneath; forked is told of a new one.
 	forks    uint64
 	idle     chan struct{}
+	// ending: no process is started any more.
+	ending   bool
 	forked   *sync.Cond
 	forwards map[string]net.Listener
 
@@ -161,7 +163,7 @@ func (s *server) handle(p *peer, req *request) {
 		}()
 	case req.Op == opShutdown:
 		go func() {
-			s.stop(true, 0)
+			s.stopForGood()
 			answer(reply{}, nil)
 			p.flush()
 			s.end()
@@ -169,6 +171,15 @@ func (s *server) handle(p *peer, req *request) {
 	default:
 		answer(reply{}, fmt.Errorf("unknown operation %q", req.Op))
 	}
+}
+
+// stopForGood ends every process and lets none be started after them: a job that another connection asks for at this
+// moment would outlive the init.
+func (s *server) stopForGood() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.stop(true, 0)
 }
 
 func (s *server) end() { s.endOnce.Do(func() { close(s.ended) }) }
@@ -189,12 +200,13 @@ func (s *server) endWithState() {
 	}
 	buf := make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)
 	for {
-		if _, err := f.Read(buf); err != nil {
+		// At first too: it may have been removed before it was watched.
+		if _, err := os.Stat(pidName); errors.Is(err, syscall.ENOENT) {
+			s.stopForGood()
+			s.end()
 			return
 		}
-		if _, err := os.Stat(pidName); errors.Is(err, syscall.ENOENT) {
-			s.stop(true, 0)
-			s.end()
+		if _, err := f.Read(buf); err != nil {
 			return
 		}
 	}

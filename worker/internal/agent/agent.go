@@ -32,9 +32,6 @@ import (
 	"github.com/durable-dea/dea/workflows"
 )
 
-// workflowTaskTimeout is how long a worker that was killed can hold the Node workflow up.
-const workflowTaskTimeout = 2 * time.Second
-
 // stickyTimeout is how long a workflow waits for the worker that has it cached before any worker may have it. It is
 // what a killed worker costs each of its workflows once.
 const stickyTimeout = time.Second
@@ -191,7 +188,7 @@ func (a *agent) startLedger(ctx context.Context) error {
 	_, err := a.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       api.NodeWorkflowID(a.id),
 		TaskQueue:                api.TaskQueue,
-		WorkflowTaskTimeout:      workflowTaskTimeout,
+		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            "Ledger of node " + a.id,
 		StaticDetails:            "What is reserved on the node, and whether its worker is there.",
