@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"text/tabwriter"
 
@@ -28,6 +29,7 @@ func main() {
 
 // run measures everything and writes it down.
 func run(ctx context.Context, out string) (failed error) {
+	warnIfBusy()
 	s, err := stack.Start(ctx, stack.Options{})
 	if err != nil {
 		return err
@@ -52,6 +54,20 @@ func run(ctx context.Context, out string) (failed error) {
 		return err
 	}
 	return show(rows)
+}
+
+// busy is the load average, of the last minute and per core, from which on others take what is measured.
+const busy = 0.25
+
+func warnIfBusy() {
+	var load float64
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return
+	}
+	if _, err := fmt.Sscan(string(content), &load); err == nil && load/float64(runtime.NumCPU()) > busy {
+		fmt.Fprintf(os.Stderr, "bench: this machine is busy (load average %.1f); the figures will be worse for it\n", load)
+	}
 }
 
 func show(rows []benchmark.Row) error {
