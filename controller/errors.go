@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/codec"
 )
 
 // The kinds of errors, for errors.Is. An *Error is always of one of them.
@@ -32,7 +33,7 @@ var (
 	ErrUnreachable = errors.New("platform unreachable")
 	// ErrNoWorker: Temporal's server answers, but no worker took the question up in time.
 	ErrNoWorker = errors.New("no worker answers")
-	// ErrNotSetUp: the namespace, or a search attribute of api.SearchAttributes, is not there.
+	// ErrNotSetUp: the namespace, a search attribute of api.SearchAttributes, or the installation's key is not there.
 	ErrNotSetUp = errors.New("namespace not set up")
 	// ErrRefused: the platform said no for a reason that is none of the others.
 	ErrRefused = errors.New("refused")
@@ -106,6 +107,9 @@ func explain(ctx context.Context, err error, s subject) error {
 	if errors.As(err, &known) {
 		return err
 	}
+	if errors.Is(err, codec.ErrUnknownKey) || errors.Is(err, codec.ErrTampered) {
+		return &Error{ErrNotSetUp, "the platform's answer is encrypted with a key that is not in this client's key file", nextKeys, err}
+	}
 	if e := explainService(err, s); e != nil {
 		return e
 	}
@@ -119,6 +123,7 @@ const (
 	nextNoWorker    = "check that a worker is running and look at the workflow in Temporal's UI"
 	nextUnreachable = "check that it is up and that its address in the configuration is right"
 	nextSetUp       = "run `starter setup`"
+	nextKeys        = "set temporal.encryption_key_file to the file that the installation's nodes have"
 )
 
 // explainService explains what Temporal's server said, nil when it said nothing of these.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/codec"
 )
 
 func TestExplain(t *testing.T) {
@@ -23,6 +25,7 @@ func TestExplain(t *testing.T) {
 		kind  error
 		words string
 	}{
+		"other keys":   {unreadable(t), ErrNotSetUp, "temporal.encryption_key_file"},
 		"missing":      {serviceerror.NewNotFound("workflow not found"), ErrNoSuchApp, `there is no app "hello"`},
 		"no namespace": {serviceerror.NewNamespaceNotFound("dea"), ErrNotSetUp, "starter setup"},
 		"bad argument": {serviceerror.NewInvalidArgument("no mapping"), ErrNotSetUp, "starter setup"},
@@ -56,6 +59,19 @@ func TestExplain(t *testing.T) {
 		})
 	}
 	require.NoError(t, explain(context.Background(), nil, appSubject("hello")))
+}
+
+// unreadable is what a client says to an answer that was encrypted with another installation's key.
+func unreadable(t *testing.T) error {
+	t.Helper()
+	theirs, err := codec.CreateKeyFile(filepath.Join(t.TempDir(), "theirs"))
+	require.NoError(t, err)
+	ours, err := codec.CreateKeyFile(filepath.Join(t.TempDir(), "ours"))
+	require.NoError(t, err)
+	answer, err := theirs.DataConverter().ToPayloads("x")
+	require.NoError(t, err)
+	var out string
+	return ours.DataConverter().FromPayloads(answer, &out)
 }
 
 func TestInterruptPassesThrough(t *testing.T) {
