@@ -35,6 +35,9 @@ type Client struct {
 
 // New reads the controller's URL, with basic auth in it. Nothing is asked yet.
 func New(address string) (*Client, error) {
+	if address == "" {
+		return nil, errors.New("cc_url, the cloud controller's URL, is not in the configuration; devserver writes one that has it")
+	}
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		// The address is not repeated: a password may stand in it.
