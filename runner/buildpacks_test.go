@@ -225,6 +225,13 @@ func TestStaticfileNamesTheRoot(t *testing.T) {
 	}
 }
 
+func TestProcfileChosenWithoutAProcfile(t *testing.T) {
+	t.Parallel()
+	out, err := compile(t, "procfile", files{"index.html": "x"}, t.TempDir())
+	require.Error(t, err)
+	require.Equal(t, " !     The app has no file Procfile. It needs one, with a line 'web: COMMAND'.\n", out)
+}
+
 func TestProcfileWorkerRunsAndEnds(t *testing.T) {
 	t.Parallel()
 	app := readDir(t, "../examples/procfile")
