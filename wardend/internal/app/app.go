@@ -65,6 +65,7 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 		return err
 	case <-signals.Drain:
 		log.Info("draining: containers and jobs are left to the next wardend")
+		go cutLater(end, cancel, signals.End)
 	case <-signals.End:
 		log.Info("ending: containers and jobs are left to the next wardend")
 		end, cancel = context.WithTimeout(end, cutAfter)
@@ -74,6 +75,20 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 	}
 	s.Shutdown(end)
 	return <-served
+}
+
+// cutLater ends a drain that is told to hurry.
+func cutLater(draining context.Context, cut context.CancelFunc, hurry <-chan os.Signal) {
+	select {
+	case <-draining.Done():
+		return
+	case <-hurry:
+	}
+	select {
+	case <-draining.Done():
+	case <-time.After(cutAfter):
+		cut()
+	}
 }
 
 // OpenRegistry takes over the depot of a configuration.
@@ -94,12 +109,10 @@ func OpenRegistry(ctx context.Context, cfg config.Config, log hclog.Logger, init
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, depotWait)
-	defer cancel()
 	return container.Open(ctx, container.Options{
 		Depot: cfg.Depot, Backend: kind, Ports: ports, Networks: networks,
 		GraceTime: cfg.GraceTime, OutputLimit: cfg.JobOutputLimit, Rootfs: cfg.Rootfs, Rlimits: cfg.Rlimits,
-		Log: log.Named("container"),
+		DepotWait: depotWait, Log: log.Named("container"),
 	})
 }
 

@@ -32,12 +32,18 @@ type Container struct {
 	request *wardenpb.CreateRequest
 	spec    backend.Spec
 	grace   uint32
-	b       backend.Container
+	// b is not to be used before opened is closed; nil after that, it could not be made.
+	b      backend.Container
+	opened chan struct{}
 
 	// stateMu is held for reading by what needs an active container, while it does its work.
 	stateMu sync.RWMutex
-	saveMu  sync.Mutex
-	limitMu sync.Mutex
+	// saveMu guards the record's file, and removing, which is set when nothing is to be written any more.
+	saveMu   sync.Mutex
+	removing bool
+	limitMu  sync.Mutex
+	// watchMu keeps turning a job's news on and off in the order in which watchers come and go.
+	watchMu sync.Mutex
 
 	mu         sync.Mutex
 	phase      phase
@@ -65,7 +71,7 @@ func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest) *Con
 		r: r, handle: handle, log: r.opts.Log.With("handle", handle), request: req,
 		spec:  specOf(handle, filepath.Join(r.opts.Depot, containersName, dirName(handle)), req),
 		grace: r.opts.GraceTime, phase: phaseCreating, state: StateActive, limits: backend.NoLimits(),
-		jobs: map[uint32]*job{}, gone: make(chan struct{}),
+		jobs: map[uint32]*job{}, gone: make(chan struct{}), opened: make(chan struct{}),
 	}
 	if req.GraceTime != nil {
 		c.grace = req.GetGraceTime()
@@ -104,6 +110,8 @@ func (c *Container) restore(rec *record) error {
 
 // adopt makes true again what a container that was found had from the server: its jobs, ports, rules and limits.
 func (c *Container) adopt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, initTimeout)
+	defer cancel()
 	if err := c.adoptJobs(ctx); err != nil {
 		return err
 	}
@@ -126,6 +134,14 @@ func (c *Container) adopt(ctx context.Context) error {
 		c.told("egress rule cannot be applied again", c.b.NetOut(ctx, rule))
 	}
 	c.told("limits cannot be applied again", c.b.Limit(ctx, c.limits))
+	if c.state == StateStopped {
+		// The earlier server may have died before it told the init so.
+		c.r.work.Go(func() {
+			if err := c.endProcesses(false); err != nil && c.r.ctx.Err() == nil && !c.isGone() {
+				c.log.Error("processes of a stopped container may be left", "error", err)
+			}
+		})
+	}
 	return nil
 }
 
@@ -146,6 +162,11 @@ func (c *Container) adoptJobs(ctx context.Context) error {
 	if init := c.b.Init(); init != nil {
 		jobs, err = init.Jobs(ctx)
 	} else {
+		jobs, err = initproc.ReadJobs(c.b.InitDir())
+	}
+	if errors.Is(err, initproc.ErrLost) || errors.Is(err, context.DeadlineExceeded) {
+		// It has ended, or stopped answering, since it said hello.
+		c.lost(err)
 		jobs, err = initproc.ReadJobs(c.b.InitDir())
 	}
 	if err != nil {
@@ -172,12 +193,20 @@ func (c *Container) initEvents() initproc.Events {
 		Lost: func(err error) {
 			// The connection's goroutine must not wait for what it is needed for.
 			c.r.work.Go(func() {
-				if c.r.ctx.Err() == nil && !c.isGone() {
+				// An init can die before who started it has the container in hand.
+				<-c.opened
+				if c.b != nil && c.r.ctx.Err() == nil && !c.isGone() {
 					c.lost(err)
 				}
 			})
 		},
 	}
+}
+
+// setBackend is called once, with nil when there is nothing.
+func (c *Container) setBackend(b backend.Container) {
+	c.b = b
+	close(c.opened)
 }
 
 // lost is called when the init is gone. Nothing can run in the container any more.
@@ -251,11 +280,13 @@ func (r *Registry) Stop(ctx context.Context, req *wardenpb.StopRequest) (*warden
 	if !first && !req.GetKill() {
 		return &wardenpb.StopResponse{}, nil
 	}
-	if err := c.save(); err != nil {
-		return nil, err
-	}
+	// It is stopped whether that can be written down or not.
+	saved := c.save()
 	ended := make(chan error, 1)
 	r.work.Go(func() { ended <- c.endProcesses(req.GetKill()) })
+	if saved != nil {
+		return nil, saved
+	}
 	if !first || req.GetBackground() {
 		return &wardenpb.StopResponse{}, nil
 	}

@@ -86,7 +86,9 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 	if err := c.save(); err != nil {
 		return nil, err
 	}
-	if c.b, err = r.opts.Backend.Create(ctx, c.spec, c.initEvents()); err != nil {
+	b, err := r.opts.Backend.Create(ctx, c.spec, c.initEvents())
+	c.setBackend(b)
+	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -64,7 +65,7 @@ func (c *Container) beginDestroy(ctx context.Context) bool {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
-	if err := c.save(); err != nil {
+	if err := c.saveLast(); err != nil {
 		// The next server would find it as it was, and destroy it when its grace time is over.
 		c.log.Warn("destroying a container that could not be marked", "error", err)
 	}
@@ -87,11 +88,16 @@ func (c *Container) release() {
 func (r *Registry) remains(c *Container, cause error) *Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	opened := make(chan struct{})
+	close(opened)
+	events := slices.Clone(c.events)
+	if event := "container cannot be destroyed: " + cause.Error(); !slices.Contains(events, event) {
+		events = append(events, event)
+	}
 	left := &Container{
-		r: r, log: c.log, handle: c.handle, order: c.order, request: c.request, spec: c.spec, grace: c.grace, b: c.b,
+		r: r, log: c.log, handle: c.handle, order: c.order, request: c.request, spec: c.spec, grace: c.grace, b: c.b, opened: opened,
 		phase: phaseDestroying, state: StateStopped, limits: c.limits, ports: c.ports, netOut: c.netOut,
-		events: append(c.events, "container cannot be destroyed: "+cause.Error()),
-		jobs:   map[uint32]*job{}, gone: make(chan struct{}), refs: c.refs,
+		events: events, jobs: map[uint32]*job{}, gone: make(chan struct{}), refs: c.refs,
 	}
 	_ = os.MkdirAll(c.spec.Dir, 0o755) //nolint:gosec // as in Create; where it fails, so does what follows
 	return left

@@ -117,9 +117,11 @@ func (c *Container) leave(j *job, delivered bool) {
 	if !drop || c.isGone() {
 		return
 	}
-	if init := c.b.Init(); init != nil {
-		init.Forget(j.id)
-	} else if err := initproc.RemoveJob(c.b.InitDir(), j.id); err != nil {
+	if init := c.b.Init(); init != nil && init.Forget(j.id) == nil {
+		return
+	}
+	// An init that is gone forgets nothing, and the next server would find the job again.
+	if err := initproc.RemoveJob(c.b.InitDir(), j.id); err != nil {
 		c.log.Warn("files of a job are left", "job", j.id, "error", err)
 	}
 }

@@ -161,10 +161,9 @@ func (c *Container) sendNew(output *initproc.OutputReader, id uint32, send func(
 // watch has the returned channel told of the job's new output until unwatch is called.
 func (c *Container) watch(ctx context.Context, j *job) (more <-chan struct{}, unwatch func(), err error) {
 	w := make(chan struct{}, 1)
-	c.mu.Lock()
-	j.watchers[w] = true
-	c.mu.Unlock()
 	unwatch = func() {
+		c.watchMu.Lock()
+		defer c.watchMu.Unlock()
 		c.mu.Lock()
 		delete(j.watchers, w)
 		last := len(j.watchers) == 0
@@ -173,9 +172,7 @@ func (c *Container) watch(ctx context.Context, j *job) (more <-chan struct{}, un
 			init.Unwatch(j.id)
 		}
 	}
-	if init := c.b.Init(); init != nil {
-		err = init.Watch(ctx, j.id)
-	}
+	err = c.addWatcher(ctx, j, w)
 	if errors.Is(err, initproc.ErrLost) {
 		err = nil // then the job has ended, or is about to be told so
 	}
@@ -184,4 +181,16 @@ func (c *Container) watch(ctx context.Context, j *job) (more <-chan struct{}, un
 		return nil, nil, err
 	}
 	return w, unwatch, nil
+}
+
+func (c *Container) addWatcher(ctx context.Context, j *job, w chan struct{}) error {
+	c.watchMu.Lock()
+	defer c.watchMu.Unlock()
+	c.mu.Lock()
+	j.watchers[w] = true
+	c.mu.Unlock()
+	if init := c.b.Init(); init != nil {
+		return init.Watch(ctx, j.id)
+	}
+	return nil
 }

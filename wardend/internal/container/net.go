@@ -51,13 +51,27 @@ func (c *Container) netIn(ctx context.Context, hostPort, containerPort uint32) (
 		}
 		return nil, err
 	}
-	c.mu.Lock()
-	c.ports = append(c.ports, p)
-	c.mu.Unlock()
+	if !c.keepPort(p) {
+		return nil, unknownHandle()
+	}
 	if err := c.save(); err != nil {
 		return nil, err
 	}
 	return &wardenpb.NetInResponse{HostPort: proto.Uint32(p.Host), ContainerPort: proto.Uint32(p.Container)}, nil
+}
+
+// keepPort makes a port the container's, which frees it at its end; when that was before, the port is free again.
+func (c *Container) keepPort(p portRecord) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isGone() {
+		if p.Pooled {
+			c.r.opts.Ports.Release(p.Host)
+		}
+		return false
+	}
+	c.ports = append(c.ports, p)
+	return true
 }
 
 // NetOut lets a container reach something.

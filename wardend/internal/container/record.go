@@ -122,10 +122,27 @@ func (c *Container) recordLocked() (*record, error) {
 	return rec, nil
 }
 
-// save writes the container down as it is.
+// save writes the container down as it is. One that is being removed is not there any more for who asks; another may
+// have its directory by now.
 func (c *Container) save() error {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
+	if c.removing {
+		return unknownHandle()
+	}
+	return c.saveLocked()
+}
+
+// saveLast is the last save.
+func (c *Container) saveLast() error {
+	c.saveMu.Lock()
+	defer c.saveMu.Unlock()
+	c.removing = true
+	return c.saveLocked()
+}
+
+// saveLocked needs saveMu.
+func (c *Container) saveLocked() error {
 	c.mu.Lock()
 	rec, err := c.recordLocked()
 	c.mu.Unlock()
@@ -145,7 +162,7 @@ func readRecord(dir string) (*record, error) {
 	}
 	rec := &record{}
 	if err := json.Unmarshal(raw, rec); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w: %w", dir, errDamaged, err)
 	}
 	if rec.Version > recordVersion {
 		return nil, fmt.Errorf("%s: %w", dir, errNewer)
@@ -153,7 +170,11 @@ func readRecord(dir string) (*record, error) {
 	return rec, nil
 }
 
-var errNewer = errors.New("written by a newer wardend")
+var (
+	errNewer = errors.New("written by a newer wardend")
+	// errDamaged: not what any server writes. A power failure can leave that, which no process survives.
+	errDamaged = errors.New("record is damaged")
+)
 
 // writeFile replaces a file as a whole.
 func writeFile(path string, v any) error {

@@ -44,6 +44,8 @@ type Options struct {
 	Rlimits *wardenpb.ResourceLimits
 	// StopGrace is DefaultStopGrace when 0.
 	StopGrace time.Duration
+	// DepotWait bounds how long a depot that is in use is waited for. Optional.
+	DepotWait time.Duration
 	Log       hclog.Logger
 }
 
@@ -73,7 +75,8 @@ type Registry struct {
 var ErrDepotInUse = errors.New("another wardend is using the depot")
 
 // Open takes a depot over: what is in it is found again, what was half made or half removed is removed. A depot that
-// is in use is waited for until ctx ends; then the error is ErrDepotInUse.
+// is in use is waited for until ctx ends or DepotWait is over; then the error is ErrDepotInUse. What is found there has
+// no such bound: a container must not be taken for lost because another one was slow.
 func Open(ctx context.Context, opts Options) (*Registry, error) {
 	depot, err := filepath.Abs(opts.Depot)
 	if err != nil {
@@ -86,7 +89,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	if err := os.MkdirAll(filepath.Join(depot, containersName), 0o755); err != nil { //nolint:gosec // jobs of other users pass through
 		return nil, fmt.Errorf("depot: %w", err)
 	}
-	lock, err := lockDepot(ctx, depot)
+	lock, err := lockDepot(ctx, depot, opts.DepotWait)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,12 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	return r, nil
 }
 
-func lockDepot(ctx context.Context, depot string) (*os.File, error) {
+func lockDepot(ctx context.Context, depot string, longest time.Duration) (*os.File, error) {
+	if longest > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, longest)
+		defer cancel()
+	}
 	lock, err := os.OpenFile(filepath.Join(depot, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("depot: %w", err)
@@ -261,12 +269,16 @@ func (r *Registry) recover(ctx context.Context) error {
 
 func (r *Registry) recoverOne(ctx context.Context, dir string) error {
 	rec, err := readRecord(dir)
-	if errors.Is(err, errNewer) {
-		return err
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		r.opts.Log.Warn("removing a container that was never finished", "dir", dir, "reason", err)
+		if err := r.discard(ctx, backend.Spec{Dir: dir}); err != nil {
+			// Nobody knows its handle, so nobody but Create, which tries again, comes across it.
+			r.opts.Log.Error("what is left of a container cannot be removed", "dir", dir, "error", err)
+		}
+		return nil
 	}
 	if err != nil {
-		r.opts.Log.Warn("removing a container that was never finished", "dir", dir, "reason", err)
-		return r.discard(ctx, backend.Spec{Dir: dir})
+		return err
 	}
 	req := &wardenpb.CreateRequest{}
 	if err := proto.Unmarshal(rec.Create, req); err != nil {
@@ -278,9 +290,10 @@ func (r *Registry) recoverOne(ctx context.Context, dir string) error {
 	}
 	if rec.Phase != phaseReady {
 		r.opts.Log.Info("removing a container that was being made or destroyed", "handle", c.handle)
-		return r.discard(ctx, c.spec)
+		return r.finishDestroy(ctx, c)
 	}
-	c.b, err = r.opts.Backend.Open(ctx, c.spec, c.initEvents())
+	b, err := r.opts.Backend.Open(ctx, c.spec, c.initEvents())
+	c.setBackend(b)
 	if errors.Is(err, initproc.ErrLost) {
 		c.lost(err)
 	} else if err != nil {
@@ -294,6 +307,29 @@ func (r *Registry) recoverOne(ctx context.Context, dir string) error {
 	c.mu.Lock()
 	c.startTimer()
 	c.mu.Unlock()
+	return nil
+}
+
+// finishDestroy removes a container that an earlier server did not finish to make or to destroy. One that cannot be
+// freed is no reason to serve none of the others: it is listed, and tried again.
+func (r *Registry) finishDestroy(ctx context.Context, c *Container) error {
+	cause := r.discard(ctx, c.spec)
+	if cause == nil {
+		return nil
+	}
+	b, err := r.opts.Backend.Open(ctx, c.spec, initproc.Events{})
+	if b == nil {
+		return errors.Join(cause, err)
+	}
+	c.setBackend(b)
+	c.closeBackend()
+	for i, p := range c.ports {
+		c.ports[i].Pooled = r.opts.Ports.Take(p.Host)
+	}
+	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", firstRetry, "error", cause)
+	left := r.remains(c, cause)
+	r.containers[c.handle] = left
+	r.retryDestroy(left, firstRetry)
 	return nil
 }
 

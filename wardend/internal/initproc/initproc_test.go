@@ -229,6 +229,74 @@ func TestEndsWhenItsStateIsRemoved(t *testing.T) {
 	require.True(t, gone(pid), "a depot that is deleted leaves no process behind")
 }
 
+// TestNoJobOutlivesAShutdown: another connection may ask for jobs until the very end.
+func TestNoJobOutlivesAShutdown(t *testing.T) {
+	dir := startInit(t)
+	a, b := connect(t, dir, Events{}), connect(t, dir, Events{})
+	started, refused := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := uint32(1); ; n++ {
+			if _, err := a.Spawn(context.Background(), script(n, "sleep 1000")); err != nil {
+				refused <- err
+				return
+			}
+			if n == 3 {
+				close(started)
+			}
+		}
+	}()
+	<-started
+	require.NoError(t, b.Shutdown(t.Context()))
+	require.Error(t, <-refused)
+	files, err := filepath.Glob(filepath.Join(dir, jobsName, "*.job"))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(files), 3)
+	for _, file := range files {
+		status, err := readStatus(file)
+		require.NoError(t, err)
+		require.True(t, gone(status.PID), "job %d", status.Job)
+	}
+}
+
+// TestEndsWhatForksForEver: the main process is gone, and no process lives long enough to be found and ended by itself.
+func TestEndsWhatForksForEver(t *testing.T) {
+	c := connect(t, startInit(t), Events{})
+	spawn(t, c, script(1, "end=$((SECONDS+15)); next() { [ $SECONDS -lt $end ] && { next & }; }; next; next; next; exit 0"))
+	require.Eventually(t, func() bool { return jobs(t, c)[1].Ended }, wait, tick)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.NoError(t, c.Stop(ctx, true, 0))
+}
+
+func TestConnectThatIsGivenUp(t *testing.T) {
+	dir := startInit(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Connect(ctx, dir, Events{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrLost, "that nobody waited says nothing about the init")
+	_, err = Connect(ctx, t.TempDir(), Events{})
+	require.NotErrorIs(t, err, ErrLost)
+	_, err = Connect(t.Context(), t.TempDir(), Events{})
+	require.ErrorIs(t, err, ErrLost)
+	_, err = Connect(t.Context(), filepath.Join(dir, "no", "dir"), Events{})
+	require.ErrorIs(t, err, ErrLost)
+}
+
+// TestConnectToOneThatSaysNothing: giving up while it is greeted is no loss either.
+func TestConnectToOneThatSaysNothing(t *testing.T) {
+	dir := startInit(t)
+	c := connect(t, dir, Events{})
+	require.NoError(t, unix.Kill(c.PID(), unix.SIGSTOP))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Connect(ctx, dir, Events{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, ErrLost)
+	require.NoError(t, unix.Kill(c.PID(), unix.SIGCONT))
+	spawn(t, c, script(1, "true"))
+}
+
 func TestShutdown(t *testing.T) {
 	c := connect(t, startInit(t), Events{Lost: func(error) { t.Error("shutting down is not losing") }})
 	spawn(t, c, script(1, "(setsid sleep 1000 &); trap '' TERM; sleep 1000"))
@@ -313,7 +381,7 @@ func BenchmarkSpawn(b *testing.B) {
 		_, err := c.Spawn(b.Context(), script(n, "true"))
 		require.NoError(b, err)
 		require.Equal(b, strconv.Itoa(int(n)), strconv.Itoa(int((<-ended).Job)))
-		require.NoError(t, c.Forget(n))
+		require.NoError(b, c.Forget(n))
 	}
 	require.NoError(b, c.Shutdown(context.Background()))
 	c.Close()

@@ -42,8 +42,8 @@ type server struct {
 	byPID map[int]*job
 	peers map[*peer]struct{}
 	// forks counts the processes started. idle is closed while there is no process beneath; forked is told of a new one.
-	forks    uint64
-	idle     chan struct{}
+	forks uint64
+	idle  chan struct{}
 	// ending: no process is started any more.
 	ending   bool
 	forked   *sync.Cond

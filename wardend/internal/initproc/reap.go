@@ -92,16 +92,27 @@ func (s *server) signalAll(signal syscall.Signal) {
 	grouped := map[int]bool{}
 	s.mu.Lock()
 	for pid := range s.byPID {
-		// A process that was forked while its parent was being listed is in the job's group as well.
 		_ = unix.Kill(-pid, signal)
 		grouped[pid] = true
 	}
 	s.mu.Unlock()
+	signalGroups(pids, signal, grouped)
+}
+
+// signalGroups signals processes with their groups, which a process that was forked while its parent was being listed
+// is in as well: one by one, those that fork fast enough would never end. Done are groups that were signalled already.
+func signalGroups(pids []int, signal syscall.Signal, done map[int]bool) {
+	own := unix.Getpgrp()
 	for _, pid := range pids {
-		if pgid, err := unix.Getpgid(pid); err == nil && grouped[pgid] {
-			continue
+		pgid, err := unix.Getpgid(pid)
+		switch {
+		case err != nil || pgid <= 1 || pgid == own:
+			// A job's first moment, before it has a session of its own.
+			_ = unix.Kill(pid, signal)
+		case !done[pgid]:
+			done[pgid] = true
+			_ = unix.Kill(-pgid, signal)
 		}
-		_ = unix.Kill(pid, signal)
 	}
 }
 
@@ -132,7 +143,5 @@ func (s *server) killJob(j *job) {
 		s.log.Printf("job %d: cannot find all its processes: %v", j.status.Job, err)
 	}
 	_ = unix.Kill(-j.status.PID, unix.SIGKILL)
-	for _, pid := range pids {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
+	signalGroups(pids, unix.SIGKILL, map[int]bool{j.status.PID: true})
 }
