@@ -31,8 +31,8 @@ const (
 	unanswered = 3 * time.Minute
 )
 
-// retry calls again what failed of something that passes by itself: a workflow between two of its runs, or one
-// whose first task has not been done. An unreachable server is not among them: Temporal's client retries that itself.
+// retry calls again what failed of something that passes by itself: a workflow between two of its runs, one whose first
+// task has not been done, or a worker that just starts. An unreachable server is not among them: Temporal's client retries that itself.
 func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	for try, pause := 1, firstPause; ; try, pause = try+1, pause*2 {
 		value, err := call()
@@ -49,7 +49,8 @@ func passing(err error) bool {
 	var notReady *serviceerror.WorkflowNotReady
 	var busy *serviceerror.ResourceExhausted
 	var aborted *serviceerror.Aborted
-	return errors.As(err, &notReady) || errors.As(err, &busy) || errors.As(err, &aborted)
+	var noPoller *serviceerror.FailedPrecondition
+	return errors.As(err, &notReady) || errors.As(err, &noPoller) || errors.As(err, &busy) || errors.As(err, &aborted)
 }
 
 // sleep tells whether the pause passed before ctx ended.

@@ -8,6 +8,7 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -107,7 +108,7 @@ func explain(ctx context.Context, err error, s subject) error {
 	if errors.As(err, &known) {
 		return err
 	}
-	if errors.Is(err, codec.ErrUnknownKey) || errors.Is(err, codec.ErrTampered) {
+	if otherKey(err) {
 		return &Error{ErrNotSetUp, "the platform's answer is encrypted with a key that is not in this client's key file", nextKeys, err}
 	}
 	if e := explainService(err, s); e != nil {
@@ -173,6 +174,15 @@ func refused(err error, s subject) error {
 
 func invalid(err error) error {
 	return &Error{ErrInvalid, api.Explain(err, api.ErrInvalidRequest).Message, "", err}
+}
+
+// otherKey tells what only an installation with other keys says. A failure whose message could not be decrypted keeps
+// the one that the SDK's converter leaves in its place.
+func otherKey(err error) bool {
+	const undecoded = "Encoded failure"
+	var failure *temporal.ApplicationError
+	return errors.Is(err, codec.ErrUnknownKey) || errors.Is(err, codec.ErrTampered) ||
+		errors.As(err, &failure) && failure.Message() == undecoded
 }
 
 func isUnreachable(err error) bool {

@@ -26,6 +26,7 @@ func TestExplain(t *testing.T) {
 		words string
 	}{
 		"other keys":   {unreadable(t), ErrNotSetUp, "temporal.encryption_key_file"},
+		"their words":  {unreadableFailure(t), ErrNotSetUp, "temporal.encryption_key_file"},
 		"missing":      {serviceerror.NewNotFound("workflow not found"), ErrNoSuchApp, `there is no app "hello"`},
 		"no namespace": {serviceerror.NewNamespaceNotFound("dea"), ErrNotSetUp, "starter setup"},
 		"bad argument": {serviceerror.NewInvalidArgument("no mapping"), ErrNotSetUp, "starter setup"},
@@ -61,13 +62,25 @@ func TestExplain(t *testing.T) {
 	require.NoError(t, explain(context.Background(), nil, appSubject("hello")))
 }
 
+// unreadableFailure is a failure that was encrypted with another installation's key.
+func unreadableFailure(t *testing.T) error {
+	t.Helper()
+	theirs, ours := keyring(t), keyring(t)
+	failure := theirs.FailureConverter().ErrorToFailure(api.Final(api.ErrInvalidRequest, "hush", nil))
+	return ours.FailureConverter().FailureToError(failure)
+}
+
+func keyring(t *testing.T) *codec.Keyring {
+	t.Helper()
+	ring, err := codec.CreateKeyFile(filepath.Join(t.TempDir(), "key"))
+	require.NoError(t, err)
+	return ring
+}
+
 // unreadable is what a client says to an answer that was encrypted with another installation's key.
 func unreadable(t *testing.T) error {
 	t.Helper()
-	theirs, err := codec.CreateKeyFile(filepath.Join(t.TempDir(), "theirs"))
-	require.NoError(t, err)
-	ours, err := codec.CreateKeyFile(filepath.Join(t.TempDir(), "ours"))
-	require.NoError(t, err)
+	theirs, ours := keyring(t), keyring(t)
 	answer, err := theirs.DataConverter().ToPayloads("x")
 	require.NoError(t, err)
 	var out string
