@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrFailed is the protocol's one word for every copy that did not succeed. The cause is wrapped beside it.
@@ -157,11 +159,15 @@ func (c copier) link(source, target string) error {
 
 // file writes beside the target and renames, so that a reader of the old file is not disturbed.
 func (c copier) file(source, target string, info fs.FileInfo) error {
-	from, err := os.Open(source)
+	// A link or a pipe may have taken its place meanwhile: the one leads elsewhere, the other waits for ever.
+	from, err := os.OpenFile(source, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = from.Close() }()
+	if now, err := from.Stat(); err != nil || !now.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file any more", source)
+	}
 	to, err := os.CreateTemp(filepath.Dir(target), ".copy-*")
 	if err != nil {
 		return err

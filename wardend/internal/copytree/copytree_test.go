@@ -158,3 +158,23 @@ func TestParseOwner(t *testing.T) {
 		require.ErrorIs(t, err, ErrFailed, s)
 	}
 }
+
+// TestFileThatWasReplaced: what a job puts in a file's place between looking and copying is neither followed nor
+// waited for.
+func TestFileThatWasReplaced(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, []byte("words"), 0o600))
+	was, err := os.Lstat(file)
+	require.NoError(t, err)
+	for name, replace := range map[string]func() error{
+		"link": func() error { return os.Symlink("/etc/passwd", file) },
+		"pipe": func() error { return syscall.Mkfifo(file, 0o600) },
+	} {
+		require.NoError(t, os.Remove(file))
+		require.NoError(t, replace())
+		target := filepath.Join(dir, "target")
+		require.Error(t, copier{ctx: t.Context()}.file(file, target, was), name)
+		require.NoFileExists(t, target)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -90,7 +91,7 @@ func (b *Backend) Create(ctx context.Context, spec backend.Spec, events initproc
 func (b *Backend) Open(ctx context.Context, spec backend.Spec, events initproc.Events) (backend.Container, error) {
 	c := b.container(spec)
 	for _, m := range spec.Mounts {
-		if link, err := c.paths.resolve(m.Target, false); err == nil {
+		if link, err := c.paths.mountPoint(m.Target); err == nil {
 			c.paths.mounts[link] = m.Source
 		}
 	}
@@ -116,11 +117,7 @@ func (b *Backend) end(ctx context.Context, initDir, root string) error {
 	if _, err := os.Stat(initDir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	init, err := initproc.Connect(ctx, initDir, initproc.Events{})
-	if err == nil {
-		err = init.Shutdown(ctx)
-		init.Close()
-	}
+	err := shutDown(ctx, initDir)
 	if err == nil {
 		return nil
 	}
@@ -129,6 +126,20 @@ func (b *Backend) end(ctx context.Context, initDir, root string) error {
 	}
 	b.log.Warn("the init of a container does not answer; its processes are looked for one by one", "dir", initDir, "error", err)
 	return endOrphans(ctx, initDir, root)
+}
+
+// shutdownTimeout bounds how long an init that has said hello may take to end all.
+const shutdownTimeout = 30 * time.Second
+
+func shutDown(ctx context.Context, initDir string) error {
+	init, err := initproc.Connect(ctx, initDir, initproc.Events{})
+	if err != nil {
+		return err
+	}
+	defer init.Close()
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+	defer cancel()
+	return init.Shutdown(ctx)
 }
 
 func endOrphans(ctx context.Context, initDir, root string) error {
@@ -170,19 +181,19 @@ func (c *container) build(spec backend.Spec) error {
 
 // mount makes a link where a mount would be.
 func (c *container) mount(m backend.Mount) error {
-	parent, err := c.paths.resolve(filepath.Dir(filepath.Clean("/"+m.Target)), true)
+	if !filepath.IsAbs(m.Source) {
+		return fmt.Errorf("its source %q is not absolute", m.Source)
+	}
+	link, err := c.paths.mountPoint(m.Target)
 	if err != nil {
 		return err
 	}
+	parent := filepath.Dir(link)
 	if parent != c.root && !strings.HasPrefix(parent, c.root+"/") {
 		return errors.New("it lies within another bind mount")
 	}
 	if err := os.MkdirAll(parent, dirMode); err != nil {
 		return err
-	}
-	link := filepath.Join(parent, filepath.Base(m.Target))
-	if link == c.root {
-		return errors.New("the root directory cannot be one")
 	}
 	// An empty directory makes way.
 	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -22,31 +22,30 @@ var errTooManyLinks = errors.New("too many links")
 // followed on request only.
 func (p paths) resolve(path string, followLast bool) (string, error) {
 	const maxLinks = 64
-	base, current := p.root, p.root
+	// within are the directories on the way, from the root to where the way has come to.
+	within := []string{p.root}
 	rest := elements(path)
 	for links := 0; len(rest) > 0; {
 		element := rest[0]
 		rest = rest[1:]
 		if element == ".." {
-			if current != base {
-				current = filepath.Dir(current)
-			}
+			within = within[:max(len(within)-1, 1)]
 			continue
 		}
-		next := filepath.Join(current, element)
+		next := filepath.Join(within[len(within)-1], element)
 		info, err := os.Lstat(next)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 		if err != nil || info.Mode().Type() != fs.ModeSymlink || (len(rest) == 0 && !followLast) {
-			current = next
+			within = append(within, next)
 			continue
 		}
 		if links++; links > maxLinks {
 			return "", errTooManyLinks
 		}
 		if source, ok := p.mounts[next]; ok {
-			base, current = source, source
+			within = append(within, source)
 			continue
 		}
 		target, err := os.Readlink(next)
@@ -54,13 +53,28 @@ func (p paths) resolve(path string, followLast bool) (string, error) {
 			return "", err
 		}
 		if filepath.IsAbs(target) {
-			base, current = p.root, p.root
+			within = within[:1]
 			// A job that knows only its HOME makes its absolute links with the host's path.
 			target = strings.TrimPrefix(target, p.root+"/")
 		}
 		rest = append(elements(target), rest...)
 	}
-	return current, nil
+	return within[len(within)-1], nil
+}
+
+var errRootMount = errors.New("the root directory cannot be one")
+
+// mountPoint is the link that stands for a bind mount at a path in the container.
+func (p paths) mountPoint(target string) (string, error) {
+	target = filepath.Clean("/" + target)
+	if target == "/" {
+		return "", errRootMount
+	}
+	parent, err := p.resolve(filepath.Dir(target), true)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(parent, filepath.Base(target)), nil
 }
 
 func elements(path string) []string {
