@@ -30,7 +30,7 @@ var ErrNoOCI = errors.New("this wardend has no oci backend: use --backend proces
 
 // Signals end a server. Each channel ends it when it is closed or something is sent.
 type Signals struct {
-	// Drain lets requests that do not only wait end, however long they take.
+	// Drain lets requests that do not only wait end, however long they take, or until End tells it to hurry.
 	Drain <-chan os.Signal
 	// End gives them a few seconds.
 	End <-chan os.Signal
@@ -65,7 +65,7 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 		return err
 	case <-signals.Drain:
 		log.Info("draining: containers and jobs are left to the next wardend")
-		go cutLater(end, cancel, signals.End)
+		go cutLater(end, cancel, signals.End, cutAfter)
 	case <-signals.End:
 		log.Info("ending: containers and jobs are left to the next wardend")
 		end, cancel = context.WithTimeout(end, cutAfter)
@@ -77,8 +77,8 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 	return <-served
 }
 
-// cutLater ends a drain that is told to hurry.
-func cutLater(draining context.Context, cut context.CancelFunc, hurry <-chan os.Signal) {
+// cutLater ends a drain a while after it was told to hurry.
+func cutLater(draining context.Context, cut context.CancelFunc, hurry <-chan os.Signal, after time.Duration) {
 	select {
 	case <-draining.Done():
 		return
@@ -86,7 +86,7 @@ func cutLater(draining context.Context, cut context.CancelFunc, hurry <-chan os.
 	}
 	select {
 	case <-draining.Done():
-	case <-time.After(cutAfter):
+	case <-time.After(after):
 		cut()
 	}
 }

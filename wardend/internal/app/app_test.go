@@ -86,6 +86,21 @@ func TestServeAndServeAgain(t *testing.T) {
 	}
 }
 
+// TestDrainHurries: a drain that takes too long can still be ended without a KILL.
+func TestDrainHurries(t *testing.T) {
+	draining, cut := context.WithCancel(t.Context())
+	hurry := make(chan os.Signal)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cutLater(draining, cut, hurry, time.Millisecond)
+	}()
+	require.NoError(t, draining.Err())
+	hurry <- os.Interrupt
+	<-draining.Done()
+	<-done
+}
+
 // destroyAllSoon tries to destroy, without waiting long for the depot.
 func destroyAllSoon(t *testing.T, cfg config.Config) error {
 	t.Helper()

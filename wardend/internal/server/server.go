@@ -68,8 +68,14 @@ func (s *Server) Serve(listener *net.UnixListener) error {
 }
 
 func (s *Server) start(nc *net.UnixConn) {
-	c := newConn(s, nc)
 	s.mu.Lock()
+	if s.draining.Err() != nil {
+		// Shutdown may not wait for it any more.
+		s.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	c := newConn(s, nc)
 	s.conns[c] = true
 	s.open.Add(1)
 	s.mu.Unlock()

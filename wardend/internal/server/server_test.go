@@ -131,6 +131,24 @@ func TestShutdownCutsOffAtItsEnd(t *testing.T) {
 	require.Empty(t, s.conns)
 }
 
+// TestShutdownTakesNoOneMore: a connection may have been accepted at the moment when the server was told to end.
+func TestShutdownTakesNoOneMore(t *testing.T) {
+	s, _ := start(t, 0)
+	s.Shutdown(t.Context())
+	listener, err := Listen(t.Context(), tempSocket(t), 0o600)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	client, err := net.Dial("unix", listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	accepted, err := listener.AcceptUnix()
+	require.NoError(t, err)
+	s.start(accepted)
+	require.Empty(t, s.conns)
+	_, err = client.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+}
+
 // TestAClientThatFloods: more requests than are read ahead, from a client that is gone.
 func TestAClientThatFloods(t *testing.T) {
 	s, socket := start(t, 0)
