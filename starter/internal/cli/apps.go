@@ -2,6 +2,9 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/starter/internal/render"
 )
 
 func (s *session) appsCommand() *cobra.Command {
@@ -13,20 +16,27 @@ func (s *session) appsCommand() *cobra.Command {
   starter apps --output json | jq -r '.apps[].app_id'`,
 		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
-		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
-			c, err := s.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			apps, err := c.Apps(cmd.Context())
-			if err != nil && len(apps) == 0 {
-				return err
-			}
-			if err != nil {
-				s.report().Linef("(some apps are missing: %v)", err)
-			}
-			return s.render().Apps(apps)
-		}),
+		RunE:              s.work(showAll(s, "apps", (*controller.Client).Apps, render.Renderer.Apps)),
+	}
+}
+
+// showAll makes a command of a list. What could not be asked is told, and no reason to show nothing.
+func showAll[T any](
+	s *session, what string, list lister[T], show func(render.Renderer, []T) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		c, err := s.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		all, err := list(c, cmd.Context())
+		if err != nil && len(all) == 0 {
+			return err
+		}
+		if err != nil {
+			s.report().Linef("(some %s are missing: %v)", what, err)
+		}
+		return show(s.render(), all)
 	}
 }
 
@@ -39,7 +49,7 @@ crashed, why.`,
 		Example: `  starter ps hello
   starter ps hello -o json | jq -r '.instances[].address'`,
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())
 			if err != nil {

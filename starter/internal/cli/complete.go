@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/applogs"
 	"github.com/durable-dea/dea/starter/internal/render"
 )
@@ -14,42 +16,36 @@ import (
 // completeTimeout is how long a user who pressed the tab key waits.
 const completeTimeout = 2 * time.Second
 
-// completeApps offers the names of apps as the first argument.
-func (s *session) completeApps(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-	defer cancel()
-	c, err := s.open(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	apps, _ := c.Apps(ctx) // what could be had is better than nothing
-	names := make([]string, 0, len(apps))
-	for _, a := range apps {
-		names = append(names, a.AppID)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+// lister is a method of the client that lists something; beside an error it gives what could be had.
+type lister[T any] func(*controller.Client, context.Context) ([]T, error)
+
+func (s *session) completeApps() cobra.CompletionFunc {
+	return completeFirst(s, (*controller.Client).Apps, func(a api.AppStatus) string { return a.AppID })
 }
 
-// completeNodes offers the ids of nodes as the first argument.
-func (s *session) completeNodes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+func (s *session) completeNodes() cobra.CompletionFunc {
+	return completeFirst(s, (*controller.Client).Nodes, func(n api.NodeStatus) string { return n.Node })
+}
+
+// completeFirst offers the names of what there is as the first argument.
+func completeFirst[T any](s *session, list lister[T], name func(T) string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+		defer cancel()
+		c, err := s.open(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		all, _ := list(c, ctx) // what could be had is better than nothing
+		names := make([]string, 0, len(all))
+		for _, one := range all {
+			names = append(names, name(one))
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-	defer cancel()
-	c, err := s.open(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	nodes, _ := c.Nodes(ctx) // what could be had is better than nothing
-	ids := make([]string, 0, len(nodes))
-	for _, n := range nodes {
-		ids = append(ids, n.Node)
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
 // addCompletions offers what is known of flags' values, and files for those that name one and no other.

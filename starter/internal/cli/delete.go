@@ -31,7 +31,7 @@ uploaded, and never run, is deleted as well.`,
 		Example: `  starter delete hello
   starter delete hello --yes --reason "replaced by hello2" --no-wait`,
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			if !sure && !s.confirmed(cmd.Context(), args[0]) {
 				return cmp.Or(cmd.Context().Err(), errors.New("nothing was deleted"))

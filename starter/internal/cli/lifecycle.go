@@ -46,7 +46,7 @@ stopped stays at its number of instances, unless --instances says another.`,
 		Example: `  starter start hello
   starter start hello --instances 3`,
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 	}
 	cmd.RunE = s.work(func(cmd *cobra.Command, args []string) error {
 		c, err := s.open(cmd.Context())
@@ -79,7 +79,7 @@ was.`,
 		Example: `  starter stop hello
   starter stop hello --no-wait`,
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())
 			if err != nil {
@@ -112,7 +112,7 @@ func (s *session) scaleCommand() *cobra.Command {
 			}
 			return named("NAME", "INSTANCES")(cmd, args)
 		},
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				n, err := strconv.Atoi(args[1])
@@ -146,7 +146,7 @@ func (s *session) restartCommand() *cobra.Command {
 answer. An interrupt in between leaves it stopped; "starter start" brings it back.`,
 		Example:           "  starter restart hello",
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			c, err := s.open(cmd.Context())
 			if err != nil {

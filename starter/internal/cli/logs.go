@@ -31,7 +31,7 @@ write, also with instances that start later, until it is interrupted or the app 
   starter logs hello -f
   starter logs hello --index 1 --stream stderr --lines 20`,
 		Args:              named("NAME"),
-		ValidArgsFunction: s.completeApps,
+		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
 			q.App = args[0]
 			if !cmd.Flags().Changed("index") {

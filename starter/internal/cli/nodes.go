@@ -7,6 +7,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/starter/internal/render"
 )
 
 func (s *session) nodesCommand() *cobra.Command {
@@ -18,20 +19,7 @@ func (s *session) nodesCommand() *cobra.Command {
   starter nodes --output json | jq '.nodes[].remaining'`,
 		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
-		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
-			c, err := s.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			nodes, err := c.Nodes(cmd.Context())
-			if err != nil && len(nodes) == 0 {
-				return err
-			}
-			if err != nil {
-				s.report().Linef("(some nodes are missing: %v)", err)
-			}
-			return s.render().Nodes(nodes)
-		}),
+		RunE:              s.work(showAll(s, "nodes", (*controller.Client).Nodes, render.Renderer.Nodes)),
 	}
 }
 
@@ -42,7 +30,7 @@ func (s *session) drainCommand() *cobra.Command {
 		Long:              "Keeps new instances and stagings off a node. What runs there stays, also when its worker is restarted.",
 		Example:           "  starter drain 6f1d2c3a",
 		Args:              named("NODE"),
-		ValidArgsFunction: s.completeNodes,
+		ValidArgsFunction: s.completeNodes(),
 		RunE:              s.work(s.onNode((*controller.Client).Drain)),
 	}
 }
@@ -54,7 +42,7 @@ func (s *session) undrainCommand() *cobra.Command {
 		Long:              "Lets new instances and stagings on a node that was drained.",
 		Example:           "  starter undrain 6f1d2c3a",
 		Args:              named("NODE"),
-		ValidArgsFunction: s.completeNodes,
+		ValidArgsFunction: s.completeNodes(),
 		RunE:              s.work(s.onNode((*controller.Client).Undrain)),
 	}
 }
