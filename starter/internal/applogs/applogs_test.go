@@ -21,7 +21,8 @@ func TestNothingToReadIsTold(t *testing.T) {
 func TestSources(t *testing.T) {
 	now := time.Now()
 	status := api.AppStatus{Instances: []api.InstanceStatus{
-		{InstanceID: "c", Index: 1, Since: now}, {InstanceID: "b", Index: 0, Since: now},
+		{InstanceID: "c", Index: 1, Since: now},
+		{InstanceID: "b", Index: 0, Since: now},
 		{InstanceID: "a", Index: 0, Since: now.Add(-time.Minute)},
 	}}
 	names := func(q Query) (names []string) {
