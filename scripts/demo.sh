@@ -55,7 +55,7 @@ trap 'exit $((up ? 0 : 130))' INT
 title "Starting a Durable DEA"
 # A job of its own, so that Ctrl-C reaches this script alone, which then stops the stack in order.
 set -m
-bin/devserver --data "$data" --port-base "${DEA_PORT_BASE:-0}" --output json >"$ready" 2> >(tee "$said" | sed 's/^/  /' >&2) &
+bin/devserver --data "$data" --port-base "${DEA_PORT_BASE:-0}" --output json >"$ready" 2> >(tee "$said" | sed -u 's/^/  /' >&2) &
 devserver=$!
 set +m
 while [ ! -s "$ready" ]; do
