@@ -51,7 +51,6 @@ type BuildResult struct {
 //
 // A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired.
 func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult, error) {
-	defer heartbeat(ctx)()
 	b := &build{
 		Containers: c, request: params.Request, handle: api.StagingHandle(params.Request.TaskID),
 		space: c.workspaces.Path(params.Request.TaskID),

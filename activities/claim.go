@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.temporal.io/sdk/activity"
@@ -24,20 +25,28 @@ func (p CreateParams) claim() string  { return p.InstanceID }
 func (p LaunchParams) claim() string  { return p.InstanceID }
 func (p RetireParams) claim() string  { return p.InstanceID }
 
-// claiming runs an activity under the claim of its parameters.
+// claiming runs an activity under the claim of its parameters. It heartbeats from the very beginning, since waiting for
+// earlier work to end may take longer than the heartbeat timeout.
 func claiming[In claimer, Out any](
 	set *claims.Claims, do func(context.Context, In) (Out, error),
 ) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
+		defer heartbeat(ctx)()
 		var none Out
-		work, end, err := set.Begin(ctx, in.claim(), activity.GetInfo(ctx).WorkflowExecution.RunID)
-		if err != nil {
+		info := activity.GetInfo(ctx)
+		claimed, end, err := set.Begin(ctx, in.claim(), claims.Work{
+			Run: info.WorkflowExecution.RunID, Activity: info.ActivityID, Attempt: info.Attempt,
+		})
+		if errors.Is(err, claims.ErrRetired) {
 			return none, api.Final(api.ErrInvalidRequest, "what this was for is gone already", err)
 		}
+		if err != nil {
+			return none, err
+		}
 		defer end()
-		out, err := do(work, in)
-		if err != nil && work.Err() != nil && ctx.Err() == nil {
-			return none, fmt.Errorf("%w: %w", context.Cause(work), err)
+		out, err := do(claimed, in)
+		if err != nil && claimed.Err() != nil && ctx.Err() == nil {
+			return none, fmt.Errorf("%w: %w", context.Cause(claimed), err)
 		}
 		return out, err
 	}
@@ -48,6 +57,7 @@ func retiring[In claimer, Out any](
 	set *claims.Claims, do func(context.Context, In) (Out, error),
 ) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
+		defer heartbeat(ctx)()
 		if err := set.Retire(ctx, in.claim(), activity.GetInfo(ctx).WorkflowExecution.RunID); err != nil {
 			var none Out
 			return none, fmt.Errorf("wait for the work on %s to end: %w", in.claim(), err)

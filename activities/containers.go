@@ -76,8 +76,8 @@ func (c *Containers) makeContainer(ctx context.Context, request *wardenpb.Create
 
 // Destroy ends everything in a container and removes it.
 //
-// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats
-// nothing.
+// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats each
+// second.
 func (c *Containers) Destroy(ctx context.Context, params DestroyParams) error {
 	_, err := c.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(params.Handle)})
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
@@ -86,8 +86,8 @@ func (c *Containers) Destroy(ctx context.Context, params DestroyParams) error {
 	return nil
 }
 
-// wardenFault is the error of an activity whose request to Warden failed. A Warden that is away, or a request that
-// did not come back, may work the next time; what Warden refuses will be refused again.
+// wardenFault is the error of an activity whose request to Warden failed. What Warden refuses it will refuse again; a
+// Warden that is away, or an answer that did not come back, may be there the next time.
 func wardenFault(doing string, err error) error {
 	cause := fmt.Errorf("%s: %w", doing, err)
 	var refused *warden.Error

@@ -140,7 +140,6 @@ func dropletFault(ctx context.Context, err error) error {
 // Run twice at once, the second waits for the first and then finds the droplet. Cancelled, or after a death, what
 // came stays and the next attempt goes on from there. It heartbeats each second.
 func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletResult, error) {
-	defer heartbeat(ctx)()
 	params.SHA1 = strings.ToLower(params.SHA1)
 	if result, err := d.look(params.SHA1); err != nil || result.Cached {
 		return result, err

@@ -32,7 +32,7 @@ func (s *instanceStart) awaitHealthy(ctx context.Context) error {
 	}
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
-	for pause := firstProbePause; ; pause = min(pause*2, longestProbePause) {
+	for wait := firstProbePause; ; wait = min(wait*2, longestProbePause) {
 		if s.portAnswers(ctx) {
 			return nil
 		}
@@ -43,7 +43,7 @@ func (s *instanceStart) awaitHealthy(ctx context.Context) error {
 			return api.Final(api.ErrStartFailed, api.ExitHealthCheck, nil)
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -62,3 +62,15 @@ func (s *instanceStart) portAnswers(ctx context.Context) bool {
 
 // ended is the error of an instance that ended before it was healthy.
 func (s *instanceStart) ended() error { return api.StartFailed(s.watch.Exit(), nil) }
+
+// pause waits, and tells whether it was to the end.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -2,19 +2,35 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
+// hookTimeout bounds one hook. The job of one that takes longer goes on, and is ended with its container.
+const hookTimeout = time.Minute
+
+// hookFailure is a hook that ended with another status than 0, or did not end in time.
+type hookFailure struct {
+	name   string
+	status uint32
+	stderr string
+}
+
+func (e *hookFailure) Error() string {
+	return fmt.Sprintf("hook %s ended with %d: %s", e.name, e.status, tail(e.stderr))
+}
+
 // maxHookBytes bounds an operator's hook: it travels to Warden as a script.
 const maxHookBytes = 1 << 20
 
 // hook runs one of the operator's scripts in the instance's container, with the instance's environment. A hook that
-// is not configured is no error; one that ends with anything but 0 is.
+// is not configured is no error; one that ends with anything but 0, or not within hookTimeout, is a hookFailure.
 func (s *instanceStart) hook(ctx context.Context, name string) error {
 	path := s.config.Hooks[name]
 	if path == "" {
@@ -28,16 +44,21 @@ func (s *instanceStart) hook(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("hook %s: %w", name, err)
 	}
-	response, err := s.warden.Run(ctx, &wardenpb.RunRequest{
+	limited, cancel := context.WithTimeout(ctx, hookTimeout)
+	defer cancel()
+	response, err := s.warden.Run(limited, &wardenpb.RunRequest{
 		Handle:  s.handle(),
 		Script:  proto.String(findRoot + "\n" + exports + "\n" + string(text)),
 		Rlimits: s.rlimits(),
 	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return &hookFailure{name: name, stderr: "it did not end in time"}
+	}
 	if err != nil {
 		return fmt.Errorf("hook %s: %w", name, err)
 	}
 	if status := response.GetExitStatus(); status != 0 {
-		return fmt.Errorf("hook %s ended with %d: %s", name, status, tail(response.GetStderr()))
+		return &hookFailure{name: name, status: status, stderr: response.GetStderr()}
 	}
 	return nil
 }

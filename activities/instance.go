@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/appenv"
-	"github.com/durable-dea/dea/internal/containerpath"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/warden"
@@ -42,7 +40,6 @@ type CreateResult struct {
 // Run twice it takes down what the first run made and makes it anew: nothing of the app's has run in it. Cancelled
 // it leaves what there is, for RetireInstance. It heartbeats each second.
 func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateResult, error) {
-	defer heartbeat(ctx)()
 	droplet := DropletParams{SHA1: params.Message.SHA1, URI: params.Message.ExecutableURI}
 	if _, err := c.droplets.Await(ctx, droplet); err != nil {
 		return CreateResult{}, err
@@ -72,7 +69,6 @@ type LaunchParams struct {
 // Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
 // Cancelled it leaves the container as it is. It heartbeats each second.
 func (c *Containers) Launch(ctx context.Context, params LaunchParams) (None, error) {
-	defer heartbeat(ctx)()
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
 	for _, step := range []func(context.Context) error{start.findOrSpawn, start.awaitHealthy} {
@@ -118,25 +114,56 @@ func (s *instanceStart) inspect(ctx context.Context) error {
 
 // findOrSpawn ends with a job that is watched: that of an earlier attempt, or one of its own.
 func (s *instanceStart) findOrSpawn(ctx context.Context) error {
-	if err := s.inspect(ctx); err != nil {
+	launched, err := s.findLaunched(ctx)
+	if err != nil || launched {
 		return err
 	}
-	if jobs := s.info.GetJobIds(); len(jobs) > 0 {
-		s.watch = s.supervisor.Watch(s.id, uint32(jobs[len(jobs)-1]))
-		return nil
-	}
-	if s.launchedBefore() {
-		return api.Final(api.ErrStartFailed, api.ExitAppExited, errors.New("it ended while no worker looked"))
-	}
 	if err := s.hook(ctx, config.HookBeforeStart); err != nil {
-		return api.Final(api.ErrStartFailed, api.ExitFailedToStart, err)
+		return startFault(err)
 	}
 	return s.spawn(ctx)
 }
 
-func (s *instanceStart) launchedBefore() bool {
-	_, err := os.Lstat(containerpath.Root(s.info.GetContainerPath()) + startedMarker)
-	return err == nil
+// findLaunched looks for the app's job. Jobs that are not the app's are a hook of an attempt whose worker died, or the
+// app's own an instant before it leaves its mark: they are waited for until it is plain which.
+func (s *instanceStart) findLaunched(ctx context.Context) (bool, error) {
+	if s.watch = s.supervisor.Watched(s.id); s.watch != nil {
+		return true, s.inspect(ctx)
+	}
+	for giveUp := time.Now().Add(2 * hookTimeout); ; {
+		if err := s.inspect(ctx); err != nil {
+			return false, err
+		}
+		job, launched := supervisor.Launched(s.info)
+		switch {
+		case job != 0:
+			s.watch = s.supervisor.Watch(s.id, job)
+			return true, nil
+		case launched:
+			exit, err := s.supervisor.ExitOnRecord(ctx, s.id)
+			if err != nil {
+				return false, wardenFault("look at the container", err)
+			}
+			return false, api.StartFailed(exit, errors.New("it ended while no worker looked"))
+		case len(s.info.GetJobIds()) == 0:
+			return false, nil
+		case time.Now().After(giveUp):
+			return false, api.Final(api.ErrStartFailed, api.ExitFailedToStart, errors.New("an earlier hook does not end"))
+		}
+		if !pause(ctx, firstProbePause) {
+			return false, ctx.Err()
+		}
+	}
+}
+
+// startFault is the error of a start whose hook failed: the operator's script is at fault when it ended with another
+// status than 0, and the platform, for another try, in all other cases.
+func startFault(err error) error {
+	var failed *hookFailure
+	if errors.As(err, &failed) {
+		return api.Final(api.ErrStartFailed, api.ExitFailedToStart, err)
+	}
+	return wardenFault("run a hook", err)
 }
 
 func (s *instanceStart) create(ctx context.Context) error {

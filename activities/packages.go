@@ -65,7 +65,6 @@ type FetchResult struct {
 // Run twice it keeps what is whole already and resumes what is not. Cancelled it leaves the parts for the next
 // attempt; Discard takes them away. It heartbeats each second.
 func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, error) {
-	defer heartbeat(ctx)()
 	request := params.Request
 	buildpacks, err := usableBuildpacks(request)
 	if err != nil {

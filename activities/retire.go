@@ -31,8 +31,8 @@ type RetireParams struct {
 
 // Retire stops an instance and destroys its container.
 //
-// Run twice, what the first run did is found done. Cancelled, Warden still finishes what it was asked. It heartbeats
-// nothing: each of its steps is bounded.
+// Run twice, what the first run did is found done. Cancelled, Warden still finishes what it was asked. Each of its steps
+// is bounded; it heartbeats each second.
 func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	c.supervisor.Forget(params.InstanceID)
 	start := c.newStart(params.InstanceID, params.Message)
@@ -77,12 +77,7 @@ func CrashDir(node *config.Node, instance string) string {
 // keepLogs copies the instance's log directory. It goes through os.Root, which no link that the app made leads out of,
 // and takes regular files only.
 func (s *instanceStart) keepLogs() error {
-	home, err := os.OpenRoot(filepath.Join(containerpath.Root(s.info.GetContainerPath()), runspec.PathHome))
-	if err != nil {
-		return err
-	}
-	defer home.Close()
-	logs, err := home.OpenRoot("logs")
+	logs, err := containerpath.OpenDir(s.info.GetContainerPath(), runspec.PathLogs)
 	if err != nil {
 		return err
 	}
@@ -96,10 +91,13 @@ func (s *instanceStart) keepLogs() error {
 		return err
 	}
 	var failed []error
+	kept := 0
 	for _, entry := range entries {
-		if entry.Type().IsRegular() {
-			failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
+		if !entry.Type().IsRegular() || kept == maxKeptLogs {
+			continue
 		}
+		kept++
+		failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
 	}
 	return errors.Join(failed...)
 }
@@ -113,8 +111,12 @@ func readDir(root *os.Root) ([]os.DirEntry, error) {
 	return dir.ReadDir(-1)
 }
 
-// maxKeptLog bounds what is kept of one log: its end, which says why the app crashed.
-const maxKeptLog = 8 << 20
+// What is kept of a crash: so many files, of each its end, which says why the app crashed. An app may have made any
+// number of any size.
+const (
+	maxKeptLogs = 16
+	maxKeptLog  = 8 << 20
+)
 
 func copyOut(from *os.Root, name, to string) (err error) {
 	source, err := from.OpenFile(name, os.O_RDONLY|openNonblock, 0)

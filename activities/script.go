@@ -11,11 +11,8 @@ import (
 // argument is the same, since an app may have a variable R of its own.
 const findRoot = `R="${HOME%/home/vcap}"; set -- "$R"`
 
-// startedMarker is a file that the first launch makes and no second one can: who finds it must not launch again.
-const startedMarker = "/tmp/.dea-started"
-
-// claimLaunch ends the script when the marker is there already.
-const claimLaunch = `(set -C; : > "$R` + startedMarker + `") 2>/dev/null || exit 125`
+// claimLaunch makes the marker of a launch, and ends the script when it is there already.
+const claimLaunch = `(set -C; : > "$R` + runspec.PathLaunched + `") 2>/dev/null || exit 125`
 
 // runnerScript is a bash script for a job: prelude lines, then the runner in place of the shell. Arguments are
 // quoted; what prelude holds is the caller's to quote.

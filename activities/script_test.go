@@ -43,7 +43,7 @@ func TestLaunchIsClaimedOnce(t *testing.T) {
 	script := runnerScript([]string{claimLaunch}, "launch")
 	_, status := inContainer(t, root, script)
 	require.Zero(t, status)
-	require.FileExists(t, root+startedMarker)
+	require.FileExists(t, root+runspec.PathLaunched)
 	output, status := inContainer(t, root, script)
 	require.Equal(t, 125, status)
 	require.Empty(t, output)

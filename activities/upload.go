@@ -41,7 +41,6 @@ type UploadResult struct {
 //
 // Run twice it sends all of it again. Cancelled, the controller drops what it got by half. It heartbeats each second.
 func (c *CloudController) Upload(ctx context.Context, params UploadParams) (UploadResult, error) {
-	defer heartbeat(ctx)()
 	request := params.Request
 	space := c.workspaces.Path(request.TaskID)
 	result, err := c.droplet(ctx, request, space)

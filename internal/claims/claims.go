@@ -5,7 +5,7 @@
 // heartbeat's answer. Within one worker, and a node has only one, it can be known at once:
 //
 //	Begin(key)  -- work with a context --  end
-//	   |  ends earlier work on the key, waits for it
+//	   |  ends earlier work on the key, waits for it; gives up when a later attempt has it
 //	Retire(key, run)
 //	      ends the work, waits for it, and refuses any that still comes from the same run
 package claims
@@ -16,7 +16,17 @@ import (
 	"sync"
 )
 
-// ErrReplaced is the cause of the end of a context whose key somebody newer has claimed.
+// Work says whose work on a key is. A later attempt of one activity of one run goes before an earlier one; between
+// others the one that comes last does.
+type Work struct {
+	// Run is the workflow run, Activity the id of the activity in it.
+	Run, Activity string
+	// Attempt counts from 1.
+	Attempt int32
+}
+
+// ErrReplaced is the cause of the end of a context whose key somebody newer has claimed, and the error of Begin for an
+// attempt that is no longer the last.
 var ErrReplaced = errors.New("a newer attempt has taken over")
 
 // ErrRetired is the cause of the end of a context whose key was retired, and the error of Begin after that.
@@ -34,25 +44,26 @@ type Claims struct {
 }
 
 type holder struct {
+	work   Work
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 }
 
 type retirement struct{ key, run string }
 
-// Begin claims a key for a piece of work of a run. Earlier work on the key is told to end and waited for. The
-// context ends with the claim; end must be called when the work is over.
-func (c *Claims) Begin(ctx context.Context, key, run string) (work context.Context, end func(), err error) {
-	work, cancel := context.WithCancelCause(ctx)
-	mine := &holder{cancel: cancel, done: make(chan struct{})}
+// Begin claims a key. Earlier work on it is told to end and waited for. The context ends with the claim; end must be
+// called when the work is over. It fails with ErrRetired, with ErrReplaced, or with ctx's error when that ends first.
+func (c *Claims) Begin(ctx context.Context, key string, work Work) (claimed context.Context, end func(), err error) {
+	claimed, cancel := context.WithCancelCause(ctx)
+	mine := &holder{work: work, cancel: cancel, done: make(chan struct{})}
 	for {
-		earlier, retired := c.claim(key, run, mine)
-		if retired {
-			cancel(ErrRetired)
-			return nil, nil, ErrRetired
+		earlier, err := c.claim(key, mine)
+		if err != nil {
+			cancel(err)
+			return nil, nil, err
 		}
 		if earlier == nil {
-			return work, func() { c.release(key, mine) }, nil
+			return claimed, func() { c.release(key, mine) }, nil
 		}
 		earlier.cancel(ErrReplaced)
 		select {
@@ -64,20 +75,28 @@ func (c *Claims) Begin(ctx context.Context, key, run string) (work context.Conte
 	}
 }
 
-func (c *Claims) claim(key, run string, mine *holder) (earlier *holder, retired bool) {
+func (c *Claims) claim(key string, mine *holder) (earlier *holder, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, retired := c.retired[retirement{key, run}]; retired {
-		return nil, true
+	if _, retired := c.retired[retirement{key, mine.work.Run}]; retired {
+		return nil, ErrRetired
 	}
 	if earlier := c.holders[key]; earlier != nil {
-		return earlier, false
+		if earlier.work.after(mine.work) {
+			return nil, ErrReplaced
+		}
+		return earlier, nil
 	}
 	if c.holders == nil {
 		c.holders = map[string]*holder{}
 	}
 	c.holders[key] = mine
-	return nil, false
+	return nil, nil
+}
+
+// after tells whether w is a later attempt of the same activity.
+func (w Work) after(other Work) bool {
+	return w.Run == other.Run && w.Activity == other.Activity && w.Attempt > other.Attempt
 }
 
 func (c *Claims) release(key string, mine *holder) {

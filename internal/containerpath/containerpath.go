@@ -1,21 +1,48 @@
-// Package containerpath knows where, on the host, a container's own files lie.
+// Package containerpath finds a container's own files on the host. The container's user may have made any of them, and
+// any directory on the way to them, into a link: everything is opened beneath the path that Warden gives, which no
+// link leads out of.
 package containerpath
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
+	"path"
+	"strings"
 )
 
-// Root is the root directory of a container whose Info says containerPath. The original linux backend mounts it at
-// tmp/rootfs beneath that path; our process backend has no mount and uses the path itself.
-func Root(containerPath string) string {
-	if root := filepath.Join(containerPath, "tmp", "rootfs"); isDir(root) {
-		return root
+// rootfs is where the original linux backend mounts a container's root, beneath its path. A container without it, as
+// those of our process backend, has its path for a root.
+const rootfs = "tmp/rootfs"
+
+// home is in the root of every container, before anything of a user's runs there.
+const home = "home/vcap"
+
+// Open opens the root directory of the container whose Info gives containerPath. The caller closes it.
+func Open(containerPath string) (*os.Root, error) {
+	container, err := os.OpenRoot(containerPath)
+	if err != nil {
+		return nil, fmt.Errorf("open the container's directory: %w", err)
 	}
-	return containerPath
+	if _, err := container.Lstat(home); err == nil {
+		return container, nil
+	}
+	defer container.Close()
+	root, err := container.OpenRoot(rootfs)
+	if err != nil {
+		return nil, fmt.Errorf("open the container's root: %w", err)
+	}
+	return root, nil
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// OpenDir opens a directory of the container by its contract path, such as /home/vcap.
+func OpenDir(containerPath, contract string) (*os.Root, error) {
+	root, err := Open(containerPath)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.OpenRoot(Beneath(contract))
 }
+
+// Beneath is a contract path as seen from the container's root.
+func Beneath(contract string) string { return strings.TrimPrefix(path.Clean("/"+contract), "/") }

@@ -18,9 +18,16 @@ var (
 	ErrNotYet = errors.New("not available yet")
 )
 
-// Resolver finds the directory of an instance or a task on this node's disk. id is as it stands in the URL, but it
-// was signed. Any error but ErrUnknown and ErrNotYet is the node's fault. It is called concurrently.
-type Resolver func(ctx context.Context, id string) (root string, err error)
+// Place opens a directory on this node's disk, the same one each time for as long as it is there. Where users may have
+// put links on the way to it, it does not follow them out of what is theirs.
+type Place func() (*os.Root, error)
+
+// At is the place of a path that only the node itself can change.
+func At(path string) Place { return func() (*os.Root, error) { return os.OpenRoot(path) } }
+
+// Resolver finds the directory of an instance or a task. id is as it stands in the URL, but it was signed. Any error
+// but ErrUnknown and ErrNotYet is the node's fault. It is called concurrently.
+type Resolver func(ctx context.Context, id string) (Place, error)
 
 // Options make a directory server.
 type Options struct {
@@ -93,7 +100,7 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(place)
+	root, err := place()
 	if err != nil {
 		return missing(err)
 	}

@@ -56,18 +56,18 @@ func newNode(t *testing.T) *node {
 }
 
 func (n *node) resolver(known, place string) Resolver {
-	return func(_ context.Context, id string) (string, error) {
+	return func(_ context.Context, id string) (Place, error) {
 		switch id {
 		case known:
-			return place, nil
+			return At(place), nil
 		case "soon":
-			return "", fmt.Errorf("resolve: %w", ErrNotYet)
+			return nil, fmt.Errorf("resolve: %w", ErrNotYet)
 		case "broken":
-			return "", fmt.Errorf("a fault at %s", n.base)
+			return nil, fmt.Errorf("a fault at %s", n.base)
 		case "vanished":
-			return filepath.Join(n.base, "vanished"), nil
+			return At(filepath.Join(n.base, "vanished")), nil
 		default:
-			return "", fmt.Errorf("resolve: %w", ErrUnknown)
+			return nil, fmt.Errorf("resolve: %w", ErrUnknown)
 		}
 	}
 }

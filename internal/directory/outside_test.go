@@ -117,7 +117,7 @@ func TestTheKernelsFilesAreNotShown(t *testing.T) {
 	n := newNode(t)
 	n.http.Config.Handler = New(Options{
 		Keys:      [][]byte{n.key},
-		Instances: func(context.Context, string) (string, error) { return "/proc/self", nil },
+		Instances: func(context.Context, string) (Place, error) { return At("/proc/self"), nil },
 	})
 	n.refused("environ")
 	n.refused("fd")

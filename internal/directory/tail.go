@@ -31,8 +31,8 @@ var (
 // tail follows a file by its name.
 type tail struct {
 	root *os.Root
-	// place is the path that root was opened at.
-	place string
+	// place is where root was opened.
+	place Place
 	name  string
 	file  *os.File
 	// offset is how far file was read.
@@ -118,7 +118,12 @@ func (t *tail) gone() bool {
 	if err != nil {
 		return true
 	}
-	now, err := os.Stat(t.place)
+	root, err := t.place()
+	if err != nil {
+		return true
+	}
+	defer func() { _ = root.Close() }()
+	now, err := root.Stat(".")
 	return err != nil || !os.SameFile(then, now)
 }
 

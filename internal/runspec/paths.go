@@ -75,6 +75,9 @@ const (
 	// PathStdout and PathStderr are the app's output. Each is bounded; what was before is in a file with ".1".
 	PathStdout = PathLogs + "/stdout.log"
 	PathStderr = PathLogs + "/stderr.log"
+	// PathLaunched is there once the app's launch has begun. Whoever finds it must not launch again; without it, no job
+	// in the container is the app's.
+	PathLaunched = "/tmp/.dea-launched"
 	// PathExitStatus holds the exit status of launch in decimal, once it has ended. It appears whole, by a rename,
 	// where the container's user may write to /tmp/dea; the job's own exit status is the same number.
 	PathExitStatus = "/tmp/dea/exit_status"

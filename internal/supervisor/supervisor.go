@@ -93,11 +93,11 @@ func (s *Supervisor) Take() *Lease {
 }
 
 // Resume links again to every instance that the ledger names. One whose container or job is no longer there has its
-// workflow told, if that believes it to be running: while it starts, StartInstance finds out for itself.
+// workflow told, if that believes it to be running: while it starts, LaunchInstance finds out for itself.
 func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
 	var failed []error
 	for _, r := range ledger.Reservations {
-		if r.Kind != api.KindInstance || s.watching(r.ID) {
+		if r.Kind != api.KindInstance || s.Watched(r.ID) != nil {
 			continue
 		}
 		if err := s.resume(ctx, r); err != nil {
@@ -107,20 +107,13 @@ func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
 	return errors.Join(failed...)
 }
 
-func (s *Supervisor) watching(instance string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.watches[instance]
-	return ok
-}
-
 func (s *Supervisor) resume(ctx context.Context, r api.Reservation) error {
 	info, err := s.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(r.ID)})
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 		return err
 	}
-	if jobs := info.GetJobIds(); len(jobs) > 0 {
-		s.Watch(r.ID, uint32(jobs[len(jobs)-1]))
+	if job, _ := Launched(info); job != 0 {
+		s.Watch(r.ID, job)
 		s.Report(r.ID)
 		s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
 		return nil
@@ -136,26 +129,26 @@ func (s *Supervisor) resume(ctx context.Context, r api.Reservation) error {
 		return nil
 	}
 	s.log.Warn("instance ended while no worker looked", "instance", r.ID, "app", r.AppID, "index", r.Index)
-	s.tell(r.ID, s.exitOnRecord(ctx, r.ID))
+	exit, err := s.ExitOnRecord(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	s.tell(ctx, r.ID, exit)
 	return nil
 }
 
-// tell signals an instance's end until it is heard, or there is nobody to hear it.
-func (s *Supervisor) tell(instance string, exit api.InstanceExit) {
-	for pause := firstPause; ; pause = min(pause*2, longestPause) {
-		err := api.SignalInstanceExited.Send(s.ctx, s.temporal, api.InstanceWorkflowID(instance), exit)
+// tell signals an instance's end until it is heard, there is nobody to hear it, or ctx ends.
+func (s *Supervisor) tell(ctx context.Context, instance string, exit api.InstanceExit) {
+	s.insist(ctx, instance, func() error {
+		err := api.SignalInstanceExited.Send(ctx, s.temporal, api.InstanceWorkflowID(instance), exit)
 		if err == nil {
 			s.log.Info("instance ended", "instance", instance, "status", exit.Status, "description", exit.Description)
-			return
 		}
-		if isNotFound(err) || s.ctx.Err() != nil {
-			return
+		if isNotFound(err) {
+			return nil
 		}
-		s.log.Warn("the end of an instance could not be told, trying again", "instance", instance, "error", err)
-		if !sleep(s.ctx, pause) {
-			return
-		}
-	}
+		return err
+	})
 }
 
 func isNotFound(err error) bool {

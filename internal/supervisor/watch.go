@@ -3,7 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"os"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +26,15 @@ const oomEvent = "out of memory"
 type Watch struct {
 	instance string
 	job      uint32
-	cancel   context.CancelFunc
-	done     chan struct{}
+	// ctx ends with the watch; done is closed when the job has ended.
+	ctx    context.Context //nolint:containedctx // the watch's own life, which no caller has
+	cancel context.CancelFunc
+	done   chan struct{}
 
 	// exit is written before done is closed and never after.
 	exit api.InstanceExit
 
-	mu        sync.Mutex
-	reporting bool
+	reporting sync.Once
 }
 
 // Done is closed when the job has ended, or can no longer be found.
@@ -46,40 +47,40 @@ func (w *Watch) Exit() api.InstanceExit { return w.exit }
 func (s *Supervisor) Watch(instance string, job uint32) *Watch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w, ok := s.watches[instance]; ok && w.job == job {
-		return w
+	if w, ok := s.watches[instance]; ok {
+		if w.job == job {
+			return w
+		}
+		w.cancel()
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	w := &Watch{instance: instance, job: job, cancel: cancel, done: make(chan struct{})}
-	if old, ok := s.watches[instance]; ok {
-		old.cancel()
-	}
+	w := &Watch{instance: instance, job: job, ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	s.watches[instance] = w
-	s.running.Go(func() { s.await(ctx, w) })
+	s.running.Go(func() { s.await(w) })
 	return w
+}
+
+// Watched is the watch of an instance, nil when there is none.
+func (s *Supervisor) Watched(instance string) *Watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watches[instance]
 }
 
 // Report has the end of the watched instance told to its workflow, also when it has ended already.
 func (s *Supervisor) Report(instance string) {
-	s.mu.Lock()
-	w, ok := s.watches[instance]
-	s.mu.Unlock()
-	if !ok {
+	w := s.Watched(instance)
+	if w == nil {
 		return
 	}
-	w.mu.Lock()
-	first := !w.reporting
-	w.reporting = true
-	w.mu.Unlock()
-	if !first {
-		return
-	}
-	s.running.Go(func() {
-		select {
-		case <-w.done:
-			s.tell(instance, w.exit)
-		case <-s.ctx.Done():
-		}
+	w.reporting.Do(func() {
+		s.running.Go(func() {
+			select {
+			case <-w.done:
+				s.tell(w.ctx, instance, w.exit)
+			case <-w.ctx.Done():
+			}
+		})
 	})
 }
 
@@ -94,43 +95,53 @@ func (s *Supervisor) Forget(instance string) {
 }
 
 // await links the job until it is known how it ended. A Warden that is away is waited for: its jobs outlive it.
-func (s *Supervisor) await(ctx context.Context, w *Watch) {
-	pause := firstPause
-	for {
-		response, err := s.warden.Link(ctx, &wardenpb.LinkRequest{
+func (s *Supervisor) await(w *Watch) {
+	s.insist(w.ctx, w.instance, func() error {
+		response, err := s.warden.Link(w.ctx, &wardenpb.LinkRequest{
 			Handle: proto.String(w.instance), JobId: proto.Uint32(w.job),
 		})
 		switch {
-		case ctx.Err() != nil:
-			return
 		case err == nil:
 			w.exit = describe(int(response.GetExitStatus()), response.GetInfo())
-		case errors.Is(err, warden.ErrUnavailable):
-			s.log.Debug("warden is away, linking again", "instance", w.instance, "error", err)
-			if !sleep(ctx, pause) {
-				return
-			}
-			pause = min(pause*2, longestPause)
-			continue
-		default:
-			w.exit = s.exitOnRecord(ctx, w.instance)
+		case errors.Is(err, warden.ErrNoSuchJob), errors.Is(err, warden.ErrUnknownHandle):
+			w.exit, err = s.ExitOnRecord(w.ctx, w.instance)
 		}
-		close(w.done)
-		return
+		if err == nil {
+			close(w.done)
+		}
+		return err
+	})
+}
+
+// insist does something again until it works or ctx ends.
+func (s *Supervisor) insist(ctx context.Context, instance string, do func() error) {
+	for pause := firstPause; ; pause = min(pause*2, longestPause) {
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("trying again", "instance", instance, "error", err)
+		if !sleep(ctx, pause) {
+			return
+		}
 	}
 }
 
-// exitOnRecord is how an instance ended whose job was linked by somebody else, or whose container has gone.
-func (s *Supervisor) exitOnRecord(ctx context.Context, instance string) api.InstanceExit {
+// ExitOnRecord is how an instance ended whose job was linked by somebody else, or whose container has gone. It fails
+// when Warden cannot be asked.
+func (s *Supervisor) ExitOnRecord(ctx context.Context, instance string) (api.InstanceExit, error) {
 	info, err := s.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(instance)})
+	if errors.Is(err, warden.ErrUnknownHandle) {
+		return api.InstanceExit{Status: unknownStatus, Description: api.ExitNotDetermined}, nil
+	}
 	if err != nil {
-		return api.InstanceExit{Status: unknownStatus, Description: api.ExitNotDetermined}
+		return api.InstanceExit{}, fmt.Errorf("look for the exit status: %w", err)
 	}
 	status, err := exitFile(info)
 	if err != nil {
 		status = unknownStatus
 	}
-	return describe(status, info)
+	return describe(status, info), nil
 }
 
 // unknownStatus stands for an exit status that nobody knows any more.
@@ -152,25 +163,38 @@ func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {
 
 // exitFile reads what the runner wrote about the end of the app's process.
 func exitFile(info *wardenpb.InfoResponse) (int, error) {
-	root, err := os.OpenRoot(containerpath.Root(info.GetContainerPath()))
+	root, err := containerpath.Open(info.GetContainerPath())
 	if err != nil {
 		return 0, err
 	}
 	defer root.Close()
-	text, err := root.ReadFile(strings.TrimPrefix(runspec.PathExitStatus, "/"))
+	text, err := root.ReadFile(containerpath.Beneath(runspec.PathExitStatus))
 	if err != nil {
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
+// Launched is the job of the app in a container, of those that Info names: hooks and the droplet's unpacking are jobs
+// too, and may have outlived the worker that asked for them. It is 0 when the app's job has ended; launched is false
+// when it was never begun.
+func Launched(info *wardenpb.InfoResponse) (job uint32, launched bool) {
+	if !hasFile(info, runspec.PathLaunched) {
+		return 0, false
+	}
+	if jobs := info.GetJobIds(); len(jobs) > 0 {
+		return uint32(slices.Min(jobs)), true // Those of after_start and before_stop come after it.
+	}
+	return 0, true
+}
+
 func hasFile(info *wardenpb.InfoResponse, contract string) bool {
-	root, err := os.OpenRoot(containerpath.Root(info.GetContainerPath()))
+	root, err := containerpath.Open(info.GetContainerPath())
 	if err != nil {
 		return false
 	}
 	defer root.Close()
-	_, err = root.Lstat(strings.TrimPrefix(contract, "/"))
+	_, err = root.Lstat(containerpath.Beneath(contract))
 	return err == nil
 }
 

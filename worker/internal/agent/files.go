@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -59,29 +58,31 @@ func (a *agent) serveFiles() (*fileServer, error) {
 func (f *fileServer) close() { _ = f.server.Close() }
 
 // instanceFiles is the home directory of an instance, or what is kept of one that crashed.
-func (a *agent) instanceFiles(ctx context.Context, id string) (string, error) {
+func (a *agent) instanceFiles(ctx context.Context, id string) (directory.Place, error) {
 	info, err := a.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(id)})
 	if errors.Is(err, warden.ErrUnknownHandle) {
 		crash := activities.CrashDir(a.node, id)
 		if _, err := os.Stat(crash); err != nil {
-			return "", directory.ErrUnknown
+			return nil, directory.ErrUnknown
 		}
-		return crash, nil
+		return directory.At(crash), nil
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return filepath.Join(containerpath.Root(info.GetContainerPath()), runspec.PathHome), nil
+	return func() (*os.Root, error) {
+		return containerpath.OpenDir(info.GetContainerPath(), runspec.PathHome)
+	}, nil
 }
 
 // stagingFiles is what a staging wrote out.
-func (a *agent) stagingFiles(_ context.Context, task string) (string, error) {
+func (a *agent) stagingFiles(_ context.Context, task string) (directory.Place, error) {
 	space := a.workspaces.Path(task)
 	if _, err := os.Stat(space.Dir()); err != nil {
-		return "", directory.ErrUnknown
+		return nil, directory.ErrUnknown
 	}
 	if _, err := os.Stat(space.Out()); err != nil {
-		return "", directory.ErrNotYet
+		return nil, directory.ErrNotYet
 	}
-	return space.Out(), nil
+	return directory.At(space.Out()), nil
 }
