@@ -27,7 +27,7 @@ func TestFileURLsOpenANodesFiles(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "logs"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(root, StdoutLog), []byte("hello"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(root, StagingLog), []byte("staged"), 0o600))
-	at := func(context.Context, string) (string, error) { return root, nil }
+	at := func(context.Context, string) (directory.Place, error) { return directory.At(root), nil }
 	server := httptest.NewServer(directory.New(directory.Options{
 		Keys: ring.Derive(directory.KeyPurpose), Instances: at, Stagings: at, Log: hclog.NewNullLogger(),
 	}))

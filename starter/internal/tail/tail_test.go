@@ -38,7 +38,7 @@ func newNode(t *testing.T) *node {
 	require.NoError(t, os.Mkdir(n.dir, 0o755))
 	handler := directory.New(directory.Options{
 		Keys: [][]byte{key}, Log: hclog.NewNullLogger(),
-		Instances: func(context.Context, string) (string, error) { return n.dir, nil },
+		Instances: func(context.Context, string) (directory.Place, error) { return directory.At(n.dir), nil },
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.broken.Add(-1) >= 0 {
