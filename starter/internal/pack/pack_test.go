@@ -133,7 +133,7 @@ func TestWriteRefuses(t *testing.T) {
 		require.ErrorContains(t, err, "not UTF-8")
 	})
 	t.Run("a socket", func(t *testing.T) {
-		dir, err := os.MkdirTemp("", "dea") //nolint:usetesting // the name of a socket must be short
+		dir, err := os.MkdirTemp("", "dea")
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 		l, err := net.Listen("unix", filepath.Join(dir, "s"))
