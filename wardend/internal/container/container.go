@@ -57,6 +57,8 @@ type Container struct {
 	// gone is closed when it is being destroyed, after lastInfo was set.
 	gone     chan struct{}
 	lastInfo *wardenpb.InfoResponse
+	// copies counts those that are under way.
+	copies sync.WaitGroup
 	// refs counts the connections that refer to it; timer is set while there is none, and rounds counts the timers.
 	refs   int
 	timer  *time.Timer

@@ -16,7 +16,10 @@ func (r *Registry) CopyIn(ctx context.Context, req *wardenpb.CopyInRequest) (*wa
 	if err := c.needActive(func() error { return nil }); err != nil {
 		return nil, err
 	}
-	if err := c.b.CopyIn(ctx, req.GetSrcPath(), req.GetDstPath()); err != nil {
+	err = c.whileThere(ctx, func(ctx context.Context) error {
+		return c.b.CopyIn(ctx, req.GetSrcPath(), req.GetDstPath())
+	})
+	if err != nil {
 		return nil, copyError(err)
 	}
 	return &wardenpb.CopyInResponse{}, nil
@@ -28,8 +31,38 @@ func (r *Registry) CopyOut(ctx context.Context, req *wardenpb.CopyOutRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := c.b.CopyOut(ctx, req.GetSrcPath(), req.GetDstPath(), req.GetOwner()); err != nil {
+	err = c.whileThere(ctx, func(ctx context.Context) error {
+		return c.b.CopyOut(ctx, req.GetSrcPath(), req.GetDstPath(), req.GetOwner())
+	})
+	if err != nil {
 		return nil, copyError(err)
 	}
 	return &wardenpb.CopyOutResponse{}, nil
+}
+
+// whileThere calls f with a context that ends when the container is being destroyed, which waits for f: what is still
+// written to cannot be removed, and a new container of the same handle lies at the same place.
+func (c *Container) whileThere(ctx context.Context, f func(context.Context) error) error {
+	c.mu.Lock()
+	if c.isGone() {
+		c.mu.Unlock()
+		return unknownHandle()
+	}
+	c.copies.Add(1)
+	c.mu.Unlock()
+	defer c.copies.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.r.work.Go(func() {
+		select {
+		case <-c.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	err := f(ctx)
+	if err != nil && c.isGone() {
+		return unknownHandle()
+	}
+	return err
 }

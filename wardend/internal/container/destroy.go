@@ -32,6 +32,7 @@ func (r *Registry) destroy(ctx context.Context, c *Container, retry time.Duratio
 	if !c.beginDestroy(ctx) {
 		return unknownHandle()
 	}
+	c.copies.Wait()
 	c.closeBackend()
 	err := r.discard(ctx, c.spec)
 	r.mu.Lock()

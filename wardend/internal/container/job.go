@@ -150,10 +150,18 @@ func (c *Container) spawn(ctx context.Context, req *wardenpb.SpawnRequest, hold 
 	return id, err
 }
 
+// lostError says that the container is gone where its init is lost because of that.
+func (c *Container) lostError(err error) error {
+	if c.isGone() && errors.Is(err, initproc.ErrLost) {
+		return unknownHandle()
+	}
+	return err
+}
+
 func (c *Container) start(ctx context.Context, id uint32, req *wardenpb.SpawnRequest, hold bool) error {
 	init := c.b.Init()
 	if init == nil {
-		return initproc.ErrLost
+		return c.lostError(initproc.ErrLost)
 	}
 	spec := c.b.Job(req.GetPrivileged(), rlimits(c.r.opts.Rlimits, req.GetRlimits()))
 	spec.Job, spec.Stdin = id, []byte(req.GetScript())
@@ -174,10 +182,7 @@ func (c *Container) start(ctx context.Context, id uint32, req *wardenpb.SpawnReq
 		c.mu.Lock()
 		delete(c.jobs, id)
 		c.mu.Unlock()
-		if c.isGone() && errors.Is(err, initproc.ErrLost) {
-			return unknownHandle()
-		}
-		return err
+		return c.lostError(err)
 	}
 	if len(lowered) > 0 {
 		c.log.Warn("rlimits of a job are lower than asked for: the server's own do not allow more", "job", id, "rlimits", lowered)

@@ -147,7 +147,7 @@ func (c *Container) saveLocked() error {
 	rec, err := c.recordLocked()
 	c.mu.Unlock()
 	if err == nil {
-		err = writeFile(filepath.Join(c.spec.Dir, recordName), rec)
+		err = writeFile(filepath.Join(c.spec.Dir, recordName), rec, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("write container down: %w", err)
@@ -176,14 +176,19 @@ var (
 	errDamaged = errors.New("record is damaged")
 )
 
-// writeFile replaces a file as a whole.
-func writeFile(path string, v any) error {
+// writeFile replaces a file as a whole. Flags are further ones to open it with.
+func writeFile(path string, v any, flags int) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

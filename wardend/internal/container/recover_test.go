@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -80,7 +82,7 @@ func TestDestroyGoesOnAfterARestart(t *testing.T) {
 		list, err := r.List(t.Context(), &wardenpb.ListRequest{})
 		return err == nil && len(list.GetHandles()) == 1 && list.GetHandles()[0] == other.handle
 	}, wait, tick)
-	require.True(t, r.opts.Ports.Take(port.GetHostPort()))
+	require.Eventually(t, func() bool { return r.opts.Ports.Take(port.GetHostPort()) }, wait, tick)
 }
 
 // TestStopGoesOnAfterARestart: a server may die between writing a stop down and telling the init.
@@ -124,4 +126,39 @@ func TestWhatComesAfterTheEnd(t *testing.T) {
 	list, err := r.List(t.Context(), &wardenpb.ListRequest{})
 	require.NoError(t, err)
 	require.Equal(t, []string{first.handle}, list.GetHandles())
+}
+
+// TestDestroyEndsCopies: what is being copied into a container keeps it neither from being destroyed nor lands in the
+// next one.
+func TestDestroyEndsCopies(t *testing.T) {
+	depot := t.TempDir()
+	cleanUp(t, depot)
+	r := open(t, options(t, depot))
+	defer r.Close()
+	source := t.TempDir()
+	for _, dir := range []string{"a", "b", "c", "d"} {
+		require.NoError(t, os.Mkdir(filepath.Join(source, dir), 0o755))
+		for n := range 500 {
+			require.NoError(t, os.WriteFile(filepath.Join(source, dir, strconv.Itoa(n)), nil, 0o600))
+		}
+	}
+	for range 5 {
+		c := create(t, r)
+		copied := make(chan error, 1)
+		go func() {
+			_, err := r.CopyIn(context.Background(), &wardenpb.CopyInRequest{
+				Handle: &c.handle, SrcPath: &source, DstPath: proto.String("/tmp/copy/"),
+			})
+			copied <- err
+		}()
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(filepath.Join(c.b.Path(), "tmp/copy"))
+			return err == nil
+		}, wait, time.Millisecond)
+		_, err := r.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: &c.handle})
+		require.NoError(t, err)
+		if err := <-copied; err != nil {
+			require.EqualError(t, err, "unknown handle")
+		}
+	}
 }

@@ -220,7 +220,8 @@ func (r *Registry) newJobID() (uint32, error) {
 
 func (r *Registry) writeServer(jobs uint32) error {
 	rec := serverRecord{Version: recordVersion, Backend: r.opts.Backend.Name(), Jobs: jobs}
-	if err := writeFile(filepath.Join(r.opts.Depot, serverName), rec); err != nil {
+	// On disk before an id is given out, and whole even after a power failure: no server starts without it.
+	if err := writeFile(filepath.Join(r.opts.Depot, serverName), rec, unix.O_SYNC); err != nil {
 		return fmt.Errorf("write job ids down: %w", err)
 	}
 	return nil

@@ -173,7 +173,7 @@ func (c copier) file(source, target string, info fs.FileInfo) error {
 		return err
 	}
 	defer func() { _ = os.Remove(to.Name()) }()
-	if _, err := io.Copy(to, from); err != nil {
+	if err := c.content(to, from); err != nil {
 		_ = to.Close()
 		return err
 	}
@@ -192,6 +192,23 @@ func (c copier) file(source, target string, info fs.FileInfo) error {
 		}
 	}
 	return os.Rename(to.Name(), target)
+}
+
+// content copies in steps, so that a large file can be given up.
+func (c copier) content(to, from *os.File) error {
+	const step = 16 << 20
+	for {
+		if err := c.ctx.Err(); err != nil {
+			return err
+		}
+		_, err := io.CopyN(to, from, step)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (c copier) own(path string) error {

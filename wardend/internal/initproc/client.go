@@ -110,6 +110,16 @@ func lastWords(dir string) string {
 	return "; its log: " + strings.TrimSpace(string(raw[max(0, len(raw)-most):]))
 }
 
+// Lost says whether the connection to the init has ended.
+func (c *Client) Lost() bool {
+	select {
+	case <-c.lost:
+		return true
+	default:
+		return false
+	}
+}
+
 // PID is the init's process.
 func (c *Client) PID() int { return c.pid }
 

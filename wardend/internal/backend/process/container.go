@@ -29,7 +29,12 @@ func (c *container) Path() string { return c.root }
 
 func (c *container) Addresses() (host, inside netip.Addr) { return loopback(), loopback() }
 
-func (c *container) Init() *initproc.Client { return c.init }
+func (c *container) Init() *initproc.Client {
+	if c.init == nil || c.init.Lost() {
+		return nil
+	}
+	return c.init
+}
 
 func (c *container) InitDir() string { return c.initDir }
 
@@ -70,10 +75,11 @@ func (c *container) NetIn(ctx context.Context, hostPort, containerPort uint32) e
 	if hostPort == containerPort {
 		return nil
 	}
-	if c.init == nil {
+	init := c.Init()
+	if init == nil {
 		return initproc.ErrLost
 	}
-	return c.init.Forward(ctx, initproc.ForwardSpec{Listen: address(hostPort), Target: address(containerPort)})
+	return init.Forward(ctx, initproc.ForwardSpec{Listen: address(hostPort), Target: address(containerPort)})
 }
 
 func address(port uint32) string {

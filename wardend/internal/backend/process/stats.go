@@ -28,8 +28,8 @@ const blockBytes = 512
 // Stats adds up what the processes beneath the init use, and what those that have ended used.
 func (c *container) Stats(ctx context.Context) (backend.Stats, error) {
 	stats := backend.Stats{Memory: &wardenpb.InfoResponse_MemoryStat{}, CPU: &wardenpb.InfoResponse_CpuStat{}}
-	if c.init != nil {
-		if err := c.processStats(&stats); err != nil {
+	if init := c.Init(); init != nil {
+		if err := processStats(init.PID(), &stats); err != nil {
 			return stats, err
 		}
 	}
@@ -41,14 +41,14 @@ func (c *container) Stats(ctx context.Context) (backend.Stats, error) {
 	return stats, nil
 }
 
-func (c *container) processStats(stats *backend.Stats) error {
-	pids, err := proctree.Descendants(c.init.PID())
+func processStats(initPID int, stats *backend.Stats) error {
+	pids, err := proctree.Descendants(initPID)
 	if err != nil {
 		return err
 	}
 	var user, system, rss, faults, major uint64
 	// The init's own time is not the container's, that of the processes it has reaped is.
-	if init, err := proctree.Read(c.init.PID()); err == nil {
+	if init, err := proctree.Read(initPID); err == nil {
 		user, system = init.ChildUser, init.ChildSystem
 	}
 	for _, pid := range pids {
