@@ -79,8 +79,10 @@ type Reservation struct {
 	AppID     string    `json:"app_id"`
 	Index     int       `json:"index"`
 	Resources Resources `json:"resources"`
-	// Workflow is the id of the workflow that owns it, told when the node is lost.
+	// Workflow is the id of the workflow that holds it, told when the node is lost.
 	Workflow string `json:"workflow"`
+	// Owner is the id of the workflow that is told when the holder is found gone without a word; empty for none.
+	Owner string `json:"owner,omitempty"`
 }
 
 // ReserveRequest books several at once. Each is taken or refused on its own; the same id twice is one reservation.
@@ -108,6 +110,8 @@ const (
 	ConstraintDisk   Constraint = "disk"
 	ConstraintStack  Constraint = "stack"
 	ConstraintState  Constraint = "state"
+	// ConstraintTaken: the id is another workflow's.
+	ConstraintTaken Constraint = "taken"
 )
 
 // ReleaseRequest gives reservations back.

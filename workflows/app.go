@@ -29,6 +29,15 @@ type app struct {
 	refusals  int
 }
 
+// shown is the member's status with what it was told.
+func (m *member) shown() api.InstanceStatus {
+	status := m.status
+	if m.stopping {
+		status.State = api.StateStopping
+	}
+	return status
+}
+
 // member is one living instance of the app.
 type member struct {
 	status api.InstanceStatus
@@ -54,11 +63,7 @@ func newApp(in api.AppInput) *app {
 func (a *app) next() api.AppInput {
 	in := api.AppInput{AppID: a.id, Spec: a.spec, Crashes: a.crashes, Deleting: a.deleting}
 	for _, m := range a.members() {
-		status := m.status
-		if m.stopping {
-			status.State = api.StateStopping
-		}
-		in.Instances = append(in.Instances, status)
+		in.Instances = append(in.Instances, m.shown())
 	}
 	return in
 }
@@ -118,16 +123,11 @@ func (a *app) tryAgain() { a.problem, a.notBefore, a.refusals = "", time.Time{},
 // heard takes in what an instance says of itself.
 func (a *app) heard(status api.InstanceStatus, now time.Time) {
 	m, known := a.instances[status.InstanceID]
-	if !status.State.Ended() {
-		if !known {
-			// One that an earlier run started and whose start it did not see confirmed.
-			a.instances[status.InstanceID] = &member{status: status}
-			return
-		}
-		m.status = status
-		return
-	}
 	if !known {
+		return // Its end was heard of already.
+	}
+	if !status.State.Ended() {
+		m.status = status
 		return
 	}
 	delete(a.instances, status.InstanceID)
@@ -204,7 +204,7 @@ func (a *app) missing(now time.Time) []int {
 	return missing
 }
 
-// due is when something is to be started that has to wait; zero when nothing has to.
+// due is when something is to be started that is missing now; zero when nothing is missing.
 func (a *app) due(now time.Time) time.Time {
 	indices := a.byIndex()
 	var due time.Time
@@ -216,7 +216,10 @@ func (a *app) due(now time.Time) time.Time {
 		if at.Before(a.notBefore) {
 			at = a.notBefore
 		}
-		if at.After(now) && (due.IsZero() || at.Before(due)) {
+		if at.Before(now) {
+			at = now
+		}
+		if due.IsZero() || at.Before(due) {
 			due = at
 		}
 	}
@@ -254,10 +257,7 @@ func (a *app) status(now time.Time) api.AppStatus {
 	}
 	living := map[int]bool{}
 	for _, m := range a.members() {
-		status := m.status
-		if m.stopping {
-			status.State = api.StateStopping
-		}
+		status := m.shown()
 		s.Instances = append(s.Instances, status)
 		living[status.Index] = true
 		if status.State == api.StateRunning && status.Version == s.Version {
@@ -274,7 +274,7 @@ func (a *app) status(now time.Time) api.AppStatus {
 			s.Problem = fmt.Sprintf("instance %d: %s", index, last.Exit.Description)
 		}
 	}
-	if due := a.due(now); !due.IsZero() {
+	if due := a.due(now); due.After(now) {
 		s.RetryAt = &due
 	}
 	return s

@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"cmp"
+
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/durable-dea/dea/activities"
@@ -15,7 +17,7 @@ import (
 // api.SignalInstanceChanged from its instances. It ends when the app was deleted and its last instance is gone; a
 // cancelled one deletes its app.
 func EvaluateHealth(ctx workflow.Context, in api.AppInput) error {
-	e := &evaluation{app: newApp(in), changed: true}
+	e := &evaluation{app: newApp(in), changed: true, ids: map[int]string{}}
 	if err := e.answer(ctx); err != nil {
 		return err
 	}
@@ -28,8 +30,12 @@ type evaluation struct {
 	*app
 	// changed is set when wanted or actual may have changed since they were compared.
 	changed bool
-	// started counts the instances that this run made ids for.
-	started int
+	// made counts the instances that this run made ids for; ids are those of instances that found no room yet, by index:
+	// a placement whose outcome is not known is tried again under the same ids, so that it books nothing twice.
+	made int
+	ids  map[int]string
+	// telling counts the signals that are on their way: those of a run that has closed are dropped.
+	telling int
 }
 
 func (e *evaluation) answer(ctx workflow.Context) error {
@@ -127,9 +133,11 @@ func (e *evaluation) farewell(ctx workflow.Context) error {
 }
 
 func (e *evaluation) mayContinueAsNew(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !e.changed &&
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !e.changed && e.telling == 0 &&
 		workflow.AllHandlersFinished(ctx) && api.SignalInstanceChanged.Len(ctx) == 0
 }
+
+func (e *evaluation) isDue() bool { return e.changed }
 
 // awaitChange waits until something was heard, or a start that had to wait is due. It fails when the workflow is
 // cancelled.
@@ -137,9 +145,9 @@ func (e *evaluation) awaitChange(ctx workflow.Context) error {
 	now := workflow.Now(ctx)
 	due := e.due(now)
 	if due.IsZero() {
-		return workflow.Await(ctx, func() bool { return e.changed })
+		return workflow.Await(ctx, e.isDue)
 	}
-	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), func() bool { return e.changed })
+	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), e.isDue)
 	return err
 }
 
@@ -149,11 +157,13 @@ func (e *evaluation) stopSurplus(ctx workflow.Context) {
 		m.stopping = true
 		id := m.status.InstanceID
 		told := api.SignalStopInstance.SendFrom(ctx, api.InstanceWorkflowID(id), api.StopInstance{Reason: e.reason(m)})
+		e.telling++
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			if err := told.Get(ctx, nil); err != nil {
 				delete(e.instances, id)
-				e.changed = true
 			}
+			e.telling--
+			e.changed = true // Continuing as new may have waited for it.
 		})
 	}
 }
@@ -180,54 +190,82 @@ func (e *evaluation) startMissing(ctx workflow.Context) {
 	inputs := make([]api.InstanceInput, 0, len(missing))
 	params := activities.PlaceParams{Stack: e.spec.Message.Stack, Spread: e.spread()}
 	for _, index := range missing {
-		message := e.spec.Message
-		message.Index = index
-		in := api.InstanceInput{
-			InstanceID: instanceID(ctx, e.started), Message: message,
-			Owner: workflow.GetInfo(ctx).WorkflowExecution.ID,
-		}
-		e.started++
+		in := e.input(ctx, index)
+		reservation := in.Message.Reservation(in.InstanceID)
+		reservation.Owner = in.Owner
 		inputs = append(inputs, in)
-		params.Reservations = append(params.Reservations, message.Reservation(in.InstanceID))
+		params.Reservations = append(params.Reservations, reservation)
 	}
-	answer, err := activities.Place.Run(
-		onAnyWorker(ctx, quickTimeout, retryOutage(), "choose nodes"), params)
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose nodes"), params)
 	if err != nil {
 		e.refused(api.Explain(err, api.ErrStartFailed).Message, workflow.Now(ctx))
 		return
 	}
-	e.startPlaced(ctx, inputs, answer)
+	e.startPlaced(apart, inputs, answer)
 }
 
+// input is what an instance at an index is started with.
+func (e *evaluation) input(ctx workflow.Context, index int) api.InstanceInput {
+	if e.ids[index] == "" {
+		e.ids[index] = instanceID(ctx, e.made)
+		e.made++
+	}
+	message := e.spec.Message
+	message.Index = index
+	return api.InstanceInput{
+		InstanceID: e.ids[index], Message: message, Owner: workflow.GetInfo(ctx).WorkflowExecution.ID,
+	}
+}
+
+// startPlaced starts what found room, all at once. What is no longer wanted by now gives its room back.
 func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInput, answer activities.PlaceResult) {
 	var refused api.Constraint
+	var starting []workflow.ChildWorkflowFuture
 	for _, in := range inputs {
 		placed, ok := answer.Placed[in.InstanceID]
 		if !ok {
-			refused = answer.Refused[in.InstanceID]
+			refused = cmp.Or(answer.Refused[in.InstanceID], api.ConstraintMemory)
 			continue
 		}
+		delete(e.ids, in.Message.Index)
 		in.Node, in.FilesURL = placed.Node, placed.FilesURL
-		e.start(ctx, in)
+		if in.Message.Index >= e.desired() || in.Message.Version != e.version() {
+			e.giveBack(ctx, in)
+			continue
+		}
+		starting = append(starting, e.start(ctx, in))
 	}
-	if refused == "" {
+	if refused != "" {
+		e.refused(api.NotEnough(refused), workflow.Now(ctx))
+	} else {
 		e.tryAgain()
-		return
 	}
-	e.refused(api.NotEnough(refused), workflow.Now(ctx))
+	for _, child := range starting {
+		if err := child.GetChildWorkflowExecution().Get(ctx, nil); err != nil {
+			workflow.GetLogger(ctx).Error("an instance was not started", "error", err)
+		}
+	}
+}
+
+// giveBack releases the room of an instance that is not started after all.
+func (e *evaluation) giveBack(ctx workflow.Context, in api.InstanceInput) {
+	released := api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(in.Node), api.ReleaseRequest{IDs: []string{in.InstanceID}})
+	if err := released.Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
+	}
 }
 
 // start begins the life of one instance. That it is over is heard by signal; only one that ends without a word, since
 // somebody terminated it, is noticed here.
-func (e *evaluation) start(ctx workflow.Context, in api.InstanceInput) {
+func (e *evaluation) start(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkflowFuture {
 	status := api.InstanceStatus{
 		InstanceID: in.InstanceID, AppID: e.id, Version: in.Message.Version, Index: in.Message.Index,
 		Node: in.Node, State: api.StateStarting, Since: workflow.Now(ctx), FilesURL: in.FilesURL,
 	}
 	e.instances[in.InstanceID] = &member{status: status}
-	apart, _ := workflow.NewDisconnectedContext(ctx)
-	child := startChild(apart, in)
-	workflow.Go(apart, func(ctx workflow.Context) {
+	child := startChild(ctx, in)
+	workflow.Go(ctx, func(ctx workflow.Context) {
 		err := child.Get(ctx, nil)
 		if err == nil {
 			return
@@ -237,7 +275,5 @@ func (e *evaluation) start(ctx workflow.Context, in api.InstanceInput) {
 		ended.Exit = &api.InstanceExit{Status: -1, Description: api.ExitNotDetermined}
 		e.hear(ctx, ended)
 	})
-	if err := child.GetChildWorkflowExecution().Get(apart, nil); err != nil {
-		workflow.GetLogger(ctx).Error("an instance was not started", "instance", in.InstanceID, "error", err)
-	}
+	return child
 }

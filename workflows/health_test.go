@@ -2,10 +2,13 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/durable-dea/dea/activities"
@@ -210,5 +213,64 @@ func TestScaleBeyondTheBoundIsRefused(t *testing.T) {
 	require.NoError(t, w.GetWorkflowError())
 	for _, a := range refused {
 		require.ErrorContains(t, a.rejected, "instances")
+	}
+}
+
+func TestAppContinuesAsNewOnlyWithNothingInHand(t *testing.T) {
+	w := appWorld(t, func(ctx workflow.Context, _ api.InstanceInput) api.InstanceState {
+		told := func() bool { return api.SignalStopInstance.Len(ctx) > 0 }
+		_, _ = workflow.AwaitWithTimeout(ctx, time.Hour, told) // The environment waits for all children.
+		return api.StateStopped
+	})
+	w.RegisterDelayedCallback(func() { w.SetContinueAsNewSuggested(true); w.scale(1) }, time.Minute)
+	w.runApp(anApp(3))
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, w.GetWorkflowError(), &next)
+	var in api.AppInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+	require.Equal(t, 1, in.Spec.Instances)
+	for _, status := range in.Instances {
+		if status.Index > 0 {
+			require.Equal(t, api.StateStopping, status.State, "it was told, and the next run knows")
+		}
+	}
+}
+
+func TestWhatIsNoLongerWantedOnceItIsPlacedGivesItsRoomBack(t *testing.T) {
+	w := appWorld(t, untilStopped)
+	does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+		w.scale(0) // While the placement is under way.
+		placed := map[string]activities.Placed{}
+		for _, r := range p.Reservations {
+			placed[r.ID] = activities.Placed{Node: aNode}
+		}
+		return activities.PlaceResult{Placed: placed}, nil
+	})
+	released := 0
+	w.OnSignalExternalWorkflow(mock.Anything, api.NodeWorkflowID(aNode), mock.Anything, api.SignalRelease.Name(), mock.Anything).
+		Return(func(_, _, _, _ string, _ any) error { released++; return nil })
+	w.RegisterDelayedCallback(w.delete, time.Minute)
+	w.runApp(anApp(2))
+	require.NoError(t, w.GetWorkflowError())
+	require.Equal(t, 2, released)
+}
+
+func TestPlacementWhoseOutcomeIsUnknownIsTriedUnderTheSameIDs(t *testing.T) {
+	w := appWorld(t, untilStopped)
+	var asked []string
+	does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+		id := p.Reservations[0].ID
+		asked = append(asked, id)
+		if len(asked) <= 6 { // As often as the retry policy tries.
+			return activities.PlaceResult{}, errors.New("nobody knows")
+		}
+		return activities.PlaceResult{Placed: map[string]activities.Placed{id: {Node: aNode}}}, nil
+	})
+	w.RegisterDelayedCallback(w.delete, 10*time.Minute)
+	w.runApp(anApp(1))
+	require.NoError(t, w.GetWorkflowError())
+	require.Len(t, asked, 7)
+	for _, id := range asked {
+		require.Equal(t, asked[0], id)
 	}
 }

@@ -22,6 +22,7 @@ func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus
 		return api.InstanceStatus{}, err
 	}
 	i.listen(ctx)
+	i.speak(ctx)
 	i.run(ctx)
 	return i.status, nil
 }
@@ -37,8 +38,8 @@ type instance struct {
 	stop *api.StopInstance
 	lost bool
 
-	// sent are the signals that are on their way.
-	sent []workflow.Future
+	// unsent are what the owner is still to hear of, in order.
+	unsent []api.InstanceStatus
 }
 
 func newInstance(ctx workflow.Context, in api.InstanceInput) (*instance, error) {
@@ -70,6 +71,20 @@ func (i *instance) listen(ctx workflow.Context) {
 		api.SignalNodeLost.OnReceive(ctx, selector, func(api.NodeLost) { i.lost = true })
 		for {
 			selector.Select(ctx)
+		}
+	})
+}
+
+// speak tells the owner of one change after the other: two signals that are on their way at once may overtake each
+// other. An owner that has closed wants to hear nothing.
+func (i *instance) speak(ctx workflow.Context) {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for workflow.Await(ctx, func() bool { return len(i.unsent) > 0 }) == nil {
+			if err := api.SignalInstanceChanged.SendFrom(ctx, i.in.Owner, i.unsent[0]).Get(ctx, nil); err != nil {
+				workflow.GetLogger(ctx).Debug("the owner is gone", "error", err)
+			}
+			i.unsent = i.unsent[1:]
 		}
 	})
 }
@@ -168,37 +183,37 @@ func (i *instance) outcome() api.InstanceExit {
 // end takes the instance down, whatever it was told to end by, and gives its room back.
 func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
-	graceful := i.stop != nil && i.exit == nil
-	if i.stop != nil {
+	// What is heard from now on changes nothing: a stop that comes while a crash is cleaned up is too late.
+	stopped := i.stop != nil
+	if stopped {
 		i.become(ctx, api.StateStopping)
 	} else {
 		i.status.Exit = &exit
 		i.become(ctx, api.StateCrashed)
 	}
 	if !i.lost {
-		i.retire(ctx, graceful)
+		i.retire(ctx, stopped)
 	}
-	i.sent = append(i.sent, api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(i.in.Node),
-		api.ReleaseRequest{IDs: []string{i.in.InstanceID}}))
-	if i.stop != nil {
+	released := api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(i.in.Node),
+		api.ReleaseRequest{IDs: []string{i.in.InstanceID}})
+	if stopped {
 		i.status.Exit = &exit
 		i.become(ctx, api.StateStopped)
 	}
 	i.become(ctx, api.StateDeleted)
-	for _, sent := range i.sent {
-		if err := sent.Get(ctx, nil); err != nil {
-			workflow.GetLogger(ctx).Debug("a signal found nobody to hear it", "error", err)
-		}
+	if err := released.Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
 	}
+	_ = workflow.Await(ctx, func() bool { return len(i.unsent) == 0 })
 }
 
 // retire takes the container down. A node that does not answer is given up: its supervisor destroys, when it comes
 // back, what no reservation names.
-func (i *instance) retire(ctx workflow.Context, graceful bool) {
+func (i *instance) retire(ctx workflow.Context, stopped bool) {
 	retire := cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down")
 	_, err := activities.RetireInstance.Run(retire, activities.RetireParams{
 		InstanceID: i.in.InstanceID, Message: i.in.Message, Created: i.created,
-		Graceful: graceful, KeepLogs: i.stop == nil,
+		Graceful: stopped && i.exit == nil, KeepLogs: !stopped,
 	})
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("the container is left to the node's supervisor", "error", err)
@@ -216,7 +231,7 @@ func (i *instance) become(ctx workflow.Context, next api.InstanceState) {
 	}
 	workflow.SetCurrentDetails(ctx, i.details())
 	if i.in.Owner != "" && tellsOwner(next) {
-		i.sent = append(i.sent, api.SignalInstanceChanged.SendFrom(ctx, i.in.Owner, i.status))
+		i.unsent = append(i.unsent, i.status)
 	}
 }
 

@@ -158,3 +158,17 @@ func TestInvalidInstanceIsRefused(t *testing.T) {
 	require.Equal(t, api.ErrInvalidRequest, api.Explain(w.GetWorkflowError(), "").Type)
 	require.Empty(t, w.called())
 }
+
+func TestStopThatComesWhileACrashIsCleanedUpIsTooLate(t *testing.T) {
+	w, ended := runInstance(t, func(w *world) {
+		does(w, activities.RetireInstance, func(context.Context, activities.RetireParams) (activities.None, error) {
+			w.SignalWorkflow(api.SignalStopInstance.Name(), api.StopInstance{Reason: "test"})
+			return activities.None{}, nil
+		})
+		w.RegisterDelayedCallback(func() {
+			w.SignalWorkflow(api.SignalInstanceExited.Name(), api.InstanceExit{Status: 7, Description: api.ExitAppExited})
+		}, time.Minute)
+	})
+	require.Equal(t, []api.InstanceState{api.StateRunning, api.StateCrashed}, states(w))
+	require.Equal(t, 7, ended.Exit.Status)
+}

@@ -15,8 +15,11 @@ import (
 // superviseTerm is how long a supervisor works before Node schedules it anew. A term costs six events of history.
 const superviseTerm = time.Hour
 
-// supervisePause is between a supervision that ended unexpectedly and the next.
-const supervisePause = time.Second
+// Between a supervision that ended unexpectedly and the next: doubling until the node is heard of.
+const (
+	supervisePause        = time.Second
+	longestSupervisePause = 30 * time.Second
+)
 
 // advertisePause is how long a change of the free resources may wait for others before it is advertised, so that a
 // burst of reservations costs one event.
@@ -49,6 +52,10 @@ type node struct {
 	health   api.NodeState // READY, SUSPECT or LOST; draining is apart
 	draining bool
 	ledger   []api.Reservation // in the order of booking
+	// telling counts the signals that are on their way: those of a run that has closed are dropped.
+	telling int
+	// pause is before the next supervision after one that ended unexpectedly.
+	pause time.Duration
 	// changed is set when the search attributes no longer say what is.
 	changed bool
 }
@@ -56,7 +63,7 @@ type node struct {
 func newNode(in api.NodeInput) *node {
 	n := &node{
 		id: in.Node, said: in.Advertisement, health: in.State, draining: in.Draining,
-		ledger: in.Reservations, changed: true,
+		ledger: in.Reservations, pause: supervisePause, changed: true,
 	}
 	if n.health == "" {
 		n.health = api.NodeSuspect
@@ -93,6 +100,7 @@ func (n *node) listen(ctx workflow.Context) {
 
 func (n *node) advertised(said api.NodeAdvertisement) {
 	n.said, n.health, n.changed = said, api.NodeReady, true
+	n.pause = supervisePause
 }
 
 // run advertises what changed and continues as new when that is due. Supervise does not keep it from that: the next
@@ -116,9 +124,9 @@ func (n *node) run(ctx workflow.Context) error {
 	}
 }
 
-// heardAll tells whether no signal waits to be received: one that did would be lost with the run.
+// heardAll tells whether no signal waits to be received or delivered: one that did would be lost with the run.
 func (n *node) heardAll(ctx workflow.Context) bool {
-	return api.SignalAdvertise.Len(ctx) == 0 && api.SignalRelease.Len(ctx) == 0
+	return n.telling == 0 && api.SignalAdvertise.Len(ctx) == 0 && api.SignalRelease.Len(ctx) == 0
 }
 
 func (n *node) next() api.NodeInput {
@@ -147,9 +155,10 @@ func (n *node) supervise(ctx workflow.Context) {
 		} else {
 			n.suspect()
 		}
-		if workflow.Sleep(ctx, supervisePause) != nil {
+		if workflow.Sleep(ctx, n.pause) != nil {
 			return
 		}
+		n.pause = min(2*n.pause, longestSupervisePause)
 	}
 }
 
@@ -180,13 +189,21 @@ func (n *node) lose(ctx workflow.Context) {
 	lost := n.ledger
 	n.health, n.ledger, n.changed = api.NodeStateLost, nil, true
 	for _, r := range lost {
-		if r.Kind == api.KindInstance {
-			api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id})
+		if r.Kind != api.KindInstance {
+			continue
 		}
+		n.telling++
+		told := api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id})
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			if err := told.Get(ctx, nil); err != nil {
+				workflow.GetLogger(ctx).Debug("an instance of the lost node is gone already", "error", err)
+			}
+			n.telling--
+		})
 	}
 }
 
-// reserve books what there is room for. What is booked already under the same id is accepted again.
+// reserve books what there is room for. What is booked already under the same id for the same workflow is accepted again.
 func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
 	result := api.ReserveResult{FilesURL: n.said.FilesURL, Host: n.said.Host, Refused: map[string]api.Constraint{}}
 	for _, r := range request.Reservations {
@@ -210,8 +227,11 @@ func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
 // constraint is why a reservation must be refused; empty when it need not be.
 func (n *node) constraint(stack string, r api.Reservation) api.Constraint {
 	left := n.status().Remaining
+	booked := n.find(r.ID)
 	switch {
-	case n.find(r.ID) >= 0:
+	case booked >= 0 && n.ledger[booked].Workflow != r.Workflow:
+		return api.ConstraintTaken
+	case booked >= 0:
 		return ""
 	case n.state() != api.NodeReady:
 		return api.ConstraintState

@@ -8,7 +8,9 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
@@ -68,12 +70,17 @@ func (w *world) runNode() {
 func TestLedger(t *testing.T) {
 	w := newWorld(t).alone()
 	supervised(w)
-	var first, again, tooMuch, wrongStack, none *reserved
+	var first, again, others, tooMuch, wrongStack, none *reserved
 	w.RegisterDelayedCallback(func() { w.SignalWorkflow(api.SignalAdvertise.Name(), anAdvertisement()) }, 0)
 	w.RegisterDelayedCallback(func() {
 		first = w.reserve(aReservation("a", 600), aReservation("b", 300), aReservation("c", 200))
 	}, time.Second)
 	w.RegisterDelayedCallback(func() { again = w.reserve(aReservation("a", 600)) }, 2*time.Second)
+	w.RegisterDelayedCallback(func() {
+		r := aReservation("a", 600)
+		r.Workflow = "stage/other/a"
+		others = w.reserve(r)
+	}, 2500*time.Millisecond)
 	w.RegisterDelayedCallback(func() { tooMuch = w.reserve(aReservation("d", 101)) }, 3*time.Second)
 	w.RegisterDelayedCallback(func() { none = w.reserve() }, 4*time.Second)
 	w.RegisterDelayedCallback(func() {
@@ -99,6 +106,7 @@ func TestLedger(t *testing.T) {
 	require.Equal(t, map[string]api.Constraint{"c": api.ConstraintMemory}, first.result.Refused)
 	require.Equal(t, "http://node.localhost", first.result.FilesURL)
 	require.Equal(t, []string{"a"}, again.result.Accepted, "the same id twice is one reservation")
+	require.Equal(t, map[string]api.Constraint{"a": api.ConstraintTaken}, others.result.Refused)
 	require.Equal(t, map[string]api.Constraint{"d": api.ConstraintMemory}, tooMuch.result.Refused)
 	require.Equal(t, map[string]api.Constraint{"e": api.ConstraintStack}, wrongStack.result.Refused)
 	require.Error(t, none.rejected)
@@ -174,4 +182,24 @@ func TestSilentNodeIsSuspectThenLost(t *testing.T) {
 	require.True(t, temporal.IsCanceledError(w.GetWorkflowError()))
 	require.Equal(t, []api.NodeLost{{Node: aNode}}, sentOf(w, api.InstanceWorkflowID("a"), api.SignalNodeLost))
 	require.Empty(t, w.sent("stage/x/t", api.SignalNodeLost.Name()), "a staging finds out by its activities")
+}
+
+func TestNodeContinuesAsNewWithItsLedger(t *testing.T) {
+	w := newWorld(t).alone()
+	supervised(w)
+	w.RegisterDelayedCallback(func() { w.SignalWorkflow(api.SignalAdvertise.Name(), anAdvertisement()) }, 0)
+	w.RegisterDelayedCallback(func() { w.reserve(aReservation("a", 1)) }, time.Minute)
+	w.RegisterDelayedCallback(func() {
+		w.SetContinueAsNewSuggested(true)
+		w.SignalWorkflow(api.SignalRelease.Name(), api.ReleaseRequest{IDs: []string{"never was"}})
+	}, 2*time.Minute)
+	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{Node: aNode})
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, w.GetWorkflowError(), &next)
+	var in api.NodeInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+	require.Equal(t, api.NodeInput{
+		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady,
+		Reservations: []api.Reservation{aReservation("a", 1)},
+	}, in)
 }

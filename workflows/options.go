@@ -21,12 +21,14 @@ const (
 	quickTimeout = 30 * time.Second
 	// transferTimeout bounds one attempt of a download or upload; it ends itself much sooner when nothing moves.
 	transferTimeout = 2 * time.Hour
-	// buildTimeout bounds one attempt of a build; max_staging_duration of the node ends it sooner.
-	buildTimeout = 4 * time.Hour
-	// launchTimeout bounds one attempt of a launch; the app's health check timeout ends it sooner.
-	launchTimeout = time.Hour
+	// buildTimeout bounds one attempt of a build; max_staging_duration of the node, a day at most, ends it sooner.
+	buildTimeout = 25 * time.Hour
+	// launchTimeout bounds one attempt of a launch; the app's health check timeout, an hour at most, ends it sooner.
+	launchTimeout = 2 * time.Hour
 	// retireTimeout bounds one attempt of taking an instance down: hooks, and 10 s from TERM to KILL.
 	retireTimeout = 5 * time.Minute
+	// cleanUpTimeout bounds all attempts to clean up after a staging. What is left then is the supervisor's.
+	cleanUpTimeout = 5 * time.Minute
 	// reportTimeout bounds one attempt of the completion callback.
 	reportTimeout = time.Minute
 )
@@ -79,6 +81,7 @@ func cleaningUp(ctx workflow.Context, node string, limit time.Duration, summary 
 		TaskQueue:              api.NodeTaskQueue(node),
 		ScheduleToStartTimeout: nodeTimeout,
 		StartToCloseTimeout:    limit,
+		HeartbeatTimeout:       heartbeatTimeout,
 		RetryPolicy:            retryUntilDone(),
 		Summary:                summary,
 	})

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -22,12 +23,15 @@ const maxStagingNodes = 3
 // error_info.type and whose message is for the user; the cloud controller is told the same. A cancelled one is told
 // to it as api.StagingTaskStopped. Container, workspace and reservation are gone at the end in every case.
 func StageApp(ctx workflow.Context, in api.StageInput) (api.StagingResult, error) {
-	s, err := newStaging(ctx, in)
+	s := newStaging(ctx, in.Request)
+	err := api.QueryStaging.Handle(ctx, func() (api.StagingStatus, error) { return s.status, nil })
 	if err != nil {
 		return api.StagingResult{}, err
 	}
-	failed := s.stage(ctx)
-	return s.finish(ctx, failed)
+	if err = s.request.Validate(); err == nil {
+		err = s.stage(ctx)
+	}
+	return s.finish(ctx, err)
 }
 
 // staging is what a run of StageApp knows.
@@ -37,19 +41,14 @@ type staging struct {
 	result  api.StagingResult
 }
 
-func newStaging(ctx workflow.Context, in api.StageInput) (*staging, error) {
-	r := in.Request
-	s := &staging{
+func newStaging(ctx workflow.Context, r api.StagingRequest) *staging {
+	return &staging{
 		request: r,
 		status: api.StagingStatus{
 			AppID: r.AppID, TaskID: r.TaskID, Phase: api.StagingPlacing, Since: workflow.Now(ctx),
 		},
 		result: api.StagingResult{AppID: r.AppID, TaskID: r.TaskID},
 	}
-	if err := r.Validate(); err != nil {
-		return nil, err
-	}
-	return s, api.QueryStaging.Handle(ctx, func() (api.StagingStatus, error) { return s.status, nil })
 }
 
 // stage tries nodes until one is not lost on the way.
@@ -62,8 +61,10 @@ func (s *staging) stage(ctx workflow.Context) error {
 		}
 		err = s.stageHere(ctx)
 		if !nodeGone(err) {
+			s.cleanUp(ctx)
 			return err
 		}
+		s.release(ctx)
 		lost = append(lost, s.status.Node)
 		if len(lost) == maxStagingNodes {
 			return api.Final(api.ErrStager, fmt.Sprintf("the nodes that staged it were lost, %d of them", len(lost)), err)
@@ -76,8 +77,7 @@ func (s *staging) stage(ctx workflow.Context) error {
 func (s *staging) place(ctx workflow.Context, avoid []string) error {
 	s.enter(ctx, api.StagingPlacing)
 	handle := api.StagingHandle(s.request.TaskID)
-	ctx = onAnyWorker(ctx, quickTimeout, retryOutage(), "choose a node")
-	answer, err := activities.Place.Run(ctx, activities.PlaceParams{
+	placed, refused, err := place(ctx, activities.PlaceParams{
 		Stack: s.request.Stack,
 		Avoid: avoid,
 		Reservations: []api.Reservation{{
@@ -85,21 +85,40 @@ func (s *staging) place(ctx workflow.Context, avoid []string) error {
 			Workflow: workflow.GetInfo(ctx).WorkflowExecution.ID,
 		}},
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	placed, ok := answer.Placed[handle]
-	if !ok {
-		return api.Final(api.ErrInsufficientResources, api.NotEnough(answer.Refused[handle]), nil)
+	case refused == api.ConstraintTaken:
+		return api.Final(api.ErrInvalidRequest, "another app is being staged with the same task_id", nil)
+	case refused != "":
+		return api.Final(api.ErrInsufficientResources, api.NotEnough(refused), nil)
 	}
 	s.status.Node, s.status.FilesURL = placed.Node, placed.FilesURL
 	s.result.NodeID = placed.Node
+	if ctx.Err() != nil { // Cancelled while it was being placed.
+		s.release(ctx)
+		return ctx.Err()
+	}
 	return workflow.UpsertTypedSearchAttributes(ctx, api.SearchNode.ValueSet(placed.Node))
 }
 
-// stageHere does on the chosen node all that leaves something there, and takes that away at its end.
+// place books room for one reservation. It does not hear a cancel: what it booked must be known, to be given back.
+func place(ctx workflow.Context, params activities.PlaceParams) (activities.Placed, api.Constraint, error) {
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose a node"), params)
+	if err != nil {
+		return activities.Placed{}, "", err
+	}
+	id := params.Reservations[0].ID
+	placed, ok := answer.Placed[id]
+	if !ok {
+		return activities.Placed{}, cmp.Or(answer.Refused[id], api.ConstraintMemory), nil
+	}
+	return placed, "", nil
+}
+
+// stageHere does on the chosen node all that leaves something there.
 func (s *staging) stageHere(ctx workflow.Context) error {
-	defer s.cleanUp(ctx)
 	node := s.status.Node
 	s.enter(ctx, api.StagingFetching)
 	_, err := activities.FetchPackages.Run(onNode(ctx, node, transferTimeout, retryOutage(), "fetch the package and the buildpacks"),
@@ -127,23 +146,29 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	return nil
 }
 
-// cleanUp takes away what the staging left on its node. A node that does not answer is given up: its supervisor
-// destroys, when it comes back, what no reservation names.
+// cleanUp takes away what the staging left on its node. A node that does not answer is given up: its supervisor removes,
+// when it comes back, what no reservation names.
 func (s *staging) cleanUp(ctx workflow.Context) {
 	handle := api.StagingHandle(s.request.TaskID)
 	here := cleaningUp(ctx, s.status.Node, quickTimeout, "clean up")
-	destroyed := activities.DestroyContainer.Start(here, activities.DestroyParams{Handle: handle})
-	err := destroyed.Future.Get(here, nil)
+	here = workflow.WithScheduleToCloseTimeout(here, cleanUpTimeout)
+	_, err := activities.DestroyContainer.Run(here, activities.DestroyParams{Handle: handle})
 	if err == nil {
 		_, err = activities.DiscardPackages.Run(here, activities.DiscardParams{TaskID: s.request.TaskID})
 	}
 	if err != nil {
-		workflow.GetLogger(ctx).Warn("the container is left to the node's supervisor", "error", err)
+		workflow.GetLogger(ctx).Warn("the clean-up is left to the node's supervisor", "error", err)
 	}
-	released := api.SignalRelease.SendFrom(here, api.NodeWorkflowID(s.status.Node),
-		api.ReleaseRequest{IDs: []string{handle}})
-	if err := released.Get(here, nil); err != nil {
-		workflow.GetLogger(ctx).Warn("the reservation is left to the node's supervisor", "error", err)
+	s.release(ctx)
+}
+
+// release gives the staging's room back.
+func (s *staging) release(ctx workflow.Context) {
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	released := api.SignalRelease.SendFrom(apart, api.NodeWorkflowID(s.status.Node),
+		api.ReleaseRequest{IDs: []string{api.StagingHandle(s.request.TaskID)}})
+	if err := released.Get(apart, nil); err != nil {
+		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
 	}
 }
 
@@ -170,8 +195,10 @@ func (s *staging) finish(ctx workflow.Context, failed error) (api.StagingResult,
 		}
 		return s.result, api.Final(s.result.ErrorInfo.Type, s.result.ErrorInfo.Message, failed)
 	case unheard != nil:
+		s.result.ErrorInfo = &api.ErrorInfo{Type: api.ErrStager, Message: api.Explain(unheard, api.ErrStager).Message}
+		s.result.Error = s.result.ErrorInfo.Message
 		s.enter(apart, api.StagingFailed)
-		return s.result, api.Final(api.ErrStager, api.Explain(unheard, api.ErrStager).Message, unheard)
+		return s.result, api.Final(api.ErrStager, s.result.Error, unheard)
 	}
 	s.startInstance(ctx)
 	s.enter(ctx, api.StagingDone)
@@ -210,16 +237,14 @@ func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error
 		return err
 	}
 	id := instanceID(ctx, 0)
-	answer, err := activities.Place.Run(onAnyWorker(ctx, quickTimeout, retryOutage(), "book room for the instance"),
-		activities.PlaceParams{
-			Stack: message.Stack, Only: s.status.Node, Reservations: []api.Reservation{message.Reservation(id)},
-		})
+	placed, refused, err := place(ctx, activities.PlaceParams{
+		Stack: message.Stack, Only: s.status.Node, Reservations: []api.Reservation{message.Reservation(id)},
+	})
 	if err != nil {
 		return err
 	}
-	placed, ok := answer.Placed[id]
-	if !ok {
-		return errors.New(api.NotEnough(answer.Refused[id]))
+	if refused != "" {
+		return errors.New(api.NotEnough(refused))
 	}
 	return startChild(ctx, api.InstanceInput{
 		InstanceID: id, Node: placed.Node, FilesURL: placed.FilesURL, Message: message,

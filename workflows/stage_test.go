@@ -60,6 +60,11 @@ func requireCleanedUp(t *testing.T, w *world, times int) {
 	}
 	require.Equal(t, times, count["DestroyContainer"])
 	require.Equal(t, times, count["DiscardPackages"])
+	requireReleased(t, w, times)
+}
+
+func requireReleased(t *testing.T, w *world, times int) {
+	t.Helper()
 	released := 0
 	for _, node := range []string{aNode, "1-node", "2-node"} {
 		released += len(sentOf(w, api.NodeWorkflowID(node), api.SignalRelease))
@@ -154,7 +159,8 @@ func TestLostNodeMeansAnother(t *testing.T) {
 	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
 	require.Equal(t, api.ErrStager, api.Explain(w.GetWorkflowError(), "").Type)
 	require.Equal(t, [][]string{nil, {"0-node"}, {"0-node", "1-node"}}, avoided)
-	requireCleanedUp(t, w, 3)
+	requireReleased(t, w, 3)
+	require.NotContains(t, w.called(), "DestroyContainer", "nobody is there to do it")
 }
 
 func TestCancelledStagingLeavesNothing(t *testing.T) {
@@ -193,6 +199,18 @@ func TestStartMessageIsStartedOnTheSameNode(t *testing.T) {
 func TestInvalidStagingIsRefusedBeforeAnythingBegins(t *testing.T) {
 	w, _ := stagingWorld(t)
 	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{})
-	require.Equal(t, api.ErrInvalidRequest, api.Explain(w.GetWorkflowError(), "").Type)
-	require.Empty(t, w.called())
+	require.Equal(t, api.ErrStaging, api.Explain(w.GetWorkflowError(), "").Type)
+	require.Equal(t, []string{"ReportStaging"}, w.called())
+}
+
+func TestCancelDuringPlacementGivesTheRoomBack(t *testing.T) {
+	w, reports := stagingWorld(t)
+	does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+		w.CancelWorkflow()
+		return activities.PlaceResult{Placed: map[string]activities.Placed{p.Reservations[0].ID: {Node: aNode}}}, nil
+	})
+	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
+	require.True(t, temporal.IsCanceledError(w.GetWorkflowError()))
+	requireReleased(t, w, 1)
+	require.Equal(t, api.StagingTaskStopped, (*reports)[0].Error)
 }
