@@ -219,7 +219,7 @@ func TestClientTellsErrorsApart(t *testing.T) {
 		require.Equal(t, &Error{Request: wardenpb.Message_Ping, Message: message, Data: "d", Backtrace: []string{"b"}}, answer)
 		require.Equal(t, "warden ping: "+message, err.Error())
 		for _, s := range []error{ErrUnknownHandle, ErrNoSuchJob, ErrHandleInUse, ErrWrongState, ErrCopyFailed, ErrUnavailable} {
-			require.Equal(t, s == sentinel, errors.Is(err, s), "%s is %v", message, s)
+			require.Equal(t, errors.Is(s, sentinel), errors.Is(err, s), "%s is %v", message, s)
 		}
 		require.Error(t, ping(t.Context(), c))
 		require.EqualValues(t, 1, p.accepted.Load(), "an Error leaves the connection usable")

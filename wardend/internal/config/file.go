@@ -78,9 +78,10 @@ func (c *Config) LoadFile(path string) error {
 	if err := decoder.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
-	if err := errors.Join(c.applyServer(f.Server), c.applyNetwork(f.Network), c.applyPort(f.Port), c.applyLogging(f.Logging)); err != nil {
+	if err := errors.Join(c.applyServer(f.Server), c.applyNetwork(f.Network), c.applyPort(f.Port)); err != nil {
 		return fmt.Errorf("configuration %s: %w", path, err)
 	}
+	c.applyLogging(f.Logging)
 	c.ignore("", map[string]any{"ip_pool": f.IPPool, "user": f.User, "health_check_server": f.Health})
 	return nil
 }
@@ -204,16 +205,15 @@ func (c *Config) applyPort(p *portSection) error {
 	return nil
 }
 
-func (c *Config) applyLogging(l *loggingSection) error {
+func (c *Config) applyLogging(l *loggingSection) {
 	if l == nil {
-		return nil
+		return
 	}
 	put(&c.LogFile, l.File)
 	c.ignore("logging.", map[string]any{"syslog": l.Syslog})
 	if l.Level == nil {
-		return nil
+		return
 	}
 	// The original has finer levels: debug1, debug2.
 	c.LogLevel = strings.TrimRight(*l.Level, "0123456789")
-	return nil
 }

@@ -231,8 +231,10 @@ func testGraceTime(t *testing.T, s Suite) {
 	require.NoError(t, err)
 	maker := warden.NewClient(f.server.Socket())
 	for _, req := range []*wardenpb.CreateRequest{
-		{Handle: proto.String("default")}, {Handle: proto.String("one second"), GraceTime: proto.Uint32(1)},
-		{Handle: proto.String("for ever"), GraceTime: proto.Uint32(1<<32 - 1)}, {Handle: proto.String("named")},
+		{Handle: proto.String("default")},
+		{Handle: proto.String("one second"), GraceTime: proto.Uint32(1)},
+		{Handle: proto.String("for ever"), GraceTime: proto.Uint32(1<<32 - 1)},
+		{Handle: proto.String("named")},
 	} {
 		_, err := maker.Create(f.ctx, req)
 		require.NoError(t, err)

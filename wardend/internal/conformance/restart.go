@@ -155,7 +155,7 @@ func testDrain(t *testing.T, s Suite) {
 	idle.receive(wardenpb.Message_Ping, &wardenpb.PingResponse{})
 
 	f.server.Signal(syscall.SIGUSR2)
-	for _, conn := range append(waiting, idle) {
+	for _, conn := range slices.Concat(waiting, []*raw{idle}) {
 		_, err := conn.r.Message()
 		require.ErrorIs(t, err, io.EOF, "closed without an answer")
 	}

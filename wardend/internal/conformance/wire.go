@@ -143,7 +143,7 @@ func testOrder(t *testing.T, s Suite) {
 	}()
 	_, err := f.c.Ping(f.ctx, &wardenpb.PingRequest{})
 	require.NoError(t, err)
-	require.Equal(t, "", f.out(h, "true"), "another connection goes on")
+	require.Empty(t, f.out(h, "true"), "another connection goes on")
 	select {
 	case a := <-answered:
 		require.Fail(t, "answered out of order", a)

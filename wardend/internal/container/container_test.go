@@ -121,6 +121,7 @@ func TestInitKilled(t *testing.T) {
 			return r
 		},
 		"without a server": func(t *testing.T, r *Registry, kill func()) *Registry {
+			t.Helper()
 			r.Close()
 			kill()
 			return open(t, options(t, r.opts.Depot))

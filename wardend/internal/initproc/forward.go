@@ -1,6 +1,7 @@
 package initproc
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -33,7 +34,8 @@ func (s *server) forward(spec ForwardSpec) error {
 
 func pass(in net.Conn, target string) {
 	defer func() { _ = in.Close() }()
-	out, err := net.Dial("tcp", target)
+	var dialer net.Dialer
+	out, err := dialer.DialContext(context.Background(), "tcp", target)
 	if err != nil {
 		return
 	}

@@ -225,7 +225,7 @@ func TestEndsWhenItsStateIsRemoved(t *testing.T) {
 	spawn(t, c, script(1, "trap '' TERM; sleep 1000"))
 	pid := jobs(t, c)[1].PID
 	require.NoError(t, os.RemoveAll(dir))
-	<-lost
+	require.ErrorIs(t, <-lost, ErrLost)
 	require.True(t, gone(pid), "a depot that is deleted leaves no process behind")
 }
 

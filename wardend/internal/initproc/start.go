@@ -35,7 +35,7 @@ func Start(dir string, command []string) error {
 	}
 	defer func() { _ = logFile.Close() }()
 
-	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // wardend itself
+	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // wardend itself; it outlives who starts it
 	cmd.Args[0] = "wardend"
 	cmd.Dir = dir
 	// One thread of Go's is enough for what an init does, and memory counts.
@@ -98,8 +98,11 @@ func Kill(dir string) error {
 	const rounds = 400
 	for range rounds {
 		stat, err := proctree.Read(record.PID)
-		if err != nil || stat.Start != record.Start || stat.State == 'Z' {
+		if errors.Is(err, proctree.ErrGone) || (err == nil && (stat.Start != record.Start || stat.State == 'Z')) {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		pids, err := proctree.Descendants(record.PID)
 		if err != nil {

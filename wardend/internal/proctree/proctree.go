@@ -8,9 +8,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // ErrGone: there is no such process any more.
@@ -50,8 +52,11 @@ const (
 // Read reads a process's Stat. It fails with ErrGone when there is none.
 func Read(pid int) (Stat, error) {
 	raw, err := os.ReadFile(proc(pid, "stat"))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return Stat{}, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if err != nil {
+		return Stat{}, fmt.Errorf("read process %d: %w", pid, err)
 	}
 	return parse(pid, raw)
 }

@@ -6,6 +6,9 @@
 //	<dir>/init    the state directory of the container's init
 //
 // A path in the container means one beneath root. A bind mount is a link; a job's HOME tells it where root is.
+// A container's processes are those that descend from its init. Should that be killed, they are known by the HOME that
+// they were started with: one that was given another environment is then missed.
+//
 // What plain processes cannot do (limits of memory, CPU, disk and bandwidth, egress rules, read-only mounts) is taken
 // and given back, and said once in the log.
 package process
