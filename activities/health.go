@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/supervisor"
 )
 
 // Between two probes of a port: at once, then doubling to the half second of the reference.
@@ -15,16 +16,12 @@ const (
 	longestProbePause = 500 * time.Millisecond
 )
 
-// awaitHealthy returns when the instance is healthy: when its port answers, if its app has routes, and else when it
-// was spawned.
+// awaitHealthy returns when the instance is healthy: when its port answers, if its app has routes, and else when its
+// launch has begun.
 func (s *instanceStart) awaitHealthy(ctx context.Context) error {
+	healthy := s.portAnswers
 	if len(s.message.URIs) == 0 {
-		select {
-		case <-s.watch.Done():
-			return s.ended()
-		default:
-			return nil
-		}
+		healthy = s.hasBegun
 	}
 	timeout := time.Duration(s.message.HealthCheckTimeout) * time.Second
 	if timeout <= 0 {
@@ -33,7 +30,7 @@ func (s *instanceStart) awaitHealthy(ctx context.Context) error {
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	for wait := firstProbePause; ; wait = min(wait*2, longestProbePause) {
-		if s.portAnswers(ctx) {
+		if healthy(ctx) {
 			return nil
 		}
 		select {
@@ -60,17 +57,11 @@ func (s *instanceStart) portAnswers(ctx context.Context) bool {
 	return true
 }
 
+// hasBegun tells whether the app's launch left its mark, by which a worker that comes back knows the app's job.
+func (s *instanceStart) hasBegun(context.Context) bool {
+	_, launched := supervisor.Launched(s.info)
+	return launched
+}
+
 // ended is the error of an instance that ended before it was healthy.
 func (s *instanceStart) ended() error { return api.StartFailed(s.watch.Exit(), nil) }
-
-// pause waits, and tells whether it was to the end.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

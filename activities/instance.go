@@ -124,12 +124,13 @@ func (s *instanceStart) findOrSpawn(ctx context.Context) error {
 	return s.spawn(ctx)
 }
 
-// findLaunched looks for the app's job. Jobs that are not the app's are a hook of an attempt whose worker died, or the
-// app's own an instant before it leaves its mark: they are waited for until it is plain which.
+// findLaunched looks for the app's job, and waits for others to end first: they are a hook of an attempt whose worker
+// died. One without a mark may also be the app's own, an instant before it leaves its mark.
 func (s *instanceStart) findLaunched(ctx context.Context) (bool, error) {
 	if s.watch = s.supervisor.Watched(s.id); s.watch != nil {
 		return true, s.inspect(ctx)
 	}
+	var last *wardenpb.LinkResponse
 	for giveUp := time.Now().Add(2 * hookTimeout); ; {
 		if err := s.inspect(ctx); err != nil {
 			return false, err
@@ -139,6 +140,8 @@ func (s *instanceStart) findLaunched(ctx context.Context) (bool, error) {
 		case job != 0:
 			s.watch = s.supervisor.Watch(s.id, job)
 			return true, nil
+		case launched && last != nil:
+			return false, api.StartFailed(supervisor.Describe(last), errors.New("it ended at once"))
 		case launched:
 			exit, err := s.supervisor.ExitOnRecord(ctx, s.id)
 			if err != nil {
@@ -150,10 +153,25 @@ func (s *instanceStart) findLaunched(ctx context.Context) (bool, error) {
 		case time.Now().After(giveUp):
 			return false, api.Final(api.ErrStartFailed, api.ExitFailedToStart, errors.New("an earlier hook does not end"))
 		}
-		if !pause(ctx, firstProbePause) {
-			return false, ctx.Err()
+		var err error
+		if last, err = s.linkBriefly(ctx, uint32(s.info.GetJobIds()[0])); err != nil {
+			return false, wardenFault("wait for an earlier hook", err)
 		}
 	}
+}
+
+// briefly is how long one job is waited for before its mark is looked for again.
+const briefly = 200 * time.Millisecond
+
+// linkBriefly waits for the end of a job for a little while; nil when it has not ended.
+func (s *instanceStart) linkBriefly(ctx context.Context, job uint32) (*wardenpb.LinkResponse, error) {
+	limited, cancel := context.WithTimeout(ctx, briefly)
+	defer cancel()
+	response, err := s.warden.Link(limited, &wardenpb.LinkRequest{Handle: s.handle(), JobId: proto.Uint32(job)})
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) || errors.Is(err, warden.ErrNoSuchJob) {
+		return nil, nil
+	}
+	return response, err
 }
 
 // startFault is the error of a start whose hook failed: the operator's script is at fault when it ended with another

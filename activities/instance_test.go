@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -60,7 +61,9 @@ func newInstanceTest(t *testing.T, script string) *instanceTest {
 func (i *instanceTest) begin(t *testing.T) {
 	t.Helper()
 	log := hclog.NewNullLogger()
-	i.supervisor = supervisor.New(supervisor.Deps{Node: "n", Warden: i.server.client, Temporal: i.temporal, Log: log})
+	i.supervisor = supervisor.New(supervisor.Deps{
+		Node: "n", Warden: i.server.client, Temporal: i.temporal, Workspaces: i.workspaces, Log: log,
+	})
 	i.containers = activities.NewContainers(activities.ContainersDeps{
 		Warden: i.server.client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
 		Droplets:   activities.NewDroplets(activities.DropletsDeps{Node: "n", Cache: i.droplets, HTTP: i.http, Log: log}),
@@ -330,5 +333,65 @@ func TestKilledAppIsTold(t *testing.T) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	<-i.temporal.told
 	require.Equal(t, []api.InstanceExit{{Status: 128 + 9, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{})
+}
+
+func TestReapTakesWorkspacesThatNobodyOwns(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	for _, task := range []string{"mine", "left/over"} {
+		_, err := i.workspaces.Create(task)
+		require.NoError(t, err)
+	}
+	stage := api.StageWorkflowID("app", "mine")
+	i.temporal.isWorkflow(stage, api.StateRunning)
+	ledger := api.NodeStatus{Node: "n", Reservations: []api.Reservation{
+		{ID: api.StagingHandle("mine"), Kind: api.KindStaging, Workflow: stage},
+	}}
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.DirExists(t, i.workspaces.Path("left/over").Dir())
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.NoDirExists(t, i.workspaces.Path("left/over").Dir())
+	require.DirExists(t, i.workspaces.Path("mine").Dir())
+}
+
+func TestReapTakesWhatATerminatedWorkflowLeft(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	require.NoError(t, i.launch(t, i.create(t)))
+	ledger := i.ledger() // The workflow that it names is not there.
+	ledger.Reservations[0].Owner = api.AppWorkflowID("app")
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.NoError(t, i.supervisor.Reap(t.Context(), ledger))
+	require.Equal(t, []string{anInstance}, i.temporal.released)
+	require.Len(t, i.temporal.changes, 1, "its app is told")
+	require.NoError(t, i.supervisor.Reap(t.Context(), api.NodeStatus{}))
+	list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+	require.NoError(t, err)
+	require.Empty(t, list.GetHandles())
+}
+
+func TestHookThatOutlivesItsWorkerIsNotTakenForTheApp(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.config.Hooks = map[string]string{"before_start": filepath.Join(i.base, "hook")}
+	require.NoError(t, os.WriteFile(i.config.Hooks["before_start"], []byte(
+		`echo hook >> "$HOME/../tmp/hooks"; until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done`), 0o644))
+	created := i.create(t)
+	ctx, kill := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := execute(ctx, t, i.containers.Launch,
+			activities.LaunchParams{InstanceID: anInstance, Message: i.message, Created: created})
+		ended <- err
+	}()
+	i.awaitFile(t, "tmp/hooks")
+	kill()
+	require.Error(t, <-ended)
+	i.temporal.is(anInstance, api.StateStarting)
+	i.die(t)
+	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()))
+	require.Nil(t, i.supervisor.Watched(anInstance), "the hook is not the app")
+	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	require.NoError(t, i.launch(t, created))
+	require.Equal(t, "started\n", i.awaitFile(t, "tmp/starts"))
+	require.Empty(t, i.temporal.heard(anInstance))
 	i.retire(t, activities.RetireParams{})
 }

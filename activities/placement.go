@@ -98,11 +98,16 @@ func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult,
 	return round.result, nil
 }
 
+// nodePatience is how long one node's answer is waited for. A ledger answers within milliseconds.
+const nodePatience = 5 * time.Second
+
 // maxRounds bounds how often refused reservations are tried elsewhere.
 const maxRounds = 10
 
 func (p *Placement) reserve(ctx context.Context, round *round, node string, batch []api.Reservation) error {
-	answer, err := api.UpdateReserve.Call(ctx, p.temporal, api.NodeWorkflowID(node), "",
+	limited, cancel := context.WithTimeout(ctx, nodePatience)
+	defer cancel()
+	answer, err := api.UpdateReserve.Call(limited, p.temporal, api.NodeWorkflowID(node), "",
 		api.ReserveRequest{Stack: round.params.Stack, Reservations: batch})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -110,18 +115,33 @@ func (p *Placement) reserve(ctx context.Context, round *round, node string, batc
 		}
 		p.log.Warn("a node could not be asked, trying others", "node", node, "error", err)
 		round.drop(node)
-		return nil
+		return p.takeBack(ctx, node, batch)
 	}
 	round.settle(node, batch, answer)
 	return nil
 }
 
+// takeBack releases what a node may have booked without saying so: a signal is carried out after an update that came
+// before it. The supervisor of a node that cannot be told either finds out in time.
+func (p *Placement) takeBack(ctx context.Context, node string, batch []api.Reservation) error {
+	var ids []string
+	for _, r := range batch {
+		ids = append(ids, r.ID)
+	}
+	err := api.SignalRelease.Send(ctx, p.temporal, api.NodeWorkflowID(node), api.ReleaseRequest{IDs: ids})
+	if err != nil {
+		p.log.Warn("what a node may have booked is left to its supervisor", "node", node, "error", err)
+	}
+	return ctx.Err()
+}
+
 // nodes is a view of all nodes that take work, fetched at most viewAge ago and shared by all placements. An empty one is
 // looked at again for as long as visibility may lag: a node that has just joined is not refused what it has room for.
 func (p *Placement) nodes(ctx context.Context) ([]placement.Node, error) {
+	asked := time.Now()
 	p.fetching.Lock()
 	defer p.fetching.Unlock()
-	if len(p.view) > 0 && time.Since(p.viewedAt) < viewAge {
+	if p.viewedAt.After(asked) || len(p.view) > 0 && time.Since(p.viewedAt) < viewAge {
 		return p.view, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, visibilityLag)
@@ -212,8 +232,8 @@ func newRound(params PlaceParams, nodes []placement.Node) *round {
 	return r
 }
 
-// choose deals the open reservations out to nodes, as one batch a node. Where no advertisement has room, the node with
-// the most memory is asked all the same: advertisements lag, the ledger does not.
+// choose deals the open reservations out to nodes, as one batch a node. Where no advertisement has room, a node is
+// asked all the same: advertisements lag, the ledger does not.
 func (r *round) choose() map[string][]api.Reservation {
 	batches := map[string][]api.Reservation{}
 	for _, reservation := range r.open {

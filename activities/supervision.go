@@ -66,6 +66,7 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 	if err := s.takeOver(ctx, params.Node); err != nil {
 		return SuperviseResult{}, err
 	}
+	s.look(ctx, params.Node)
 	term := time.NewTimer(params.Term)
 	defer term.Stop()
 	reap := time.NewTicker(s.deps.OrphanReap)

@@ -18,6 +18,8 @@ type temporalWorld struct {
 	mu sync.Mutex
 	// exits are the ends that instances were told of, by workflow id.
 	exits map[string][]api.InstanceExit
+	// changes are what owners were told of their instances.
+	changes []api.InstanceStatus
 	// released are the reservations that were given back.
 	released []string
 	// states are what workflows answer to a query, by workflow id; one without is not there.
@@ -41,6 +43,8 @@ func (w *temporalWorld) SignalWorkflow(_ context.Context, id, _, _ string, arg a
 			return serviceerror.NewNotFound("no such workflow")
 		}
 		w.exits[id] = append(w.exits[id], value)
+	case api.InstanceStatus:
+		w.changes = append(w.changes, value)
 	case api.ReleaseRequest:
 		w.released = append(w.released, value.IDs...)
 	}
@@ -81,7 +85,11 @@ func (w *temporalWorld) heard(instance string) []api.InstanceExit {
 }
 
 func (w *temporalWorld) is(instance string, state api.InstanceState) {
+	w.isWorkflow(api.InstanceWorkflowID(instance), state)
+}
+
+func (w *temporalWorld) isWorkflow(id string, state api.InstanceState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.states[api.InstanceWorkflowID(instance)] = state
+	w.states[id] = state
 }

@@ -4,51 +4,97 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/safename"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
-// sightings are what looked out of place at one look: Warden's list and the ledger are never of one moment, so
-// only what is seen at two looks in a row is acted on.
-type sightings struct{ containers, reservations map[string]bool }
+// sightings are what looked out of place at one look: Warden's list, the disk and the ledger are never of one moment,
+// so only what is seen at two looks in a row is acted on.
+type sightings struct{ containers, reservations, workspaces map[string]bool }
 
-// Reap destroys containers that no reservation names and gives back reservations whose workflow has ended or moved,
-// each at its second sighting. Two calls at once follow one another.
+// Reap takes away what nobody owns, each at its second sighting: containers and workspaces that no reservation names,
+// and reservations, with their containers, whose workflow has ended or moved. Two calls at once follow one another.
 func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 	s.reaping.Lock()
 	defer s.reaping.Unlock()
-	list, err := s.warden.List(ctx, &wardenpb.ListRequest{})
-	if err != nil {
-		return fmt.Errorf("list containers: %w", err)
-	}
-	there := make(map[string]bool, len(list.GetHandles()))
-	for _, handle := range list.GetHandles() {
-		there[handle] = true
-	}
-	owned := make(map[string]bool, len(ledger.Reservations))
-	for _, r := range ledger.Reservations {
-		owned[r.ID] = true
-	}
-	now := sightings{containers: map[string]bool{}, reservations: map[string]bool{}}
-	err = errors.Join(s.reapContainers(ctx, there, owned, now), s.reapReservations(ctx, ledger, there, now))
+	now := sightings{containers: map[string]bool{}, reservations: map[string]bool{}, workspaces: map[string]bool{}}
+	err := errors.Join(
+		s.reapReservations(ctx, &ledger, now),
+		s.reapContainers(ctx, ledger, now),
+		s.reapWorkspaces(ledger, now),
+	)
 	s.seen = now
 	return err
 }
 
-func (s *Supervisor) reapContainers(ctx context.Context, there, owned map[string]bool, now sightings) error {
+// reapReservations gives back what is held by nobody any more, and takes it out of ledger, so that what it named is an
+// orphan from now on.
+func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatus, now sightings) error {
 	var failed []error
-	for handle := range there {
+	var stale []string
+	var held []api.Reservation
+	for _, r := range ledger.Reservations {
+		ours, err := s.stillOurs(ctx, r)
 		switch {
-		case owned[handle]:
+		case err != nil:
+			failed = append(failed, err)
+		case !ours && s.seen.reservations[r.ID]:
+			stale = append(stale, r.ID)
+			s.mourn(ctx, r)
+			continue
+		case !ours:
+			now.reservations[r.ID] = true
+		}
+		held = append(held, r)
+	}
+	ledger.Reservations = held
+	if len(stale) > 0 {
+		s.log.Warn("giving back reservations that nobody holds", "ids", stale)
+		id := api.NodeWorkflowID(s.node)
+		if err := api.SignalRelease.Send(ctx, s.temporal, id, api.ReleaseRequest{IDs: stale}); err != nil {
+			failed = append(failed, fmt.Errorf("release: %w", err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// mourn tells the owner of an instance that its workflow ended without a word, as one that is terminated does.
+func (s *Supervisor) mourn(ctx context.Context, r api.Reservation) {
+	if r.Owner == "" {
+		return
+	}
+	err := api.SignalInstanceChanged.Send(ctx, s.temporal, r.Owner, api.InstanceStatus{
+		InstanceID: r.ID, AppID: r.AppID, Index: r.Index, Node: s.node, State: api.StateDeleted, Since: time.Now(),
+		Exit: &api.InstanceExit{Status: unknownStatus, Description: api.ExitNotDetermined},
+	})
+	if err != nil && !isNotFound(err) {
+		s.log.Warn("the owner of an instance that is gone was not told", "instance", r.ID, "error", err)
+	}
+}
+
+func (s *Supervisor) reapContainers(ctx context.Context, ledger api.NodeStatus, now sightings) error {
+	list, err := s.warden.List(ctx, &wardenpb.ListRequest{})
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	var failed []error
+	for _, handle := range list.GetHandles() {
+		switch {
+		case owned(ledger, handle):
 		case !s.seen.containers[handle]:
 			now.containers[handle] = true
 		default:
 			s.log.Warn("destroying a container that nobody owns", "handle", handle)
+			s.Forget(handle)
 			_, err := s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
 			if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 				now.containers[handle] = true
@@ -59,34 +105,27 @@ func (s *Supervisor) reapContainers(ctx context.Context, there, owned map[string
 	return errors.Join(failed...)
 }
 
-func (s *Supervisor) reapReservations(
-	ctx context.Context, ledger api.NodeStatus, there map[string]bool, now sightings,
-) error {
-	var failed []error
-	var stale []string
-	for _, r := range ledger.Reservations {
-		if there[r.ID] {
+func (s *Supervisor) reapWorkspaces(ledger api.NodeStatus, now sightings) error {
+	tasks, err := s.workspaces.Leftover(func(name string) bool {
+		return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool {
+			task, staging := strings.CutPrefix(r.ID, api.StagingHandle(""))
+			return staging && safename.Of(task) == name
+		})
+	})
+	failed := []error{err}
+	for _, name := range tasks {
+		if !s.seen.workspaces[name] {
+			now.workspaces[name] = true
 			continue
 		}
-		now.reservations[r.ID] = true
-		if !s.seen.reservations[r.ID] {
-			continue
-		}
-		ours, err := s.stillOurs(ctx, r)
-		if err != nil {
-			failed = append(failed, err)
-		} else if !ours {
-			stale = append(stale, r.ID)
-		}
-	}
-	if len(stale) > 0 {
-		s.log.Warn("giving back reservations that nobody holds", "ids", stale)
-		id := api.NodeWorkflowID(s.node)
-		if err := api.SignalRelease.Send(ctx, s.temporal, id, api.ReleaseRequest{IDs: stale}); err != nil {
-			failed = append(failed, fmt.Errorf("release: %w", err))
-		}
+		s.log.Warn("removing a workspace that nobody owns", "name", name)
+		failed = append(failed, s.workspaces.RemoveLeftover(name))
 	}
 	return errors.Join(failed...)
+}
+
+func owned(ledger api.NodeStatus, handle string) bool {
+	return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool { return r.ID == handle })
 }
 
 // stillOurs tells whether the workflow of a reservation is open and on this node.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -33,18 +34,20 @@ type Temporal interface {
 // Deps is what a Supervisor works with.
 type Deps struct {
 	// Node is the id of the node.
-	Node     string
-	Warden   *warden.Client
-	Temporal Temporal
-	Log      hclog.Logger
+	Node       string
+	Warden     *warden.Client
+	Temporal   Temporal
+	Workspaces *workspace.Store
+	Log        hclog.Logger
 }
 
 // Supervisor watches over one node. It is made once in a worker, and closed at its end.
 type Supervisor struct {
-	node     string
-	warden   *warden.Client
-	temporal Temporal
-	log      hclog.Logger
+	node       string
+	warden     *warden.Client
+	temporal   Temporal
+	workspaces *workspace.Store
+	log        hclog.Logger
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -64,7 +67,8 @@ type Supervisor struct {
 func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
-		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, log: deps.Log.Named("supervisor"),
+		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
+		log: deps.Log.Named("supervisor"),
 		ctx: ctx, cancel: cancel, watches: map[string]*Watch{},
 	}
 }
@@ -112,7 +116,11 @@ func (s *Supervisor) resume(ctx context.Context, r api.Reservation) error {
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 		return err
 	}
-	if job, _ := Launched(info); job != 0 {
+	job, launched := Launched(info)
+	if !launched && len(info.GetJobIds()) > 0 {
+		return nil // It is about to be launched.
+	}
+	if job != 0 {
 		s.Watch(r.ID, job)
 		s.Report(r.ID)
 		s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)

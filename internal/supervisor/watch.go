@@ -102,7 +102,7 @@ func (s *Supervisor) await(w *Watch) {
 		})
 		switch {
 		case err == nil:
-			w.exit = describe(int(response.GetExitStatus()), response.GetInfo())
+			w.exit = Describe(response)
 		case errors.Is(err, warden.ErrNoSuchJob), errors.Is(err, warden.ErrUnknownHandle):
 			w.exit, err = s.ExitOnRecord(w.ctx, w.instance)
 		}
@@ -146,6 +146,11 @@ func (s *Supervisor) ExitOnRecord(ctx context.Context, instance string) (api.Ins
 
 // unknownStatus stands for an exit status that nobody knows any more.
 const unknownStatus = -1
+
+// Describe is how a job ended that was linked.
+func Describe(linked *wardenpb.LinkResponse) api.InstanceExit {
+	return describe(int(linked.GetExitStatus()), linked.GetInfo())
+}
 
 // describe puts an exit status into the words that users know.
 func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {

@@ -55,8 +55,9 @@ func (s *Store) Create(task string) (Workspace, error) {
 }
 
 // Remove takes the workspace of a task away, whatever its container left in it. It is no error when there is none.
-func (s *Store) Remove(task string) error {
-	dir := s.Path(task).dir
+func (s *Store) Remove(task string) error { return removeAll(s.Path(task).dir) }
+
+func removeAll(dir string) error {
 	err := os.RemoveAll(dir)
 	if errors.Is(err, fs.ErrPermission) {
 		// A directory that its owner may not write to keeps its content; a buildpack can leave such ones.
@@ -150,3 +151,24 @@ func (w Workspace) OpenOut(name string) (*os.File, error) {
 	}
 	return file, nil
 }
+
+// Leftover are the names of the workspaces that owned does not know; a name is what safename.Of makes of the task.
+func (s *Store) Leftover(owned func(name string) bool) ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the workspaces: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() && !owned(entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}
+
+// RemoveLeftover is Remove for a name that Leftover gave.
+func (s *Store) RemoveLeftover(name string) error { return removeAll(filepath.Join(s.dir, name)) }
