@@ -172,6 +172,15 @@ func (l *loader) checkTimes(n *Node) {
 			l.wrong(at, nil, "must be above 0 seconds, is %s", d)
 		}
 	}
+	// A workflow waits for so long at most; see its timeouts.
+	for at, bound := range map[string]struct{ value, most time.Duration }{
+		"staging.max_staging_duration": {n.Staging.MaxStagingDuration, 24 * time.Hour},
+		"default_health_check_timeout": {n.DefaultHealthCheckTimeout, time.Hour},
+	} {
+		if bound.value > bound.most {
+			l.wrong(at, nil, "must be %s at most, is %s", bound.most, bound.value)
+		}
+	}
 	if n.CrashLifetime < 0 {
 		l.wrong("crash_lifetime_secs", nil, "must be 0 seconds or more, is %s", n.CrashLifetime)
 	}
