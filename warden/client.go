@@ -186,7 +186,9 @@ func (c *Client) exchange(ctx context.Context, cn *conn, t wardenpb.Message_Type
 		}
 		switch m.GetType() {
 		case wardenpb.Message_Error:
-			return true, serverError(t, m.GetPayload())
+			answer := serverError(t, m.GetPayload())
+			// After a bad frame the server closes; it may not have done so when the next request looks.
+			return !strings.HasPrefix(answer.Message, badFrame), answer
 		case t:
 		default:
 			return false, c.failed(ctx, t, &MessageError{Reason: fmt.Sprintf("the answer is of type %s", m.GetType())})
@@ -201,7 +203,7 @@ func (c *Client) exchange(ctx context.Context, cn *conn, t wardenpb.Message_Type
 	}
 }
 
-func serverError(t wardenpb.Message_Type, payload []byte) error {
+func serverError(t wardenpb.Message_Type, payload []byte) *Error {
 	var m wardenpb.ErrorResponse
 	if err := proto.Unmarshal(payload, &m); err != nil {
 		return &Error{Request: t, Message: "an error that cannot be read"}

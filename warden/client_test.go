@@ -226,6 +226,19 @@ func TestClientTellsErrorsApart(t *testing.T) {
 	}
 }
 
+// TestClientLeavesAConnectionAfterABadFrame: the server is about to close it.
+func TestClientLeavesAConnectionAfterABadFrame(t *testing.T) {
+	message := (&FrameError{Reason: "too long"}).Error()
+	p := startPeer(t, func(conn net.Conn, _ *wardenpb.Message) error {
+		return Write(conn, wardenpb.Message_Error, &wardenpb.ErrorResponse{Message: &message})
+	})
+	c := client(t, p.socket)
+	for range 2 {
+		require.ErrorContains(t, ping(t.Context(), c), "too long")
+	}
+	require.EqualValues(t, 2, p.accepted.Load())
+}
+
 func TestClientStreams(t *testing.T) {
 	p := startPeer(t, func(conn net.Conn, m *wardenpb.Message) error {
 		for _, res := range []*wardenpb.StreamResponse{

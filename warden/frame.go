@@ -32,11 +32,14 @@ type FrameError struct {
 	Err error
 }
 
+// badFrame begins a FrameError's words, which a server answers before it closes the connection.
+const badFrame = "bad frame: "
+
 func (e *FrameError) Error() string {
 	if e.Err != nil {
-		return "bad frame: " + e.Reason + ": " + e.Err.Error()
+		return badFrame + e.Reason + ": " + e.Err.Error()
 	}
-	return "bad frame: " + e.Reason
+	return badFrame + e.Reason
 }
 
 // Unwrap gives the read error.

@@ -56,7 +56,10 @@ func newConn(s *Server, nc *net.UnixConn) *conn {
 func (c *conn) run() {
 	waiting, stopWaiting := context.WithCancel(c.gone)
 	c.waiting = waiting
-	stopDrain := context.AfterFunc(c.s.draining, stopWaiting)
+	stopDrain := context.AfterFunc(c.s.draining, func() {
+		stopWaiting()
+		c.hurryWrite()
+	})
 	closeConn := context.AfterFunc(c.gone, func() { _ = c.nc.Close() })
 	read := make(chan struct{})
 	go func() {
@@ -224,7 +227,13 @@ func (c *conn) refuse(err error) error {
 	return c.write(wardenpb.Message_Error, &wardenpb.ErrorResponse{Message: proto.String(err.Error())})
 }
 
+// hurryWrite bounds the write that is under way or about to begin.
+func (c *conn) hurryWrite() { _ = c.nc.SetWriteDeadline(time.Now().Add(c.s.lastWrite)) }
+
 func (c *conn) write(t wardenpb.Message_Type, m proto.Message) error {
+	if c.s.draining.Err() != nil {
+		c.hurryWrite()
+	}
 	if err := warden.Write(c.nc, t, m); err != nil {
 		return fmt.Errorf("%w: %w", errGone, err)
 	}

@@ -17,6 +17,8 @@ type Server struct {
 	registry   *container.Registry
 	log        hclog.Logger
 	maxMessage int
+	// lastWrite is how long a client may take to read an answer when the server drains.
+	lastWrite time.Duration
 
 	// draining ends when the server is to stop.
 	draining context.Context //nolint:containedctx // the server's own life
@@ -28,9 +30,12 @@ type Server struct {
 	open     sync.WaitGroup
 }
 
+// lastWrite is Server.lastWrite by default: one who does not read must not keep a server from ending.
+const lastWrite = 5 * time.Second
+
 // New makes a server of the registry's containers. MaxMessage is the longest request in bytes, warden's default if 0.
 func New(registry *container.Registry, maxMessage int, log hclog.Logger) *Server {
-	s := &Server{registry: registry, log: log, maxMessage: maxMessage, conns: map[*conn]bool{}}
+	s := &Server{registry: registry, log: log, maxMessage: maxMessage, lastWrite: lastWrite, conns: map[*conn]bool{}}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	return s
 }
@@ -89,7 +94,7 @@ func (s *Server) start(nc *net.UnixConn) {
 }
 
 // Shutdown stops taking connections, closes those that wait in Link, Run or Stream and those without a request, and
-// lets other requests end. When ctx ends, what is left is cut off.
+// lets other requests end; who does not read its answer within some seconds is given up. When ctx ends, what is left is cut off.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.drain()

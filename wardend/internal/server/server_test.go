@@ -131,6 +131,29 @@ func TestShutdownCutsOffAtItsEnd(t *testing.T) {
 	require.Empty(t, s.conns)
 }
 
+// TestDrainWaitsForNoOneWhoDoesNotRead: and the end of a job that was not read is not taken.
+func TestDrainWaitsForNoOneWhoDoesNotRead(t *testing.T) {
+	s, socket := start(t, 0)
+	s.lastWrite = 10 * time.Millisecond
+	c := client(t, socket)
+	created, err := c.Create(t.Context(), &wardenpb.CreateRequest{})
+	require.NoError(t, err)
+	spawned, err := c.Spawn(t.Context(), &wardenpb.SpawnRequest{Handle: created.Handle, Script: proto.String("head -c 1000000 /dev/zero")})
+	require.NoError(t, err)
+	conn, err := net.Dial("unix", socket)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	request := &wardenpb.LinkRequest{Handle: created.Handle, JobId: spawned.JobId}
+	require.NoError(t, warden.Write(conn, wardenpb.Message_Link, request))
+	_, err = conn.Read(make([]byte, 1))
+	require.NoError(t, err, "it is being answered")
+	s.Shutdown(context.Background())
+	res, settle, err := s.registry.Link(t.Context(), request)
+	require.NoError(t, err)
+	settle(true)
+	require.Len(t, res.GetStdout(), 1000000)
+}
+
 // TestShutdownTakesNoOneMore: a connection may have been accepted at the moment when the server was told to end.
 func TestShutdownTakesNoOneMore(t *testing.T) {
 	s, _ := start(t, 0)
