@@ -30,7 +30,9 @@ devserver='' ports=()
 stop() {
   local status=$?
   trap - EXIT
-  trap '' INT TERM
+  # Whatever fails from here on, even that nobody reads any more, the rest is still ended.
+  trap '' INT TERM PIPE
+  set +e
   if [ -n "$devserver" ]; then
     title "Stopping"
     kill -INT "$devserver" 2>/dev/null || true

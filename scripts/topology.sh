@@ -37,7 +37,9 @@ running() {
 stop() {
   local status=$? i
   trap - EXIT
-  trap '' INT TERM
+  # Whatever fails from here on, even that nobody reads any more, the rest is still ended.
+  trap '' INT TERM PIPE
+  set +e
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
     kill -TERM "${pids[i]}" 2>/dev/null || true
     wait "${pids[i]}" 2>/dev/null || true
