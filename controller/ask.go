@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/pause"
 )
 
 const (
@@ -34,12 +35,12 @@ const (
 // retry calls again what failed of something that passes by itself: a workflow between two of its runs, one whose first
 // task has not been done, or a worker that just starts. An unreachable server is not among them: Temporal's client retries that itself.
 func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
-	for try, pause := 1, firstPause; ; try, pause = try+1, pause*2 {
+	for try, wait := 1, firstPause; ; try, wait = try+1, wait*2 {
 		value, err := call()
 		if err == nil || try == tries || !passing(err) {
 			return value, err
 		}
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return value, err
 		}
 	}
@@ -53,22 +54,10 @@ func passing(err error) bool {
 	return errors.As(err, &notReady) || errors.As(err, &noPoller) || errors.As(err, &busy) || errors.As(err, &aborted)
 }
 
-// sleep tells whether the pause passed before ctx ended.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // await waits for a workflow's end, through continuations and through an outage of the server.
 func (c *Client) await(ctx context.Context, workflowID string, result any) error {
 	var away time.Time
-	for pause := firstPause; ; pause = min(2*pause, 5*time.Second) {
+	for wait := firstPause; ; wait = min(2*wait, 5*time.Second) {
 		asked := c.now()
 		err := c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, result)
 		if !isUnreachable(err) {
@@ -77,7 +66,7 @@ func (c *Client) await(ctx context.Context, workflowID string, result any) error
 		if away.IsZero() || c.now().Sub(asked) > unanswered {
 			away = c.now()
 		}
-		if c.now().Sub(away) > outage || !sleep(ctx, pause) {
+		if c.now().Sub(away) > outage || !pause.For(ctx, wait) {
 			return err
 		}
 	}

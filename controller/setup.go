@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/pause"
 )
 
 // SetupTimeout is how long Setup may take in all.
@@ -78,13 +79,13 @@ func (c *Client) awaitUsable(ctx context.Context) error {
 		}
 		query += key.GetName() + " IS NULL"
 	}
-	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+	for wait := firstPause; ; wait = min(2*wait, time.Second) {
 		_, err := c.list(ctx, query+" AND WorkflowId = 'setup'")
 		if err == nil {
 			return nil
 		}
 		var unknown *serviceerror.InvalidArgument
-		if !errors.As(err, &unknown) || !sleep(ctx, pause) {
+		if !errors.As(err, &unknown) || !pause.For(ctx, wait) {
 			return err
 		}
 	}

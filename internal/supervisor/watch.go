@@ -14,6 +14,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -115,13 +116,13 @@ func (s *Supervisor) await(w *Watch) {
 
 // insist does something again until it works or ctx ends.
 func (s *Supervisor) insist(ctx context.Context, instance string, do func() error) {
-	for pause := firstPause; ; pause = min(pause*2, longestPause) {
+	for wait := firstPause; ; wait = min(wait*2, longestPause) {
 		err := do()
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		s.log.Warn("trying again", "instance", instance, "error", err)
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return
 		}
 	}
@@ -201,16 +202,4 @@ func hasFile(info *wardenpb.InfoResponse, contract string) bool {
 	defer root.Close()
 	_, err = root.Lstat(containerpath.Beneath(contract))
 	return err == nil
-}
-
-// sleep waits, and tells whether it was to the end.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
-	"github.com/durable-dea/dea/starter/internal/pause"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/tail"
 )

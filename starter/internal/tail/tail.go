@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/durable-dea/dea/starter/internal/pause"
+	"github.com/durable-dea/dea/internal/pause"
 )
 
 const (
