@@ -15,14 +15,14 @@ import (
 // hookTimeout bounds one hook. The job of one that takes longer goes on, and is ended with its container.
 const hookTimeout = time.Minute
 
-// hookFailure is a hook that ended with another status than 0, or did not end in time.
-type hookFailure struct {
+// hookError is a hook that ended with another status than 0, or did not end in time.
+type hookError struct {
 	name   string
 	status uint32
 	stderr string
 }
 
-func (e *hookFailure) Error() string {
+func (e *hookError) Error() string {
 	return fmt.Sprintf("hook %s ended with %d: %s", e.name, e.status, tail(e.stderr))
 }
 
@@ -30,7 +30,7 @@ func (e *hookFailure) Error() string {
 const maxHookBytes = 1 << 20
 
 // hook runs one of the operator's scripts in the instance's container, with the instance's environment. A hook that
-// is not configured is no error; one that ends with anything but 0, or not within hookTimeout, is a hookFailure.
+// is not configured is no error; one that ends with anything but 0, or not within hookTimeout, is a hookError.
 func (s *instanceStart) hook(ctx context.Context, name string) error {
 	path := s.config.Hooks[name]
 	if path == "" {
@@ -52,13 +52,13 @@ func (s *instanceStart) hook(ctx context.Context, name string) error {
 		Rlimits: s.rlimits(),
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return &hookFailure{name: name, stderr: "it did not end in time"}
+		return &hookError{name: name, stderr: "it did not end in time"}
 	}
 	if err != nil {
 		return fmt.Errorf("hook %s: %w", name, err)
 	}
 	if status := response.GetExitStatus(); status != 0 {
-		return &hookFailure{name: name, status: status, stderr: response.GetStderr()}
+		return &hookError{name: name, status: status, stderr: response.GetStderr()}
 	}
 	return nil
 }

@@ -177,7 +177,7 @@ func (s *instanceStart) linkBriefly(ctx context.Context, job uint32) (*wardenpb.
 // startFault is the error of a start whose hook failed: the operator's script is at fault when it ended with another
 // status than 0, and the platform, for another try, in all other cases.
 func startFault(err error) error {
-	var failed *hookFailure
+	var failed *hookError
 	if errors.As(err, &failed) {
 		return api.Final(api.ErrStartFailed, api.ExitFailedToStart, err)
 	}
