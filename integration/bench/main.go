@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"text/tabwriter"
 
@@ -17,9 +16,10 @@ import (
 
 func main() {
 	out := flag.String("out", "docs/benchmarks.json", "file that the rows are written to")
+	only := flag.String("only", "", "measure only this group: temporal or push")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *out)
+	err := run(ctx, *out, *only)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -27,9 +27,16 @@ func main() {
 	}
 }
 
-// run measures everything and writes it down.
-func run(ctx context.Context, out string) (failed error) {
+// groups are what is measured together, in this order.
+var groups = []struct {
+	name    string
+	measure func(context.Context, *stack.Stack) ([]benchmark.Row, error)
+}{{"temporal", measureTemporal}, {"push", measurePush}}
+
+// run measures everything, or one group of it, and writes it down.
+func run(ctx context.Context, out, only string) (failed error) {
 	warnIfBusy()
+	before := countTime()
 	s, err := stack.Start(ctx, stack.Options{})
 	if err != nil {
 		return err
@@ -37,15 +44,17 @@ func run(ctx context.Context, out string) (failed error) {
 	defer func() { failed = errors.Join(failed, s.Stop()) }()
 
 	var rows []benchmark.Row
-	for _, measure := range []func(context.Context, *stack.Stack) ([]benchmark.Row, error){
-		measureTemporal, measurePush,
-	} {
-		measured, err := measure(ctx, s)
+	for _, group := range groups {
+		if only != "" && only != group.name {
+			continue
+		}
+		measured, err := group.measure(ctx, s)
 		if err != nil {
 			return err
 		}
 		rows = append(rows, measured...)
 	}
+	warnIfStolen(before)
 	root, err := stack.Root()
 	if err != nil {
 		return err
@@ -54,20 +63,6 @@ func run(ctx context.Context, out string) (failed error) {
 		return err
 	}
 	return show(rows)
-}
-
-// busy is the load average, of the last minute and per core, from which on others take what is measured.
-const busy = 0.25
-
-func warnIfBusy() {
-	var load float64
-	content, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return
-	}
-	if _, err := fmt.Sscan(string(content), &load); err == nil && load/float64(runtime.NumCPU()) > busy {
-		fmt.Fprintf(os.Stderr, "bench: this machine is busy (load average %.1f); the figures will be worse for it\n", load)
-	}
 }
 
 func show(rows []benchmark.Row) error {
