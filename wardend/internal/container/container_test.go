@@ -276,6 +276,43 @@ func TestOpen(t *testing.T) {
 	})
 }
 
+// TestWaitingIsSaid: who starts a second server is told at once why nothing happens.
+func TestWaitingIsSaid(t *testing.T) {
+	depot := t.TempDir()
+	first := open(t, options(t, depot))
+	out := make(lines, 100)
+	opts := options(t, depot)
+	opts.DepotWait = wait
+	opts.Log = hclog.New(&hclog.LoggerOptions{Output: out, JSONFormat: true})
+	opened := make(chan error, 1)
+	go func() {
+		r, err := Open(context.Background(), opts)
+		if err == nil {
+			r.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case line := <-out:
+		require.Contains(t, line, "another wardend is using the depot")
+		require.Contains(t, line, depot)
+		require.Contains(t, line, wait.String())
+	case <-time.After(wait / 2):
+		require.Fail(t, "it waits in silence")
+	}
+	first.Close()
+	require.NoError(t, <-opened)
+	require.Empty(t, out, "it is said once")
+}
+
+// lines is a writer that passes on what is written, as the log writes it: a line at a time.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
 func TestJobIDsEnd(t *testing.T) {
 	depot := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(depot, serverName), []byte(`{"version":1,"backend":"process","jobs":4294967290}`), 0o600))

@@ -89,7 +89,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	if err := os.MkdirAll(filepath.Join(depot, containersName), 0o755); err != nil { //nolint:gosec // jobs of other users pass through
 		return nil, fmt.Errorf("depot: %w", err)
 	}
-	lock, err := lockDepot(ctx, depot, opts.DepotWait)
+	lock, err := lockDepot(ctx, depot, opts.DepotWait, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	return r, nil
 }
 
-func lockDepot(ctx context.Context, depot string, longest time.Duration) (*os.File, error) {
+func lockDepot(ctx context.Context, depot string, longest time.Duration, log hclog.Logger) (*os.File, error) {
 	if longest > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, longest)
@@ -116,7 +116,7 @@ func lockDepot(ctx context.Context, depot string, longest time.Duration) (*os.Fi
 		return nil, fmt.Errorf("depot: %w", err)
 	}
 	const pause = 20 * time.Millisecond
-	for {
+	for said := false; ; {
 		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return lock, nil
@@ -125,6 +125,10 @@ func lockDepot(ctx context.Context, depot string, longest time.Duration) (*os.Fi
 			_ = lock.Close()
 			return nil, fmt.Errorf("depot %s: lock: %w", depot, err)
 		}
+		if !said && ctx.Err() == nil {
+			said = true
+			log.Warn("another wardend is using the depot: waiting for it to end", "depot", depot, "at_most", atMost(longest))
+		}
 		select {
 		case <-ctx.Done():
 			_ = lock.Close()
@@ -132,6 +136,13 @@ func lockDepot(ctx context.Context, depot string, longest time.Duration) (*os.Fi
 		case <-time.After(pause):
 		}
 	}
+}
+
+func atMost(longest time.Duration) string {
+	if longest > 0 {
+		return longest.String()
+	}
+	return "as long as it takes"
 }
 
 // Close lets go of the depot. Containers and their jobs go on; requests that still run fail.
