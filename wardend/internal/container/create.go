@@ -77,12 +77,16 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 	defer func() {
 		if err != nil {
 			r.opts.Networks.Release(c.spec.Network)
-			err = errors.Join(err, os.RemoveAll(c.spec.Dir))
 		}
 	}()
 	if err := c.makeDir(); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(c.spec.Dir))
+		}
+	}()
 	if err := c.save(); err != nil {
 		return nil, err
 	}
@@ -102,14 +106,14 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 }
 
 // makeDir makes the container's directory. One that is there is what an earlier container left that could not be
-// removed, and whose handle nobody has.
+// removed, and whose handle nobody has; or a stray, which is refused.
 func (c *Container) makeDir() error {
 	err := os.Mkdir(c.spec.Dir, 0o755) //nolint:gosec // jobs of other users pass through
 	if !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	c.log.Warn("removing what was left of an earlier container", "dir", filepath.Base(c.spec.Dir))
-	if err := c.r.discard(c.r.ctx, c.spec); err != nil {
+	if err := c.r.discardUnrecorded(c.r.ctx, c.spec.Dir); err != nil {
 		return err
 	}
 	return os.Mkdir(c.spec.Dir, 0o755) //nolint:gosec // as above

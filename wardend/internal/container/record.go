@@ -20,6 +20,7 @@ const (
 	recordName     = "container.json"
 	recordVersion  = 1
 	serverName     = "server.json"
+	newSuffix      = ".new" // of a file that is being written
 	lockName       = "lock"
 	containersName = "containers"
 )
@@ -44,7 +45,9 @@ const (
 
 // record is container.json. What came from a client is kept as the messages it came in: its texts may hold any bytes.
 type record struct {
-	Version int    `json:"version"`
+	Version int `json:"version"`
+	// Backend's name. Records of before it was written down have none.
+	Backend string `json:"backend,omitempty"`
 	Phase   phase  `json:"phase"`
 	State   State  `json:"state"`
 	Name    string `json:"name"` // the handle, quoted, for a person
@@ -103,7 +106,7 @@ func (c *Container) recordLocked() (*record, error) {
 		return nil, err
 	}
 	rec := &record{
-		Version: recordVersion, Phase: c.phase, State: c.state, Name: fmt.Sprintf("%q", c.handle), Handle: []byte(c.handle),
+		Version: recordVersion, Backend: c.r.opts.Backend.Name(), Phase: c.phase, State: c.state, Name: fmt.Sprintf("%q", c.handle), Handle: []byte(c.handle),
 		Create: create, Grace: c.grace, Limits: c.limits, Ports: c.ports, Overflowed: c.overflowed,
 	}
 	if c.spec.Network.IsValid() {
@@ -167,6 +170,9 @@ func readRecord(dir string) (*record, error) {
 	if rec.Version > recordVersion {
 		return nil, fmt.Errorf("%s: %w", dir, errNewer)
 	}
+	if rec.Version < 1 {
+		return nil, fmt.Errorf("%s: %w", dir, errDamaged)
+	}
 	return rec, nil
 }
 
@@ -182,7 +188,7 @@ func writeFile(path string, v any, flags int) error {
 	if err != nil {
 		return err
 	}
-	tmp := path + ".new"
+	tmp := path + newSuffix
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|flags, 0o600)
 	if err != nil {
 		return err

@@ -2,10 +2,8 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/backend"
-	"github.com/durable-dea/dea/wardend/internal/initproc"
 	"github.com/durable-dea/dea/wardend/internal/pool"
 )
 
@@ -236,119 +233,4 @@ func (r *Registry) writeServer(jobs uint32) error {
 		return fmt.Errorf("write job ids down: %w", err)
 	}
 	return nil
-}
-
-func (r *Registry) readServer() error {
-	raw, err := os.ReadFile(filepath.Join(r.opts.Depot, serverName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return r.writeServer(0)
-	}
-	if err != nil {
-		return fmt.Errorf("depot: %w", err)
-	}
-	var rec serverRecord
-	if err := json.Unmarshal(raw, &rec); err != nil {
-		return fmt.Errorf("depot: %s: %w", serverName, err)
-	}
-	if rec.Version > recordVersion {
-		return fmt.Errorf("depot %s: %w", r.opts.Depot, errNewer)
-	}
-	if rec.Backend != r.opts.Backend.Name() {
-		return fmt.Errorf("depot %s belongs to backend %s, not %s: destroy its containers with it first, or use another depot",
-			r.opts.Depot, rec.Backend, r.opts.Backend.Name())
-	}
-	r.nextJob, r.reservedJobs = rec.Jobs, rec.Jobs
-	return nil
-}
-
-// recover finds the depot's containers.
-func (r *Registry) recover(ctx context.Context) error {
-	if err := r.readServer(); err != nil {
-		return err
-	}
-	dirs, err := os.ReadDir(filepath.Join(r.opts.Depot, containersName))
-	if err != nil {
-		return fmt.Errorf("depot: %w", err)
-	}
-	for _, entry := range dirs {
-		dir := filepath.Join(r.opts.Depot, containersName, entry.Name())
-		if err := r.recoverOne(ctx, dir); err != nil {
-			return fmt.Errorf("container in %s: %w", dir, err)
-		}
-	}
-	return nil
-}
-
-func (r *Registry) recoverOne(ctx context.Context, dir string) error {
-	rec, err := readRecord(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
-		r.opts.Log.Warn("removing a container that was never finished", "dir", dir, "reason", err)
-		if err := r.discard(ctx, backend.Spec{Dir: dir}); err != nil {
-			// Nobody knows its handle, so nobody but Create, which tries again, comes across it.
-			r.opts.Log.Error("what is left of a container cannot be removed", "dir", dir, "error", err)
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	req := &wardenpb.CreateRequest{}
-	if err := proto.Unmarshal(rec.Create, req); err != nil {
-		return err
-	}
-	c := r.newContainer(string(rec.Handle), req)
-	if err := c.restore(rec); err != nil {
-		return err
-	}
-	if rec.Phase != phaseReady {
-		r.opts.Log.Info("removing a container that was being made or destroyed", "handle", c.handle)
-		return r.finishDestroy(ctx, c)
-	}
-	b, err := r.opts.Backend.Open(ctx, c.spec, c.initEvents())
-	c.setBackend(b)
-	if errors.Is(err, initproc.ErrLost) {
-		c.lost(err)
-	} else if err != nil {
-		return err
-	}
-	if err := c.adopt(ctx); err != nil {
-		return err
-	}
-	r.containers[c.handle] = c
-	r.opts.Log.Info("found container", "handle", c.handle, "state", c.state, "jobs", len(c.jobs))
-	c.mu.Lock()
-	c.startTimer()
-	c.mu.Unlock()
-	return nil
-}
-
-// finishDestroy removes a container that an earlier server did not finish to make or to destroy. One that cannot be
-// freed is no reason to serve none of the others: it is listed, and tried again.
-func (r *Registry) finishDestroy(ctx context.Context, c *Container) error {
-	cause := r.discard(ctx, c.spec)
-	if cause == nil {
-		return nil
-	}
-	b, err := r.opts.Backend.Open(ctx, c.spec, initproc.Events{})
-	if b == nil {
-		return errors.Join(cause, err)
-	}
-	c.setBackend(b)
-	c.closeBackend()
-	for i, p := range c.ports {
-		c.ports[i].Pooled = r.opts.Ports.Take(p.Host)
-	}
-	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", firstRetry, "error", cause)
-	left := r.remains(c, cause)
-	r.containers[c.handle] = left
-	r.retryDestroy(left, firstRetry)
-	return nil
-}
-
-// discard removes what there is of a container that nobody can use.
-func (r *Registry) discard(ctx context.Context, spec backend.Spec) error {
-	if err := r.opts.Backend.Remove(ctx, spec); err != nil {
-		return err
-	}
-	return os.RemoveAll(spec.Dir)
 }
