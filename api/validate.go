@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Bounds of what a request may ask for. They keep what travels under Temporal's limits and refuse what no node
@@ -18,6 +19,9 @@ const (
 	maxMemoryMB = 16 << 20
 	maxDiskMB   = 16 << 20
 	maxFDs      = 1 << 20
+	// maxEnv and maxEnvBytes bound an environment: Linux starts no process with much more, and Temporal carries 2 MB.
+	maxEnv      = 1000
+	maxEnvBytes = 1 << 20
 	// maxHealthCheckSeconds is an hour: an app that takes longer to open its port is not starting.
 	maxHealthCheckSeconds = 3600
 )
@@ -87,7 +91,9 @@ func (r StagingRequest) checkBuildpacks(f *findings) {
 	keys := make(map[string]bool, len(r.AdminBuildpacks))
 	for i, b := range r.AdminBuildpacks {
 		at := fmt.Sprintf("admin_buildpacks[%d].", i)
-		f.required(at+"key", b.Key)
+		if f.required(at+"key", b.Key) && strings.ContainsFunc(b.Key, unicode.IsControl) {
+			f.add(at+"key", "holds a control character")
+		}
 		f.url(at+"url", b.URL, true)
 		if keys[b.Key] {
 			f.add(at+"key", "is there twice")
@@ -192,6 +198,18 @@ func (f *findings) limits(field string, l Limits) {
 
 // env checks "NAME=value" pairs: a start script exports each, so a name must be one that a shell can export.
 func (f *findings) env(field string, pairs []string) {
+	if len(pairs) > maxEnv {
+		f.add(field, fmt.Sprintf("has %d variables, more than %d", len(pairs), maxEnv))
+		return
+	}
+	size := 0
+	for _, pair := range pairs {
+		size += len(pair)
+	}
+	if size > maxEnvBytes {
+		f.add(field, fmt.Sprintf("has %d bytes, more than %d", size, maxEnvBytes))
+		return
+	}
 	for i, pair := range pairs {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		name, value, ok := strings.Cut(pair, "=")

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ func message() api.StartMessage {
 	return api.StartMessage{
 		AppID: "hello", Version: "v1", SHA1: someSHA1, ExecutableURI: "http://cc/d", Stack: "lucid64",
 		URIs: []string{"hello.localhost", "example.org:8080/path"}, Limits: api.Limits{MemoryMB: 64, DiskMB: 64, FDs: 100},
-		Env: []string{"A=", "_B1=x=y\n"},
+		Env: slices.Concat([]string{"A=", "_B1=x=y\n", "C=" + strings.Repeat("x", 1<<19)}, slices.Repeat([]string{"D=1"}, 997)),
 	}
 }
 
@@ -45,25 +46,33 @@ func TestStagingRequestValidate(t *testing.T) {
 	start := message()
 	start.SHA1, start.ExecutableURI = "", ""
 	for words, change := range map[string]func(*api.StagingRequest){
-		"":                        func(r *api.StagingRequest) { r.StartMessage = &start },
-		"app_id is missing":       func(r *api.StagingRequest) { r.AppID = " " },
-		"app_id may hold only":    func(r *api.StagingRequest) { r.AppID = "../x" },
-		"app_id is longer":        func(r *api.StagingRequest) { r.AppID = strings.Repeat("a", 201) },
-		"task_id may hold only":   func(r *api.StagingRequest) { r.TaskID = "a/b" },
-		"stack is missing":        func(r *api.StagingRequest) { r.Stack = "" },
-		"download_uri is missing": func(r *api.StagingRequest) { r.DownloadURI = "" },
-		"download_uri must be":    func(r *api.StagingRequest) { r.DownloadURI = "http://u:" + hush + "@cc:%zz/" },
-		"upload_uri must be":      func(r *api.StagingRequest) { r.UploadURI = "ftp://u:" + hush + "@cc/" },
-		"cache_download_uri must": func(r *api.StagingRequest) { r.BuildpackCacheDownloadURI = "cc" },
-		"cache_upload_uri must":   func(r *api.StagingRequest) { r.BuildpackCacheUploadURI = "http://" },
-		"memory_limit must be":    func(r *api.StagingRequest) { r.MemoryLimit = -1 },
-		"disk_limit must be":      func(r *api.StagingRequest) { r.DiskLimit = 1 << 40 },
-		"resources.mem must":      func(r *api.StagingRequest) { r.Properties.Resources.MemoryMB = -1 },
-		"environment[0] must be":  func(r *api.StagingRequest) { r.Properties.Environment = []string{hush} },
-		"environment[1] needs":    func(r *api.StagingRequest) { r.Properties.Environment = []string{"A=1", "A-B=" + hush} },
-		"environment[0] holds":    func(r *api.StagingRequest) { r.Properties.Environment = []string{"A=" + hush + "\x00"} },
-		"services[0].name is":     func(r *api.StagingRequest) { r.Properties.Services = []api.Service{{Label: "l"}} },
-		"admin_buildpacks[0].key": func(r *api.StagingRequest) { r.AdminBuildpacks[0].Key = "" },
+		"":                                        func(r *api.StagingRequest) { r.StartMessage = &start },
+		"app_id is missing":                       func(r *api.StagingRequest) { r.AppID = " " },
+		"app_id may hold only":                    func(r *api.StagingRequest) { r.AppID = "../x" },
+		"app_id is longer":                        func(r *api.StagingRequest) { r.AppID = strings.Repeat("a", 201) },
+		"task_id may hold only":                   func(r *api.StagingRequest) { r.TaskID = "a/b" },
+		"stack is missing":                        func(r *api.StagingRequest) { r.Stack = "" },
+		"download_uri is missing":                 func(r *api.StagingRequest) { r.DownloadURI = "" },
+		"download_uri must be":                    func(r *api.StagingRequest) { r.DownloadURI = "http://u:" + hush + "@cc:%zz/" },
+		"upload_uri must be":                      func(r *api.StagingRequest) { r.UploadURI = "ftp://u:" + hush + "@cc/" },
+		"cache_download_uri must":                 func(r *api.StagingRequest) { r.BuildpackCacheDownloadURI = "cc" },
+		"cache_upload_uri must":                   func(r *api.StagingRequest) { r.BuildpackCacheUploadURI = "http://" },
+		"memory_limit must be":                    func(r *api.StagingRequest) { r.MemoryLimit = -1 },
+		"disk_limit must be":                      func(r *api.StagingRequest) { r.DiskLimit = 1 << 40 },
+		"resources.mem must":                      func(r *api.StagingRequest) { r.Properties.Resources.MemoryMB = -1 },
+		"environment[0] must be":                  func(r *api.StagingRequest) { r.Properties.Environment = []string{hush} },
+		"environment[1] needs":                    func(r *api.StagingRequest) { r.Properties.Environment = []string{"A=1", "A-B=" + hush} },
+		"environment[0] holds":                    func(r *api.StagingRequest) { r.Properties.Environment = []string{"A=" + hush + "\x00"} },
+		"services[0].name is":                     func(r *api.StagingRequest) { r.Properties.Services = []api.Service{{Label: "l"}} },
+		"admin_buildpacks[0].key":                 func(r *api.StagingRequest) { r.AdminBuildpacks[0].Key = "" },
+		"admin_buildpacks[0].key holds a control": func(r *api.StagingRequest) { r.AdminBuildpacks[0].Key = "go\x00" },
+		"key holds a control character":           func(r *api.StagingRequest) { r.AdminBuildpacks[0].Key = "go\x1b[2J" },
+		"environment has 1001 variables, more than 1000": func(r *api.StagingRequest) {
+			r.Properties.Environment = slices.Repeat([]string{"A=" + hush}, 1001)
+		},
+		"environment has 1048577 bytes, more than 1048576": func(r *api.StagingRequest) {
+			r.Properties.Environment = []string{"A=" + strings.Repeat("x", 1<<20-1)}
+		},
 		"admin_buildpacks[0].url": func(r *api.StagingRequest) { r.AdminBuildpacks[0].URL = "go.zip" },
 		"admin_buildpacks[1].key is there twice": func(r *api.StagingRequest) {
 			r.AdminBuildpacks = append(r.AdminBuildpacks, r.AdminBuildpacks[0])
