@@ -86,7 +86,7 @@ func (c *Client) Scale(ctx context.Context, app string, instances int) (api.AppS
 	return updateApp(ctx, c, api.UpdateScale, app, request)
 }
 
-// Stop ends an app's instances and keeps the app: Start brings it back as it was.
+// Stop ends an app's instances and keeps the app: Start brings it back. How many instances it had is not kept.
 func (c *Client) Stop(ctx context.Context, app string) (api.AppStatus, error) {
 	return c.Scale(ctx, app, 0)
 }
@@ -99,15 +99,32 @@ func (c *Client) Start(ctx context.Context, app string, instances int) (api.AppS
 	return c.Scale(ctx, app, instances)
 }
 
-// Delete ends an app for good. It returns as soon as that is recorded; AwaitGone waits for the end.
+// Delete ends an app for good, and cancels its stagings that run, also where the app never ran: that is ErrNoSuchApp
+// all the same. A staging that was begun within the last 2 seconds may be missed, since Temporal's lists lag. It
+// returns as soon as that is recorded; AwaitGone waits for the end.
 func (c *Client) Delete(ctx context.Context, app, reason string) (api.AppStatus, error) {
+	if err := c.cancelStagings(ctx, app); err != nil {
+		return api.AppStatus{}, explain(ctx, err, appSubject(app))
+	}
 	return updateApp(ctx, c, api.UpdateDelete, app, api.DeleteRequest{Reason: reason})
 }
 
-// AwaitGone waits, for as long as ctx lets it, until a deleted app's last instance is gone.
+// AwaitGone waits, for as long as ctx lets it, until a deleted app's last instance is gone and its stagings have cleaned
+// up, those of an app that never ran too: that is ErrNoSuchApp all the same.
 func (c *Client) AwaitGone(ctx context.Context, app string) error {
-	err := c.await(ctx, api.AppWorkflowID(app), nil)
-	return explain(ctx, err, appSubject(app))
+	stagings, err := c.runningStagings(ctx, app)
+	if err != nil {
+		return explain(ctx, err, appSubject(app))
+	}
+	for _, id := range stagings {
+		err := c.await(ctx, id, nil)
+		var failed *temporal.WorkflowExecutionError // a cancelled one ends so
+		var missing *serviceerror.NotFound
+		if err != nil && !errors.As(err, &failed) && !errors.As(err, &missing) {
+			return explain(ctx, err, appSubject(app))
+		}
+	}
+	return explain(ctx, c.await(ctx, api.AppWorkflowID(app), nil), appSubject(app))
 }
 
 // updateApp sends an update to the app's workflow and waits for its answer.

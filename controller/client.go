@@ -12,6 +12,8 @@ import (
 const CallTimeout = 20 * time.Second
 
 const (
+	// detailTimeout bounds a question for a detail of what is known already: nobody waits long for it.
+	detailTimeout = 5 * time.Second
 	// defaultNamespace is Temporal's own default.
 	defaultNamespace = "default"
 	// parallelQueries bounds how many workflows are asked at once: each question is work for a worker.

@@ -115,7 +115,8 @@ func TestStagingError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, test.want, stagingError(test.err)) })
 	}
-	err := stagingFailed(api.ErrorInfo{Type: api.ErrBuildpackCompile, Message: "compile failed"}, nil)
+	err := New(nil, nil).Staging("a", "t").failure(context.Background(),
+		api.ErrorInfo{Type: api.ErrBuildpackCompile, Message: "compile failed"}, nil)
 	require.ErrorIs(t, err, ErrStagingFailed)
 	require.Equal(t, api.ErrBuildpackCompile, api.Explain(err, "").Type)
 }

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"context"
+
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/directory"
 )
@@ -33,6 +35,21 @@ func (c *Client) FileURL(kind FileKind, id, base, path string, tail bool) string
 		return ""
 	}
 	return directory.SignedURL(base, keys[0], directory.Kind(kind), id, path, c.now(), tail)
+}
+
+// CurrentFilesURL is the base URL at which a node serves its files now: a worker that was started again may serve them
+// elsewhere than the status of an instance or a staging says, which is known. A node that cannot be asked gives known.
+func (c *Client) CurrentFilesURL(ctx context.Context, node, known string) string {
+	if node == "" {
+		return known
+	}
+	limited, cancel := context.WithTimeout(ctx, detailTimeout)
+	defer cancel()
+	status, err := c.Node(limited, node)
+	if err != nil || status.FilesURL == "" {
+		return known
+	}
+	return status.FilesURL
 }
 
 // LogURL follows the staging's log from its beginning; "" until the staging has its place. It is secret for the

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,6 +19,42 @@ func (c *Client) Nodes(ctx context.Context) ([]api.NodeStatus, error) {
 	nodes, err := askAll(limited, c, api.WorkflowNode, api.QueryNode)
 	slices.SortFunc(nodes, func(a, b api.NodeStatus) int { return strings.Compare(a.Node, b.Node) })
 	return nodes, explain(ctx, err, subject{ErrNoSuchNode, "list of", "nodes", ""})
+}
+
+// NoReadyNode says, for the user, why nothing can be placed anywhere, and what to do: no node is ready. Both are empty
+// where one is, or where that cannot be found out soon.
+func (c *Client) NoReadyNode(ctx context.Context) (words, next string) {
+	limited, cancel := context.WithTimeout(ctx, detailTimeout)
+	defer cancel()
+	nodes, err := c.Nodes(limited)
+	if err != nil {
+		return "", ""
+	}
+	return noReadyNode(nodes)
+}
+
+func noReadyNode(nodes []api.NodeStatus) (words, next string) {
+	if len(nodes) == 0 {
+		return "no node has joined the platform", "start a worker, then try again"
+	}
+	counts := map[api.NodeState]int{}
+	for _, n := range nodes {
+		counts[n.State]++
+	}
+	if counts[api.NodeReady] > 0 {
+		return "", ""
+	}
+	var states []string
+	for _, state := range []api.NodeState{api.NodeDraining, api.NodeSuspect, api.NodeStateLost} {
+		if counts[state] > 0 {
+			states = append(states, fmt.Sprintf("%d %s", counts[state], strings.ToLower(string(state))))
+		}
+	}
+	next = "start the nodes' workers (`starter nodes` shows them)"
+	if counts[api.NodeDraining] > 0 {
+		next = "`starter undrain NODE` lets work on a node again (`starter nodes` shows them)"
+	}
+	return "no node takes new work (" + strings.Join(states, ", ") + ")", next
 }
 
 // Node tells a node's state and what is booked on it. Fails with ErrNoSuchNode.

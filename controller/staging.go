@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -31,7 +33,7 @@ func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Stagin
 	limited, cancel := c.call(ctx)
 	defer cancel()
 	s := c.Staging(request.AppID, request.TaskID)
-	if err := c.cancelOthers(limited, s); err != nil {
+	if err := c.cancelStagings(limited, s.AppID, s.workflow()); err != nil {
 		return nil, explain(ctx, err, stagingSubject(s.TaskID))
 	}
 	_, err := retry(limited, func() (client.WorkflowRun, error) {
@@ -52,15 +54,28 @@ func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Stagin
 	return s, nil
 }
 
-// cancelOthers tells every other staging of the app that runs to stop. It waits for none: each cleans up by itself.
-func (c *Client) cancelOthers(ctx context.Context, s *Staging) error {
-	ids, err := c.list(ctx, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND ExecutionStatus = 'Running'",
-		api.WorkflowStageApp, api.SearchApp.GetName(), s.AppID))
+// runningStagings are the ids of the workflows of an app's stagings that run.
+func (c *Client) runningStagings(ctx context.Context, app string) ([]string, error) {
+	if strings.ContainsAny(app, `'"\`) { // no app has such a name, and it would end the query's text
+		return nil, nil
+	}
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	return c.list(limited, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND ExecutionStatus = 'Running'",
+		api.WorkflowStageApp, api.SearchApp.GetName(), app))
+}
+
+// cancelStagings tells every staging of an app that runs to stop, but for one to keep. It waits for none: each cleans up
+// by itself.
+func (c *Client) cancelStagings(ctx context.Context, app string, keep ...string) error {
+	ids, err := c.runningStagings(ctx, app)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := c.call(ctx)
+	defer cancel()
 	for _, id := range ids {
-		if id == s.workflow() {
+		if slices.Contains(keep, id) {
 			continue
 		}
 		var missing *serviceerror.NotFound
@@ -90,11 +105,40 @@ func (s *Staging) Wait(ctx context.Context) (api.StagingResult, error) {
 		return result, explain(ctx, err, stagingSubject(s.TaskID))
 	case err != nil:
 		info := stagingError(err)
-		return s.failed(api.StagingResult{}, info), stagingFailed(info, err)
+		return s.failed(s.reached(ctx), info), s.failure(ctx, info, err)
 	case result.ErrorInfo != nil:
-		return s.failed(result, *result.ErrorInfo), stagingFailed(*result.ErrorInfo, nil)
+		return s.failed(result, *result.ErrorInfo), s.failure(ctx, *result.ErrorInfo, nil)
 	}
 	return result, nil
+}
+
+// reached is how far a staging came that failed: a failed workflow has no result, but its query still answers. What
+// cannot be asked soon stays empty.
+func (s *Staging) reached(ctx context.Context) api.StagingResult {
+	limited, cancel := context.WithTimeout(ctx, detailTimeout)
+	defer cancel()
+	status, err := s.Status(limited)
+	switch {
+	case err != nil:
+		return api.StagingResult{}
+	case status.Result == nil:
+		return api.StagingResult{NodeID: status.Node}
+	default:
+		return *status.Result
+	}
+}
+
+// failure explains why a staging failed. That there is not enough room means something else where no node takes work.
+func (s *Staging) failure(ctx context.Context, info api.ErrorInfo, cause error) error {
+	if cause == nil {
+		cause = api.Final(info.Type, info.Message, nil)
+	}
+	if info.Type == api.ErrInsufficientResources {
+		if words, next := s.client.NoReadyNode(ctx); words != "" {
+			return &Error{ErrStagingFailed, words, next, cause}
+		}
+	}
+	return &Error{ErrStagingFailed, info.Message, stagingAdvice(info), cause}
 }
 
 // stagingError explains how the workflow failed.
@@ -106,17 +150,10 @@ func stagingError(err error) api.ErrorInfo {
 	return info
 }
 
-func stagingFailed(info api.ErrorInfo, cause error) error {
-	if cause == nil {
-		cause = api.Final(info.Type, info.Message, nil)
-	}
-	return &Error{ErrStagingFailed, info.Message, stagingAdvice(info), cause}
-}
-
 // stagingAdvice says what a user may do about a failure.
 func stagingAdvice(info api.ErrorInfo) string {
 	if info.Message == api.StagingTaskStopped {
-		return "it was cancelled, or a later push of the same app took its place"
+		return "it was cancelled, a later push of the same app took its place, or the app was deleted"
 	}
 	switch info.Type {
 	case api.ErrNoAppDetected:
