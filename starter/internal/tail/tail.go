@@ -34,6 +34,8 @@ var (
 	ErrNotThere = errors.New("the file is not there")
 	// ErrRefused: the node does not accept the URL; the installation's keys or clocks may differ.
 	ErrRefused = errors.New("the node refused the request; check that this machine's encryption key is the installation's and its clock is right")
+	// ErrNotReadable: the node shows what is at that path to nobody: a link that leads outside, or no file.
+	ErrNotReadable = errors.New("the node does not show it: it is no plain file, or a link that leads outside of the directory")
 	// ErrUnreachable: the node's directory server does not answer.
 	ErrUnreachable = errors.New("the node's directory server does not answer")
 )
@@ -70,7 +72,7 @@ func (c *Client) Follow(ctx context.Context, address func() string, from int64, 
 			return seen, ctx.Err()
 		}
 		try++
-		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) {
+		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) || errors.Is(err, ErrNotReadable) {
 			return seen - int64(len(lines.rest)), err
 		}
 		if !pause.For(ctx, time.Duration(try)*brokenPause) {
@@ -180,7 +182,9 @@ func (c *Client) get(ctx context.Context, address, byteRange string) (*http.Resp
 		return response, nil
 	case http.StatusNotFound, http.StatusServiceUnavailable:
 		return nil, ErrNotThere
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest:
+	case http.StatusForbidden:
+		return nil, ErrNotReadable
+	case http.StatusUnauthorized, http.StatusBadRequest:
 		return nil, ErrRefused
 	default:
 		return nil, fmt.Errorf("%w: it answered %d", ErrUnreachable, response.StatusCode)

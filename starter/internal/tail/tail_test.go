@@ -247,6 +247,11 @@ func TestErrors(t *testing.T) {
 	_, err = c.Follow(ctx, func() string { return forged }, 0, func(string) {})
 	require.ErrorIs(t, err, tail.ErrRefused)
 
+	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(n.dir, "link")))
+	_, err = c.Follow(ctx, func() string { return n.sign("link", true) }, 0, func(string) {})
+	require.ErrorIs(t, err, tail.ErrNotReadable)
+	require.NotErrorIs(t, err, tail.ErrRefused, "it is no matter of keys")
+
 	away := directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), false)
 	_, err = c.Last(ctx, away, 1)
 	require.ErrorIs(t, err, tail.ErrUnreachable)
