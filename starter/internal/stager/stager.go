@@ -58,6 +58,9 @@ func (s *Stager) Stage(ctx context.Context, request api.StagingRequest) (api.Sta
 	end := time.AfterFunc(drain, stop)
 	defer end.Stop()
 	<-shown
+	if following.Err() != nil && ctx.Err() == nil {
+		s.Report.Line("(the staging log, or its end, could not be shown in time; it goes with the staging)")
+	}
 	return result, err
 }
 
@@ -117,7 +120,11 @@ type logView struct {
 	told bool
 }
 
-var errNoLog = errors.New("it wrote none, or was over too soon")
+var (
+	errNoLog = errors.New("it wrote none, or was over too soon; it goes with the staging")
+	// errNoEnd: a log that was followed to its end was not asked for again.
+	errNoEnd = errors.New("its end went with the staging")
+)
 
 // look shows what there is until its end, which is nil.
 func (v *logView) look(ctx context.Context) error {
@@ -127,16 +134,16 @@ func (v *logView) look(ctx context.Context) error {
 		return err
 	case status.Result != nil && status.FilesURL != "" && v.from == 0:
 		return errNoLog
-	case status.Result != nil:
+	case status.Result != nil && status.FilesURL != "":
+		return errNoEnd
+	case status.Result != nil: // it never had a place
 		return nil
 	case status.FilesURL == "":
 		return tail.ErrNotThere
 	}
 	// A worker that was started again may serve its node's files elsewhere.
 	if v.told {
-		if node, err := v.Controller.Node(ctx, status.Node); err == nil && node.FilesURL != "" {
-			status.FilesURL = node.FilesURL
-		}
+		status.FilesURL = v.Controller.CurrentFilesURL(ctx, status.Node, status.FilesURL)
 	}
 	v.from, err = v.Files.Follow(ctx, func() string { return v.staging.LogURL(status) }, v.from, v.Report.Line)
 	return err
