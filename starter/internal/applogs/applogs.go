@@ -129,11 +129,11 @@ func (r *Reader) nothing(q Query) error {
 // moved asks where a source's node serves its files by now, since a worker that was started again may serve them
 // elsewhere, and tells whether that is another place than the one known.
 func (r *Reader) moved(ctx context.Context, s *source) bool {
-	node, err := r.Controller.Node(ctx, s.instance.Node)
-	if err != nil || node.FilesURL == "" || node.FilesURL == s.instance.FilesURL {
+	now := r.Controller.CurrentFilesURL(ctx, s.instance.Node, s.instance.FilesURL)
+	if now == s.instance.FilesURL {
 		return false
 	}
-	s.instance.FilesURL = node.FilesURL
+	s.instance.FilesURL = now
 	return true
 }
 

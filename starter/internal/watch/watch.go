@@ -18,8 +18,8 @@ const (
 	// firstLook and slowestLook bound the time between two questions; each is work for a worker.
 	firstLook   = 50 * time.Millisecond
 	slowestLook = time.Second
-	// refusal is how long a start may be refused before it is told: a node that just became free is seen late.
-	refusal = 5 * time.Second
+	// refusedFor is how long a start may be refused before it is told: a node that just became free is seen late.
+	refusedFor = 5 * time.Second
 	// lastLines are shown of what a crashed instance said.
 	lastLines   = 20
 	logsTimeout = 5 * time.Second
@@ -72,8 +72,8 @@ func (w *Watcher) Running(ctx context.Context, app, version string, timeout time
 			refused = time.Time{}
 		} else if refused.IsZero() {
 			refused = time.Now()
-		} else if time.Since(refused) > refusal {
-			return false, w.failure(ctx, status, verdict{failed: true, words: status.Problem})
+		} else if time.Since(refused) > refusedFor {
+			return false, w.refusal(ctx, status)
 		}
 		return v.done, nil
 	})
@@ -95,9 +95,14 @@ func (w *Watcher) account(ctx context.Context, t *tracker, gone api.InstanceStat
 	return v
 }
 
-// Stopped waits until no instance of an app lives. Fails with a *NotRunningError when it takes longer than timeout.
+// Stopped waits until no instance of an app lives. Fails with a *NotRunningError when it takes longer than timeout, and
+// when somebody starts the app again meanwhile.
 func (w *Watcher) Stopped(ctx context.Context, app string, timeout time.Duration) (api.AppStatus, error) {
 	return w.until(ctx, app, timeout, func(_ context.Context, status api.AppStatus) (bool, error) {
+		if status.Desired > 0 {
+			words := fmt.Sprintf("%s was started again meanwhile: %d of its instances are wanted", app, status.Desired)
+			return false, &NotRunningError{App: status, Words: words, Next: "`starter stop " + app + "` stops it again"}
+		}
 		return living(status) == 0, nil
 	})
 }
@@ -200,6 +205,15 @@ func nextLook(app string) string {
 	return fmt.Sprintf("`starter ps %s` shows its instances, `starter logs %s` what they say", app, app)
 }
 
+// refusal explains why no instance is placed. That there is not enough room means something else where no node takes
+// work.
+func (w *Watcher) refusal(ctx context.Context, status api.AppStatus) error {
+	if words, next := w.Controller.NoReadyNode(ctx); words != "" {
+		return &NotRunningError{App: status, Words: words, Next: next}
+	}
+	return w.failure(ctx, status, verdict{failed: true, words: status.Problem})
+}
+
 // failure explains a verdict and adds what a crashed instance last said.
 func (w *Watcher) failure(ctx context.Context, status api.AppStatus, v verdict) error {
 	f := &NotRunningError{App: status, Instance: v.instance, Words: v.words, Next: nextLook(status.AppID)}
@@ -211,9 +225,9 @@ func (w *Watcher) failure(ctx context.Context, status api.AppStatus, v verdict) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, logsTimeout)
 	defer cancel()
+	base := w.Controller.CurrentFilesURL(ctx, v.instance.Node, v.instance.FilesURL)
 	for _, stream := range []struct{ name, file string }{{"out", controller.StdoutLog}, {"err", controller.StderrLog}} {
-		address := w.Controller.FileURL(
-			controller.InstanceFiles, v.instance.InstanceID, v.instance.FilesURL, stream.file, false)
+		address := w.Controller.FileURL(controller.InstanceFiles, v.instance.InstanceID, base, stream.file, false)
 		if address == "" {
 			continue
 		}
