@@ -25,7 +25,7 @@ type Options struct {
 	Buildpack string
 	// Env holds NAME=value pairs. Secret.
 	Env []string
-	// Command starts the app, instead of what its droplet says.
+	// Command starts the app, instead of what its droplet says. Blank is none.
 	Command string
 	// NoRoute says that the app listens nowhere: running is healthy enough.
 	NoRoute bool
@@ -84,6 +84,14 @@ func (o Options) routes() []string {
 		return nil
 	}
 	return []string{o.Name + "." + strings.TrimPrefix(o.Domain, ".")}
+}
+
+// command is the start command; one of blanks alone is none.
+func (o Options) command() string {
+	if strings.TrimSpace(o.Command) == "" {
+		return ""
+	}
+	return o.Command
 }
 
 // limits are an instance's.

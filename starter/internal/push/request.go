@@ -15,7 +15,7 @@ func stagingRequest(
 	properties := api.StagingProperties{
 		Resources:   o.limits(),
 		Environment: o.Env,
-		Meta:        api.StagingMeta{Command: o.Command},
+		Meta:        api.StagingMeta{Command: o.command()},
 	}
 	switch {
 	case o.Buildpack == "" && len(buildpacks) == 0:
@@ -80,7 +80,7 @@ func appSpec(o Options, version, sha1, droplet string) api.AppSpec {
 			Stack:              o.Stack,
 			Limits:             o.limits(),
 			Env:                o.Env,
-			StartCommand:       o.Command,
+			StartCommand:       o.command(),
 			HealthCheckTimeout: int(o.HealthCheckTimeout.Seconds()),
 			VCAPApplication: map[string]any{
 				"application_id":      o.Name,
