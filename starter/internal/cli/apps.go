@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"cmp"
+	"context"
+
 	"github.com/spf13/cobra"
 
+	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/render"
 )
@@ -59,7 +63,22 @@ crashed, why.`,
 			if err != nil {
 				return err
 			}
+			if s.format == render.JSON { // nobody reads it in the table
+				nowServed(cmd.Context(), c, app.Instances)
+			}
 			return s.render().App(app)
 		}),
+	}
+}
+
+// nowServed sets where the instances' files are served now. Each node is asked once.
+func nowServed(ctx context.Context, c *controller.Client, instances []api.InstanceStatus) {
+	asked := map[string]string{}
+	for i := range instances {
+		at := &instances[i]
+		if _, ok := asked[at.Node]; !ok {
+			asked[at.Node] = c.CurrentFilesURL(ctx, at.Node, "")
+		}
+		at.FilesURL = cmp.Or(asked[at.Node], at.FilesURL)
 	}
 }

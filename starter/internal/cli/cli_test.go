@@ -172,10 +172,19 @@ func TestWrongUsageIsJSONToo(t *testing.T) {
 
 func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
 	for in, wanted := range map[string]string{
-		`{"app_id": `:      "no JSON",
-		`{"app_id": 7}`:    "app_id is a number and must be a string",
-		`[1]`:              "is a array and must be",
-		`{"secret":"hush"`: "no JSON",
+		`{"app_id": `:                              "no JSON",
+		`{"app_id": 7}`:                            "the request's app_id has a number where a text must be",
+		`[1]`:                                      "the request has a list where an object must be",
+		`{"secret":"hush"`:                         "no JSON",
+		`{"properties":"hush"}`:                    "properties has a text where an object must be",
+		`{"properties":{"environment":"hush"}}`:    "properties.environment has a text where a list of texts must be",
+		`{"properties":{"environment":[{}]}}`:      "properties.environment has an object where a text must be",
+		`{"properties":{"resources":{"mem":"1"}}}`: "mem has a text where a whole number must be",
+		`{"properties":{"resources":[]}}`:          "has a list where an object must be",
+		`{"admin_buildpacks":true}`:                "admin_buildpacks has true or false where a list of objects must be",
+		`{"memory_limit":1.5}`:                     "memory_limit has a fraction or too large a number where a whole number must be",
+		`{"accepts_http":1}`:                       "accepts_http has a number where true or false must be",
+		`{"start_message":{"vcap_application":1}}`: "where an object must be",
 	} {
 		r := starter(t, nil, in, "stage", "-f", "-")
 		require.Equal(t, exitUsage, r.code)

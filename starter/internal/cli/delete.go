@@ -25,8 +25,8 @@ func (s *session) deleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete an app for good",
-		Long: `Stops all instances of an app, waits until they are gone, and deletes its package, droplets and buildpack cache at
-the cloud controller. There is no way back, so on a terminal it asks first, unless --yes is given. An app that was only
+		Long: `Stops all instances of an app, cancels a staging of it that runs, waits until they are gone, and deletes the app's
+package, droplets and buildpack cache at the cloud controller. There is no way back, so on a terminal it asks first, unless --yes is given. An app that was only
 uploaded, and never run, is deleted as well.`,
 		Example: `  starter delete hello
   starter delete hello --yes --reason "replaced by hello2" --no-wait`,
@@ -80,8 +80,10 @@ func (s *session) delete(ctx context.Context, name, reason string, w waiting) er
 	if missing != nil && !none(missing) {
 		return missing
 	}
-	if missing == nil && !w.noWait {
-		s.report().Linef("Waiting until the instances of %s are gone", name)
+	if !w.noWait { // an app that never ran may have a staging
+		if missing == nil {
+			s.report().Linef("Waiting until the instances of %s are gone", name)
+		}
 		if err := awaitGone(ctx, c, name, w); err != nil {
 			return err
 		}

@@ -41,8 +41,9 @@ func (s *session) startCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start NAME",
 		Short: "Start an app that was stopped",
-		Long: `Starts an app that was stopped, as it was pushed last, and waits until its instances run. An app that is not
-stopped stays at its number of instances, unless --instances says another.`,
+		Long: `Starts an app that was stopped, as it was pushed last but with one instance unless --instances says another
+number: the number that it had before is not kept. Waits until its instances run. An app that is not stopped stays at
+its number of instances, unless --instances says another.`,
 		Example: `  starter start hello
   starter start hello --instances 3`,
 		Args:              named("NAME"),
@@ -64,7 +65,7 @@ stopped stays at its number of instances, unless --instances says another.`,
 		}
 		return s.settle(cmd, c, app, w)
 	})
-	cmd.Flags().IntVarP(&instances, "instances", "i", instances, "`number` of instances")
+	cmd.Flags().IntVarP(&instances, "instances", "i", instances, "`number` of instances of an app that was stopped")
 	w.flags(cmd)
 	return cmd
 }
@@ -74,8 +75,8 @@ func (s *session) stopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop NAME",
 		Short: "Stop an app and keep it",
-		Long: `Stops all instances of an app and waits until they are gone. The app stays: "starter start" runs it again as it
-was.`,
+		Long: `Stops all instances of an app and waits until they are gone. The app stays: "starter start" runs it again. How
+many instances it had is told and not kept: give the number to "starter start --instances".`,
 		Example: `  starter stop hello
   starter stop hello --no-wait`,
 		Args:              named("NAME"),
@@ -85,7 +86,14 @@ was.`,
 			if err != nil {
 				return err
 			}
+			before, err := c.App(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
 			app, err := c.Stop(cmd.Context(), args[0])
+			if err == nil && before.Desired > 1 {
+				s.report().Linef("`starter start %s --instances %d` brings back as many as it had", args[0], before.Desired)
+			}
 			if err == nil && !w.noWait {
 				app, err = s.watcher(c).Stopped(cmd.Context(), args[0], w.timeout)
 			}
@@ -143,7 +151,7 @@ func (s *session) restartCommand() *cobra.Command {
 		Use:   "restart NAME",
 		Short: "Stop an app's instances and start as many anew",
 		Long: `Stops all instances of an app, waits until they are gone, and starts as many again. Meanwhile the app does not
-answer. An interrupt in between leaves it stopped; "starter start" brings it back.`,
+answer. An interrupt in between leaves it stopped; the command that brings it back is told.`,
 		Example:           "  starter restart hello",
 		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps(),
@@ -172,7 +180,10 @@ func (s *session) restart(cmd *cobra.Command, c *controller.Client, name string,
 	if _, err := c.Stop(cmd.Context(), name); err != nil {
 		return err
 	}
-	if _, err := s.watcher(c).Stopped(cmd.Context(), name, w.timeout); err != nil {
+	if now, err := s.watcher(c).Stopped(cmd.Context(), name, w.timeout); err != nil {
+		if now.Desired > 0 {
+			return err
+		}
 		s.report().Linef("%s is stopped; `starter start %s --instances %d` starts it", name, name, wanted)
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -88,10 +90,66 @@ func describeJSON(err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &wrongType):
-		return fmt.Errorf("the request's %s is a %s and must be a %s", wrongType.Field, wrongType.Value, wrongType.Type)
+		return describeType(wrongType)
 	case errors.As(err, &syntax):
 		return fmt.Errorf("the request is no JSON: byte %d: %s", syntax.Offset, syntax.Error())
 	default:
 		return errors.New("the request is no JSON")
+	}
+}
+
+// describeType says it in the words of whoever writes requests, not of the program that reads them. Within a list the
+// field is the list's.
+func describeType(wrong *json.UnmarshalTypeError) error {
+	has, must := jsonWords(wrong.Value), typeWords(wrong.Type)
+	if wrong.Field == "" {
+		return fmt.Errorf("the request has %s where %s must be", has, must)
+	}
+	return fmt.Errorf("the request's %s has %s where %s must be", wrong.Field, has, must)
+}
+
+// jsonWords tell what JSON has, by the decoder's word for it.
+func jsonWords(value string) string {
+	kind, figure, _ := strings.Cut(value, " ")
+	switch {
+	case kind == "number" && figure != "": // the decoder repeats those that do not fit
+		return "a fraction or too large a number"
+	case kind == "number":
+		return "a number"
+	case kind == "string":
+		return "a text"
+	case kind == "array":
+		return "a list"
+	case kind == "bool":
+		return "true or false"
+	default:
+		return "an object"
+	}
+}
+
+// typeWords tell what is wanted.
+func typeWords(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeWords(t.Elem())
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		switch t.Elem().Kind() {
+		case reflect.String:
+			return "a list of texts"
+		case reflect.Struct:
+			return "a list of objects"
+		default:
+			return "a list"
+		}
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "a whole number"
 	}
 }
