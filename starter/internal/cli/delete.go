@@ -26,8 +26,8 @@ func (s *session) deleteCommand() *cobra.Command {
 		Use:   "delete NAME",
 		Short: "Delete an app for good",
 		Long: `Stops all instances of an app, cancels a staging of it that runs, waits until they are gone, and deletes the app's
-package, droplets and buildpack cache at the cloud controller. There is no way back, so on a terminal it asks first, unless --yes is given. An app that was only
-uploaded, and never run, is deleted as well.`,
+package, droplets and buildpack cache at the cloud controller. There is no way back, so on a terminal it asks first,
+unless --yes is given. An app that was only uploaded, and never run, is deleted as well.`,
 		Example: `  starter delete hello
   starter delete hello --yes --reason "replaced by hello2" --no-wait`,
 		Args:              named("NAME"),

@@ -26,7 +26,8 @@ func (s *session) logsCommand() *cobra.Command {
 		Short: "Show what an app's instances write",
 		Long: fmt.Sprintf(`Shows the last lines that an app's instances wrote to their standard output and standard error, each behind its
 instance's index and its stream; at most what the last %d KB of each file hold. With --follow it goes on with what they
-write, also with instances that start later, until it is interrupted or the app is deleted. With --output json each line is an object of its own.`, tail.LastBytes>>10),
+write, also with instances that start later, until it is interrupted or the app is deleted. With --output json each
+line is an object of its own.`, tail.LastBytes>>10),
 		Example: `  starter logs hello
   starter logs hello -f
   starter logs hello --index 1 --stream stderr --lines 20`,
