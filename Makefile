@@ -73,6 +73,10 @@ bench: build ## measure, and write docs/benchmarks.json
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go ## write the generated code anew
 	PATH="$(TOOLS):$$PATH" $(GO) generate ./...
 
+.PHONY: histories
+histories: build ## record the histories that the replay tests run anew
+	@scripts/histories.sh
+
 .PHONY: clean
 clean: ## remove what was built and what the demo left
 	rm -rf $(BIN) tmp

@@ -93,7 +93,7 @@ func (b *build) run(ctx context.Context) error {
 		if err := b.link(ctx); err != nil {
 			return err
 		}
-		if b.ended.GetExitStatus() != runspec.ExitAlreadyStarted {
+		if b.ended != nil && b.ended.GetExitStatus() != runspec.ExitAlreadyStarted {
 			return nil
 		}
 	}
@@ -171,6 +171,8 @@ func (b *build) started() bool { return b.space.Exists(runspec.FileStarted) }
 // findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own. There is none when the build has
 // begun and its job is gone; its result says the rest.
 func (b *build) findOrSpawn(ctx context.Context) error {
+	// Looked at first: a job that begins between two looks must not pass for one that was there and is gone.
+	begun := b.started()
 	info, err := b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
 	if err != nil {
 		return wardenFault("look at the container", err)
@@ -182,7 +184,7 @@ func (b *build) findOrSpawn(ctx context.Context) error {
 		b.job = uint32(jobs[0])
 		b.log.Info("going on with a build", "task", b.request.TaskID, "job", b.job)
 		return nil
-	case b.space.Exists(runspec.FileResult), b.started():
+	case begun, b.space.Exists(runspec.FileResult):
 		return nil
 	}
 	return b.spawn(ctx)
@@ -243,7 +245,7 @@ func (b *build) link(ctx context.Context) error {
 		b.quiet(ctx)
 		return timeExpired(errBuildTime)
 	case errors.Is(err, warden.ErrNoSuchJob):
-		// Another attempt, whose heartbeat was lost, has heard of its end.
+		// Another attempt, whose heartbeat was lost, has heard of its end: what is there now says whether it was the build.
 		return nil
 	default:
 		return wardenFault("wait for the build", err)

@@ -52,8 +52,17 @@ const (
 	stagingStoppedCause = "task stopped"
 )
 
-// NotEnough is the sentence for a placement that failed for want of a resource.
-func NotEnough(c Constraint) string { return fmt.Sprintf(notEnough, c) }
+// NotEnough is the sentence for a placement that failed. Those for memory and disk are the reference's.
+func NotEnough(c Constraint) string {
+	switch c {
+	case ConstraintMemory, ConstraintDisk:
+		return fmt.Sprintf(notEnough, c)
+	case ConstraintStack:
+		return "No node offers the stack that the app is to run on."
+	default:
+		return "No node takes new work at the moment."
+	}
+}
 
 // StagingTaskStopped is the sentence for a staging that was cancelled.
 const StagingTaskStopped = stagingErrorPrefix + stagingStoppedCause

@@ -57,6 +57,8 @@ type NodeInput struct {
 type NodeAdvertisement struct {
 	// Capacity is what may be reserved: the configured size times the overcommit factors.
 	Capacity Resources `json:"capacity"`
+	// NoStaging keeps stagings off the node.
+	NoStaging bool `json:"no_staging,omitempty"`
 	// StagingMinimum is what a staging takes at least.
 	StagingMinimum Resources `json:"staging_minimum"`
 	Stacks         []string  `json:"stacks"`

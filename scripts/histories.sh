@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Records the histories that package workflows' replay tests run: a stack of its own, something of everything that
-# workflows do, and integration/histories to write it down. Needs what `make build` made, and bash.
+# workflows do, and integration/histories to write it down: `make histories`. Run it when workflow code has changed and no
+# installation has histories of the old; else keep the old ones and change the code under workflow.GetVersion.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -16,7 +17,7 @@ stop() {
   rm -rf "$data" "$data.json" "$data.log"
 }
 trap stop EXIT
-until_true 180 test -s "$data.json" || fail "The stack did not start: $data.log"
+until_true 180 test -s "$data.json" || { cat "$data.log" >&2 && fail "The stack did not start."; }
 
 starter() { bin/starter --config "$data/client.yml" "$@" 2>&1; }
 # workflow PATTERN prints the id of the newest workflow that matches.

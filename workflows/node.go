@@ -233,7 +233,7 @@ func (n *node) constraint(stack string, r api.Reservation) api.Constraint {
 		return api.ConstraintTaken
 	case booked >= 0:
 		return ""
-	case n.state() != api.NodeReady:
+	case n.state() != api.NodeReady, r.Kind == api.KindStaging && n.said.NoStaging:
 		return api.ConstraintState
 	case !slices.Contains(n.said.Stacks, stack):
 		return api.ConstraintStack

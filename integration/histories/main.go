@@ -101,8 +101,12 @@ func record(ctx context.Context, temporal client.Client, ring *codec.Keyring, wo
 	if err != nil {
 		return err
 	}
+	text = identity.ReplaceAll(text, []byte(`"identity": "recorded"`))
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
+
+// identity finds who did something: a process, and the machine that the recording was made on.
+var identity = regexp.MustCompile(`"identity":\s*"[^"]*"`)
 
 // password finds the basic auth of a URL.
 var password = regexp.MustCompile(`://([^:/@"]+):[^/@"]+@`)

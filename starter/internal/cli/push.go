@@ -47,7 +47,7 @@ goes on. When an instance crashes, its last lines are shown and the exit code is
 	f.IntVarP(&o.Instances, "instances", "i", o.Instances, "`number` of instances")
 	f.VarP(&o.Memory, "memory", "m", "memory of an instance, such as 256M")
 	f.VarP(&o.Disk, "disk", "k", "disk space of an instance, such as 1G")
-	f.StringVarP(&o.Buildpack, "buildpack", "b", "", "`name` of a buildpack or a git URL; without it the app is detected")
+	f.StringVarP(&o.Buildpack, "buildpack", "b", "", "`name` of a buildpack; without it the app is detected")
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "a `NAME=VALUE` for the app; may be given several times")
 	f.StringVarP(&o.Command, "command", "c", "", "start `command`, instead of the Procfile's or the buildpack's")
 	f.BoolVar(&o.NoRoute, "no-route", false, "the app has no route and need not listen on $PORT")

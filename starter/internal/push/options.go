@@ -21,7 +21,7 @@ type Options struct {
 	Instances int
 	// Memory and Disk are an instance's.
 	Memory, Disk size.MB
-	// Buildpack is the name or the key of one of the operator's, or a git URL; empty to detect.
+	// Buildpack is the name or the key of one of the operator's; empty to detect. A git URL is sent on as it is.
 	Buildpack string
 	// Env holds NAME=value pairs. Secret.
 	Env []string

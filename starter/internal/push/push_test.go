@@ -59,7 +59,7 @@ func TestBuildpack(t *testing.T) {
 		{flag: "static-2e", key: "static-2e"},
 		{flag: "https://example.org/bp.git#v2", git: "https://example.org/bp.git#v2"},
 		{flag: "git@example.org:bp", git: "git@example.org:bp"},
-		{flag: "ruby", refused: "there are go, static-2e, and any git URL"},
+		{flag: "ruby", refused: "there are go, static-2e"},
 	} {
 		o := options()
 		o.Buildpack = test.flag

@@ -19,7 +19,7 @@ func stagingRequest(
 	}
 	switch {
 	case o.Buildpack == "" && len(buildpacks) == 0:
-		return api.StagingRequest{}, usagef("the cloud controller has no buildpack; name one by its git URL with --buildpack")
+		return api.StagingRequest{}, usagef("the cloud controller has no buildpack: an operator has to add one")
 	case o.Buildpack == "":
 	case isGitURL(o.Buildpack):
 		properties.Buildpack = o.Buildpack
@@ -62,7 +62,7 @@ func keyOf(wanted string, buildpacks []cloudcontroller.Buildpack) (string, error
 	if len(names) == 0 {
 		return "", usagef("there is no buildpack %q: the cloud controller has none", wanted)
 	}
-	return "", usagef("there is no buildpack %q: there are %s, and any git URL", wanted, strings.Join(names, ", "))
+	return "", usagef("there is no buildpack %q: there are %s", wanted, strings.Join(names, ", "))
 }
 
 // appSpec says what the app is to be, once it is staged. droplet is the URL of the droplet.

@@ -236,6 +236,7 @@ func (a *agent) advertisement() api.NodeAdvertisement {
 	n := a.node
 	said := api.NodeAdvertisement{
 		Capacity:       api.Resources{MemoryMB: n.Resources.CapacityMemoryMB(), DiskMB: n.Resources.CapacityDiskMB()},
+		NoStaging:      !n.Staging.Enabled,
 		StagingMinimum: api.Resources{MemoryMB: n.Staging.MemoryLimitMB, DiskMB: n.Staging.DiskLimitMB},
 		Zone:           n.PlacementProperties.Zone,
 		Host:           n.LocalRoute,
