@@ -145,6 +145,11 @@ func serve(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go obey(signals, ended, cancel, stderr)
+	// A Ctrl-C that ends `devserver 2>&1 | tee` ends its reader, too: that nobody reads must not end this process
+	// before the containers. Taken and not ignored, since children would inherit that.
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	defer signal.Stop(unread)
 
 	running, err := stack.Start(ctx, s.stack)
 	if errors.Is(context.Cause(ctx), errAsked) {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -143,6 +144,15 @@ func TestSameDataKeepsWorkflowsAndIsOneDevserversAtATime(t *testing.T) {
 	}
 }
 
+func TestLostKeyIsNotReplaced(t *testing.T) {
+	data := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(data, "temporal.db"), nil, 0o600))
+	d := launch(t, "--port-base", "0", "--data", data)
+	require.Equal(t, exitFailed, d.exit(t))
+	require.Contains(t, d.stderr.String(), "encryption.key")
+	require.NoFileExists(t, filepath.Join(data, "encryption.key"))
+}
+
 func TestPortsInUseAreNamedBeforeAnythingStarts(t *testing.T) {
 	row, err := ports.Find(t.TempDir(), 0, 0, 1)
 	require.NoError(t, err)
@@ -176,6 +186,17 @@ func TestInterruptedStartEndsWell(t *testing.T) {
 	d := launch(t, "--port-base", "0", "--data", t.TempDir())
 	require.Eventually(t, func() bool { return strings.Contains(d.stderr.String(), "ready") }, time.Minute, time.Millisecond)
 	d.interrupt(t, syscall.SIGINT)
+}
+
+func TestEndsInOrderWhenNobodyReads(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	d := launchWith(t, func(c *exec.Cmd) { c.Stderr = writer }, "--port-base", "0", "--data", t.TempDir())
+	require.NoError(t, writer.Close())
+	at := d.ready(t)
+	require.NoError(t, reader.Close())
+	d.interrupt(t, syscall.SIGINT)
+	require.NoFileExists(t, filepath.Join(at.Data, "devserver.json"))
 }
 
 func TestMissingProgramsAreNamed(t *testing.T) {

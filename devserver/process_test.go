@@ -55,10 +55,17 @@ type devserver struct {
 // launch starts a devserver without nodes.
 func launch(t *testing.T, args ...string) *devserver {
 	t.Helper()
+	return launchWith(t, func(*exec.Cmd) {}, args...)
+}
+
+// launchWith is launch with something changed in the command.
+func launchWith(t *testing.T, change func(*exec.Cmd), args ...string) *devserver {
+	t.Helper()
 	d := &devserver{ended: make(chan struct{})}
 	d.command = exec.Command(os.Args[0], append([]string{"--nodes", "0", "--output", "json"}, args...)...)
 	d.command.Env = append(os.Environ(), asDevserver+"=1")
 	d.command.Stdout, d.command.Stderr = &d.stdout, &d.stderr
+	change(d.command)
 	require.NoError(t, d.command.Start())
 	go func() {
 		_ = d.command.Wait() // its status is asked for by exit

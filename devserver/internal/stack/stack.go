@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -125,11 +126,24 @@ func (s *Stack) open() error {
 	}
 	s.dir = dir
 	s.atEnd("", func(context.Context) error { return dir.Close() })
-	s.keyring, err = codec.CreateKeyFile(dir.Key())
-	if err != nil {
+	if err := s.loadKey(); err != nil {
 		return err
 	}
 	return s.openLog()
+}
+
+// loadKey loads the key, or makes it with the database. With a new key for an old database every workflow in it would
+// be stuck, and nothing would say why.
+func (s *Stack) loadKey() error {
+	load := codec.CreateKeyFile
+	if _, err := os.Stat(s.dir.Database()); err == nil {
+		load = codec.LoadKeyring
+	}
+	var err error
+	if s.keyring, err = load(s.dir.Key()); err != nil {
+		return fmt.Errorf("the key of what is in %s: %w", s.dir.Path(), err)
+	}
+	return nil
 }
 
 // takePorts lays out the row of ports and looks at all of them before anything listens.
