@@ -64,6 +64,9 @@ func TestBitsThatAreNoFormOrNoPackageAreRefused(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, put(known, kind).status)
 	long, kind := form(t, map[string]string{"resources": strings.Repeat(" ", maxFieldBytes+1)}, bitsField, "zip")
 	require.Equal(t, http.StatusBadRequest, put(long, kind).status)
+	half := strings.Repeat(" ", maxFieldBytes/2)
+	many, kind := form(t, map[string]string{"one": half, "another": half}, bitsField, "zip")
+	require.Equal(t, http.StatusBadRequest, put(many, kind).status)
 
 	one, kind := form(t, map[string]string{}, bitsField, "zip")
 	cut := put(one[:len(one)-20], kind)

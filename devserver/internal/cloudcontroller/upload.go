@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxFieldBytes bounds a form field that is no file.
+	// maxFieldBytes bounds a form's fields that are no file, which are kept in memory, together.
 	maxFieldBytes = 1 << 20
 	// maxFormBytes is what a form may have beside its file: boundaries, headers and other fields.
 	maxFormBytes = 2 << 20
@@ -21,6 +21,8 @@ type upload struct {
 	file string
 	// fields are the form's other fields, by name.
 	fields map[string]string
+	// fieldBytes is how long the fields and their names are together.
+	fieldBytes int
 }
 
 // receiveForm streams a multipart form to disk: the file goes from the connection to uploads and is never whole in
@@ -64,8 +66,9 @@ func (s *Server) receivePart(up *upload, part *multipart.Part, file string) erro
 		if err != nil {
 			return s.formError(err)
 		}
-		if len(text) > maxFieldBytes {
-			return badUpload("a field is too long")
+		up.fieldBytes += len(part.FormName()) + len(text)
+		if up.fieldBytes > maxFieldBytes {
+			return badUpload("its fields are too long")
 		}
 		up.fields[part.FormName()] = string(text)
 		return nil
