@@ -172,6 +172,20 @@ func TestPortsAreOnTheLoopback(t *testing.T) {
 	assert.NotEmpty(t, published)
 }
 
+// Who reaches the codec server can read every history, and apps are in the network of wardend.
+func TestAppsDoNotReachTheCodecServer(t *testing.T) {
+	services := load(t).Services
+	assert.NotEmpty(t, services["codec"].Networks)
+	for name, service := range services {
+		if name == "codec" {
+			continue
+		}
+		for network := range service.Networks {
+			assert.NotContains(t, services["codec"].Networks, network, name)
+		}
+	}
+}
+
 func TestSecretsAreMadeByTheScript(t *testing.T) {
 	project := load(t)
 	dir := t.TempDir()
