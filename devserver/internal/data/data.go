@@ -89,6 +89,9 @@ func (d *Dir) Close() error {
 	return errors.Join(removed, d.lock.Close())
 }
 
+// Keep makes Close leave even a temporary directory.
+func (d *Dir) Keep() { d.temporary = false }
+
 // Path is the directory itself, absolute.
 func (d *Dir) Path() string { return d.path }
 

@@ -36,6 +36,15 @@ func TestTemporaryDirectoryGoesWithClose(t *testing.T) {
 	require.NoDirExists(t, dir.Path())
 }
 
+func TestTemporaryDirectoryThatIsKeptStays(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	dir, err := data.Open("")
+	require.NoError(t, err)
+	dir.Keep()
+	require.NoError(t, dir.Close())
+	require.DirExists(t, dir.Path())
+}
+
 func TestSocketOfALongPathCanBeListenedOn(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
 	dir, err := data.Open(long)

@@ -145,7 +145,12 @@ func (s *Stack) destroyContainers(ctx context.Context) error {
 			return node.DestroyContainers(ctx, s.options.program("wardend"), s.dir.Node(number+1))
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		// Without the depots nobody could find or end what is left.
+		s.dir.Keep()
+		return fmt.Errorf("%w\n%s is kept: `wardend destroy-all` ends what is left", err, s.dir.Path())
+	}
+	return nil
 }
 
 // endDroppedNodes ends the containers of nodes that an earlier run had and this one does not: nothing would watch them.
