@@ -2,6 +2,12 @@
 # To be sourced. Everything that belongs to a stack names its data directory, which is how it is found.
 # shellcheck shell=bash
 
+# What goes over a configuration file and was set for another installation is not meant for the stack of a script.
+for variable in "${!TEMPORAL_@}" "${!DEA_@}"; do
+  [ "$variable" = DEA_PORT_BASE ] || unset "$variable"
+done
+unset variable
+
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
   bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' dim=$'\e[2m' plain=$'\e[0m'
 else

@@ -3,6 +3,8 @@ package node
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -20,6 +22,14 @@ type WorkerOptions struct {
 	// Temporal is host:port, Namespace the namespace there, KeyFile what all in it is encrypted with.
 	Temporal, Namespace, KeyFile string
 	LogLevel                     string
+}
+
+// workerEnvironment is this process's environment without what a worker takes for its configuration: that goes over
+// dea.yml, and who has it set means another installation.
+func workerEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "DEA_")
+	})
 }
 
 // writeConfig writes dea.yml, anew at each start: addresses may have changed. It holds the cloud controller's

@@ -131,7 +131,8 @@ func (n *Node) waitWardend(ctx context.Context) error {
 func (n *Node) StartWorker() error {
 	child, err := n.start(process.Spec{
 		Name: fmt.Sprintf("worker of node %d", n.options.Number),
-		Path: n.options.Programs.Worker, Args: []string{"--config", n.config()}, Log: n.options.WorkerLog,
+		Path: n.options.Programs.Worker, Args: []string{"--config", n.config()}, Env: workerEnvironment(),
+		Log: n.options.WorkerLog,
 	})
 	if err != nil {
 		return err
@@ -200,7 +201,10 @@ func DestroyContainers(ctx context.Context, wardend, dir string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, destroyGrace)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, wardend, "destroy-all", "--depot", depot).CombinedOutput()
+	command := exec.CommandContext(ctx, wardend, "destroy-all", "--depot", depot)
+	// What it starts may have its output, and outlive it when it is killed.
+	command.WaitDelay = time.Second
+	output, err := command.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("destroy the containers of node %s: %w: %s", filepath.Base(dir), err, lastPart(output))
 	}

@@ -26,6 +26,8 @@ type Spec struct {
 	Name string
 	Path string
 	Args []string
+	// Env is the environment; nil means this process's.
+	Env []string
 	// Log takes standard output and error; it is appended to.
 	Log string
 	// Restart starts the process again when it ended unasked.
@@ -126,6 +128,7 @@ func (c *Child) launch() (*running, error) {
 	}
 	// A file, not a pipe: what the process leaves behind may write for longer than either lives.
 	cmd := exec.Command(c.spec.Path, c.spec.Args...) //nolint:noctx // ended by Stop, gently first
+	cmd.Env = c.spec.Env
 	cmd.Stdout, cmd.Stderr = log, log
 
 	c.mu.Lock()

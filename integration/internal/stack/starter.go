@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,6 +25,10 @@ func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
 		return "", err
 	}
 	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
+	// What goes over the configuration file was set for another installation.
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "DEA_")
+	})
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
