@@ -121,6 +121,7 @@ func TestKillWardend(t *testing.T) {
 	instance := runsSleeping(t, app)
 	defer remove(t, shared, app)
 	number := nodeNumber(t, instance.Node)
+	sleeps := appProcess(t, instance)
 	before, err := shared.Wardend(number)
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
@@ -135,6 +136,54 @@ func TestKillWardend(t *testing.T) {
 	status, err := shared.Control.App(t.Context(), app)
 	require.NoError(t, err)
 	assert.Equal(t, instance.InstanceID, status.Instances[0].InstanceID)
+	assert.Equal(t, sleeps.PID, appProcess(t, instance).PID)
+	// Found again means that its end is noticed, too.
+	killApp(t, instance)
+	eventually(t, later, func() error { return anotherRuns(t.Context(), app, instance.InstanceID) })
+}
+
+// TestKillDevserver kills a devserver: its workers and wardends end with it, its containers go on, and the next devserver
+// of the same data has them again, and ends them.
+func TestKillDevserver(t *testing.T) {
+	const app = "kill-devserver"
+	ctx, data := t.Context(), t.TempDir()
+	source, err := stack.Example("procfile")
+	require.NoError(t, err)
+	first, err := stack.Start(ctx, stack.Options{Data: data})
+	require.NoError(t, err)
+	_, pushed := first.Starter(ctx, "push", source, "--name", app, "--no-route")
+	before, asked := first.Control.App(ctx, app)
+	require.NoError(t, first.Kill())
+	var outlived []stack.Process
+	eventually(t, soon, func() error {
+		for _, program := range []func(int) (stack.Process, error){first.Worker, first.Wardend} {
+			if process, err := program(1); !errors.Is(err, stack.ErrNotRunning) {
+				return errors.Join(err, fmt.Errorf("outlived its devserver: %s", process))
+			}
+		}
+		all, err := first.Processes()
+		outlived = slices.DeleteFunc(all, func(p stack.Process) bool {
+			return !slices.Contains([]string{"wardend", "dea-runner"}, filepath.Base(p.Exe)) // what an app starts may come and go
+		})
+		return err
+	})
+
+	again, err := stack.Start(ctx, stack.Options{Data: data})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, again.Stop()) }()
+	require.NoError(t, errors.Join(pushed, asked))
+	require.Len(t, before.Instances, 1)
+	assert.NotEmpty(t, outlived)
+	living, err := again.Processes()
+	require.NoError(t, err)
+	for _, process := range outlived {
+		assert.True(t, slices.ContainsFunc(living, func(p stack.Process) bool { return p.PID == process.PID }), "%s", process)
+	}
+	after, err := again.Control.App(ctx, app)
+	require.NoError(t, err)
+	require.Len(t, after.Instances, 1)
+	assert.Equal(t, before.Instances[0].InstanceID, after.Instances[0].InstanceID)
+	assert.Equal(t, api.StateRunning, after.Instances[0].State)
 }
 
 // runsSleeping runs an app that only sleeps, and gives its one instance.
@@ -191,6 +240,12 @@ func replaced(number, before int) error {
 // killApp kills the process of an instance that sleeps, as soon as it does.
 func killApp(t *testing.T, instance api.InstanceStatus) {
 	t.Helper()
+	require.NoError(t, syscall.Kill(appProcess(t, instance).PID, syscall.SIGKILL))
+}
+
+// appProcess is the process of an instance that sleeps, as soon as it does.
+func appProcess(t *testing.T, instance api.InstanceStatus) stack.Process {
+	t.Helper()
 	var app stack.Process
 	eventually(t, soon, func() error {
 		processes, err := shared.Processes()
@@ -207,7 +262,7 @@ func killApp(t *testing.T, instance api.InstanceStatus) {
 		app = processes[index]
 		return nil
 	})
-	require.NoError(t, syscall.Kill(app.PID, syscall.SIGKILL))
+	return app
 }
 
 // anotherRuns fails until one instance of an app runs, and not the one that did before.
