@@ -107,6 +107,7 @@ bin/starter --config "$client" push examples/static --name "$app"
 address=$(bin/starter --config "$client" ps "$app" --output json | field address)
 [ -n "$address" ] || fail "The app has no instance with an address."
 ports+=("$(port "$address")")
-echo "answer: $(get "http://$address/" | head -n 1)"
+answer=$(get "http://$address/")
+echo "answer: ${answer%%$'\n'*}"
 bin/starter --config "$client" delete "$app"
 echo "topology: ok"
