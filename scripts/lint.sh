@@ -21,7 +21,7 @@ in_dir() { (cd "$1" && shift && "$@"); }
 # program, in a bounded time. Exit status 3 is govulncheck's for "found some", an answer too.
 database_answers() {
   local status=0
-  timeout --kill-after=5 60 "$tools/govulncheck" -mode=binary "$tools/workflowcheck" >/dev/null 2>&1 || status=$?
+  why=$(timeout --kill-after=5 60 "$tools/govulncheck" -mode=binary "$tools/workflowcheck" 2>&1 >/dev/null) || status=$?
   [ $status -eq 0 ] || [ $status -eq 3 ]
 }
 
@@ -36,7 +36,7 @@ if database_answers; then
     check "$module: govulncheck" in_dir "$module" "$tools/govulncheck" ./...
   done
 else
-  printf '== govulncheck\nskipped: its database cannot be reached\n'
+  printf '== govulncheck\nskipped: its database cannot be reached: %s\n' "${why:-no answer}"
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
