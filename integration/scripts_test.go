@@ -38,7 +38,7 @@ func startScript(t *testing.T, name string, args ...string) *script {
 	ctx, cancel := context.WithTimeout(t.Context(), scriptTimeout)
 	t.Cleanup(cancel)
 	s := &script{command: exec.CommandContext(ctx, filepath.Join(root, "scripts", name), args...)}
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	// A script that takes too long is told to end first: it then stops what it started.
 	s.command.Cancel = func() error { return s.command.Process.Signal(syscall.SIGTERM) }
 	s.command.WaitDelay = time.Minute

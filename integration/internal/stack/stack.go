@@ -111,8 +111,9 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 func (s *Stack) start(ctx context.Context, devserver string, nodes int) error {
 	s.command = exec.Command(devserver, "--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", "0",
 		"--output", "json")
-	// A group of its own: an interrupt at the terminal is for the test, which then stops the stack.
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A group of its own: an interrupt at the terminal is for the test, which then stops the stack. A test that cannot,
+	// killed or at its time's end, takes the stack with it all the same.
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	ready := &firstLine{arrived: make(chan []byte, 1)}
 	s.command.Stdout, s.command.Stderr = ready, s.output
 	if err := s.command.Start(); err != nil {
