@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,10 +111,23 @@ func TestBadApps(t *testing.T) {
 			_, err = shared.Control.Run(t.Context(), spec)
 			require.NoError(t, err)
 			defer remove(t, shared, app)
-			assert.Eventually(t, func() bool {
-				status, err := shared.Control.App(t.Context(), app)
-				return err == nil && strings.Contains(status.Problem, c.words)
+			var status api.AppStatus
+			require.Eventually(t, func() bool {
+				status, err = shared.Control.App(t.Context(), app)
+				return err == nil && strings.Contains(status.Problem, c.words) && status.RetryAt != nil
 			}, later, pause, "the app never says %q", c.words)
+			crashed := status.Instances[0]
+			assert.Equal(t, api.StateCrashed, crashed.State)
+			assert.Contains(t, crashed.Exit.Description, c.words)
+			// Between two tries there is nothing of it: no container, no reservation.
+			clean(t, shared)
+			eventually(t, soon, func() error {
+				described, err := shared.Temporal.DescribeWorkflow(t.Context(), api.InstanceWorkflowID(crashed.InstanceID), "")
+				if err == nil && described.Status != enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED {
+					err = fmt.Errorf("its workflow is %s", described.Status)
+				}
+				return err
+			})
 		})
 	}
 }
