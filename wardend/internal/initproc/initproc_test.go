@@ -3,6 +3,7 @@ package initproc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -288,6 +289,7 @@ func TestConnectToOneThatSaysNothing(t *testing.T) {
 	dir := startInit(t)
 	c := connect(t, dir, Events{})
 	require.NoError(t, unix.Kill(c.PID(), unix.SIGSTOP))
+	require.Eventually(t, func() bool { return halted(t, c.PID()) }, wait, tick)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := Connect(ctx, dir, Events{})
@@ -295,6 +297,23 @@ func TestConnectToOneThatSaysNothing(t *testing.T) {
 	require.NotErrorIs(t, err, ErrLost)
 	require.NoError(t, unix.Kill(c.PID(), unix.SIGCONT))
 	spawn(t, c, script(1, "true"))
+}
+
+// halted tells whether every thread of a process has stopped: a signal to stop is not heard by all at once.
+func halted(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	require.NoError(t, err)
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if err != nil {
+			return false
+		}
+		if _, after, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(after, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 func TestShutdown(t *testing.T) {
