@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -187,7 +186,7 @@ func TestLost(t *testing.T) {
 	require.Eventually(t, func() bool { return jobs(t, c)[1].Ended }, wait, tick)
 	pid := jobs(t, c)[2].PID
 	go func() { ended <- c.Stop(context.Background(), false, time.Hour) }()
-	require.NoError(t, syscall.Kill(c.PID(), syscall.SIGSTOP), "an init that hangs")
+	halt(t, c.PID()) // An init that hangs.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := c.Jobs(ctx)
@@ -288,8 +287,7 @@ func TestConnectThatIsGivenUp(t *testing.T) {
 func TestConnectToOneThatSaysNothing(t *testing.T) {
 	dir := startInit(t)
 	c := connect(t, dir, Events{})
-	require.NoError(t, unix.Kill(c.PID(), unix.SIGSTOP))
-	require.Eventually(t, func() bool { return halted(t, c.PID()) }, wait, tick)
+	halt(t, c.PID())
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := Connect(ctx, dir, Events{})
@@ -299,7 +297,13 @@ func TestConnectToOneThatSaysNothing(t *testing.T) {
 	spawn(t, c, script(1, "true"))
 }
 
-// halted tells whether every thread of a process has stopped: a signal to stop is not heard by all at once.
+// halt stops a process, and returns when every thread of it has stopped: not all hear the signal at once.
+func halt(t *testing.T, pid int) {
+	t.Helper()
+	require.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	require.Eventually(t, func() bool { return halted(t, pid) }, wait, tick)
+}
+
 func halted(t *testing.T, pid int) bool {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
