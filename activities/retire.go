@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
@@ -119,7 +121,7 @@ const (
 )
 
 func copyOut(from *os.Root, name, to string) (err error) {
-	source, err := from.OpenFile(name, os.O_RDONLY|openNonblock, 0)
+	source, err := from.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // A fifo must not keep it waiting.
 	if err != nil {
 		return err
 	}
@@ -136,5 +138,7 @@ func copyOut(from *os.Root, name, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	return copyTail(target, source, info.Size(), maxKeptLog)
+	offset := max(info.Size()-maxKeptLog, 0)
+	_, err = io.Copy(target, io.NewSectionReader(source, offset, info.Size()-offset))
+	return err
 }

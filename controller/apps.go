@@ -39,7 +39,7 @@ func (c *Client) desire(ctx context.Context, spec api.AppSpec, updateID string) 
 		ID:                       api.AppWorkflowID(id),
 		TaskQueue:                api.TaskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowTaskTimeout:      workflowTaskTimeout,
+		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			api.SearchApp.ValueSet(id), api.SearchKind.ValueSet(string(api.KindApp))),
 		StaticSummary: "Keeps app " + spec.Message.Name + " at its wanted number of instances",

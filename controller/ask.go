@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// workflowTaskTimeout gives a killed worker's task to another one soon; Temporal's default is 10 s.
-	workflowTaskTimeout = 2 * time.Second
 	// pageSize is a listing's; Temporal allows 1,000.
 	pageSize = 500
 	// tries and firstPause bound retry: some three seconds in all.

@@ -42,7 +42,7 @@ func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Stagin
 			TaskQueue:                api.TaskQueue,
 			WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 			WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-			WorkflowTaskTimeout:      workflowTaskTimeout,
+			WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
 			TypedSearchAttributes: temporal.NewSearchAttributes(
 				api.SearchApp.ValueSet(s.AppID), api.SearchKind.ValueSet(string(api.KindStaging))),
 			StaticSummary: "Stages app " + s.AppID,

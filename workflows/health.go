@@ -137,17 +137,16 @@ func (e *evaluation) mayContinueAsNew(ctx workflow.Context) bool {
 		workflow.AllHandlersFinished(ctx) && api.SignalInstanceChanged.Len(ctx) == 0
 }
 
-func (e *evaluation) isDue() bool { return e.changed }
-
 // awaitChange waits until something was heard, or a start that had to wait is due. It fails when the workflow is
 // cancelled.
 func (e *evaluation) awaitChange(ctx workflow.Context) error {
 	now := workflow.Now(ctx)
+	heard := func() bool { return e.changed }
 	due := e.due(now)
 	if due.IsZero() {
-		return workflow.Await(ctx, e.isDue)
+		return workflow.Await(ctx, heard)
 	}
-	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), e.isDue)
+	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), heard)
 	return err
 }
 

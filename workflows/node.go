@@ -226,7 +226,7 @@ func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
 
 // constraint is why a reservation must be refused; empty when it need not be.
 func (n *node) constraint(stack string, r api.Reservation) api.Constraint {
-	left := n.status().Remaining
+	_, left := n.room()
 	booked := n.find(r.ID)
 	switch {
 	case booked >= 0 && n.ledger[booked].Workflow != r.Workflow:
@@ -267,21 +267,24 @@ func (n *node) state() api.NodeState {
 }
 
 func (n *node) status() api.NodeStatus {
-	var used api.Resources
+	used, left := n.room()
+	return api.NodeStatus{
+		Node: n.id, State: n.state(), Zone: n.said.Zone, Stacks: n.said.Stacks,
+		Host: n.said.Host, FilesURL: n.said.FilesURL,
+		Capacity: n.said.Capacity, Reserved: used, Remaining: left,
+		Reservations: slices.Clone(n.ledger),
+	}
+}
+
+// room is what is reserved and what is left.
+func (n *node) room() (used, left api.Resources) {
 	for _, r := range n.ledger {
 		used.MemoryMB += r.Resources.MemoryMB
 		used.DiskMB += r.Resources.DiskMB
 	}
-	return api.NodeStatus{
-		Node: n.id, State: n.state(), Zone: n.said.Zone, Stacks: n.said.Stacks,
-		Host: n.said.Host, FilesURL: n.said.FilesURL,
-		Capacity: n.said.Capacity, Reserved: used,
-		Remaining: api.Resources{
-			MemoryMB: n.said.Capacity.MemoryMB - used.MemoryMB,
-			DiskMB:   n.said.Capacity.DiskMB - used.DiskMB,
-		},
-		Reservations: slices.Clone(n.ledger),
-	}
+	left.MemoryMB = n.said.Capacity.MemoryMB - used.MemoryMB
+	left.DiskMB = n.said.Capacity.DiskMB - used.DiskMB
+	return used, left
 }
 
 // show makes the search attributes, which are the node's advertisement to placement, and the details say what is.
