@@ -165,16 +165,16 @@ func TestFileThatWasReplaced(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, []byte("words"), 0o600))
-	was, err := os.Lstat(file)
+	there, err := side{}.open(dir, handle)
 	require.NoError(t, err)
+	defer there.close()
 	for name, replace := range map[string]func() error{
 		"link": func() error { return os.Symlink("/etc/passwd", file) },
 		"pipe": func() error { return syscall.Mkfifo(file, 0o600) },
 	} {
 		require.NoError(t, os.Remove(file))
 		require.NoError(t, replace())
-		target := filepath.Join(dir, "target")
-		require.Error(t, copier{ctx: t.Context()}.file(file, target, was), name)
-		require.NoFileExists(t, target)
+		require.ErrorIs(t, (&copier{ctx: t.Context()}).file(there, "file", there, "target"), errChanged, name)
+		require.NoFileExists(t, filepath.Join(dir, "target"))
 	}
 }
