@@ -5,18 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 )
 
 // ErrLost: the init is gone, or its connection is.
 var ErrLost = errors.New("the container's init is gone")
+
+// ErrTooOld: the init is of a release that cannot do what it was to be asked for.
+var ErrTooOld = errors.New("the container's init is of an older release")
 
 // Events are told as they come, one after the other, from one goroutine: they must not block. Each may be nil.
 type Events struct {
@@ -29,85 +28,24 @@ type Events struct {
 }
 
 // Client drives one init. It is safe for concurrent use.
+//
+// The init may have been taken over by the root of its container: what it says is bounded, and nothing is done on the
+// machine because of it. A process id that it tells is one of the container's.
 type Client struct {
 	conn   net.Conn
 	events Events
 	pid    int
+	// version is the protocol's that the init speaks.
+	version int
 
-	writeMu sync.Mutex
+	// writing holds a token while somebody writes.
+	writing chan struct{}
 
 	mu      sync.Mutex
 	next    uint64
 	pending map[uint64]chan reply
 	closing bool
 	lost    chan struct{}
-}
-
-// helloTimeout bounds the time in which an init that listens says hello: it may have just been started on a busy
-// machine.
-const helloTimeout = 30 * time.Second
-
-// Connect connects to the init with the state directory dir. It fails with ErrLost when there is none, or when there is
-// one that says nothing for half a minute. Any other error, the end of ctx too, says nothing about the init: it may
-// well live.
-func Connect(ctx context.Context, dir string, events Events) (*Client, error) {
-	var conn net.Conn
-	err := withShortPath(dir, func(path string) (err error) {
-		var dialer net.Dialer
-		conn, err = dialer.DialContext(ctx, "unix", path)
-		return err
-	})
-	if err != nil {
-		return nil, connectError(ctx, err)
-	}
-	c := &Client{conn: conn, events: events, pending: map[uint64]chan reply{}, lost: make(chan struct{})}
-	decoder := json.NewDecoder(conn)
-	if err := c.greet(ctx, decoder); err != nil {
-		_ = conn.Close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connect to the container's init: %w", ctx.Err())
-		}
-		return nil, fmt.Errorf("%w%s", err, lastWords(dir))
-	}
-	go c.receive(decoder)
-	return c, nil
-}
-
-// connectError tells an init that is gone from one that could not be reached just now: who takes the second for the
-// first ends a container that works.
-func connectError(ctx context.Context, err error) error {
-	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED)
-	if gone && ctx.Err() == nil {
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	return fmt.Errorf("connect to the container's init: %w", err)
-}
-
-func (c *Client) greet(ctx context.Context, decoder *json.Decoder) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err := c.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	var r reply
-	if err := decoder.Decode(&r); err != nil {
-		return fmt.Errorf("%w: it did not say hello: %w", ErrLost, err)
-	}
-	if r.Hello == nil || r.Hello.Version < OldestVersion || r.Hello.Version > Version {
-		return fmt.Errorf("the container's init speaks a version that this wardend does not know (%d to %d)", OldestVersion, Version)
-	}
-	c.pid = r.Hello.PID
-	return c.conn.SetReadDeadline(time.Time{})
-}
-
-// lastWords is the end of an init's log, for an error.
-func lastWords(dir string) string {
-	const most = 500
-	raw, err := os.ReadFile(filepath.Join(dir, logName))
-	if err != nil || len(raw) == 0 {
-		return ""
-	}
-	return "; its log: " + strings.TrimSpace(string(raw[max(0, len(raw)-most):]))
 }
 
 // Lost says whether the connection to the init has ended.
@@ -120,14 +58,17 @@ func (c *Client) Lost() bool {
 	}
 }
 
-// PID is the init's process.
+// PID is the init's process in its own pid namespace: 1 in a container.
 func (c *Client) PID() int { return c.pid }
 
-func (c *Client) receive(decoder *json.Decoder) {
+// Version is the protocol's that the init speaks, from OldestVersion to Version.
+func (c *Client) Version() int { return c.version }
+
+func (c *Client) receive(in *messages) {
 	var err error
 	for {
 		var r reply
-		if err = decoder.Decode(&r); err != nil {
+		if err = in.next(&r); err != nil {
 			break
 		}
 		switch {
@@ -167,7 +108,7 @@ func (c *Client) ask(ctx context.Context, req request) (reply, error) {
 		delete(c.pending, req.ID)
 		c.mu.Unlock()
 	}()
-	if err := c.write(req); err != nil {
+	if err := c.write(ctx, req); err != nil {
 		return reply{}, err
 	}
 	select {
@@ -186,30 +127,58 @@ func (c *Client) ask(ctx context.Context, req request) (reply, error) {
 	}
 }
 
+// maxWords bounds an error of an init's, in bytes.
+const maxWords = 2 << 10
+
 func asError(r reply) error {
-	if r.Error != "" {
-		return errors.New(r.Error)
+	if r.Error == "" {
+		return nil
 	}
-	return nil
+	return errors.New(printable(r.Error[:min(len(r.Error), maxWords)]))
 }
 
-func (c *Client) write(req request) error {
+// writeTimeout is how long an init may take to read what it is sent: one that reads nothing must not keep everybody
+// waiting.
+const writeTimeout = 30 * time.Second
+
+func (c *Client) write(ctx context.Context, req request) error {
 	raw, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	if _, err := c.conn.Write(append(raw, '\n')); err != nil {
+	select {
+	case c.writing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.lost:
+		return ErrLost
+	}
+	defer func() { <-c.writing }()
+	err = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = c.conn.Write(append(raw, '\n'))
+	}
+	if err != nil {
+		// Half of a request may be written: nothing can come after that.
+		_ = c.conn.Close()
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	return nil
 }
 
-// Spawn starts a job. Lowered names the rlimits that could not be set as high as they were asked for.
+// Spawn starts a job. Lowered names the rlimits that could not be set as high as they were asked for. It fails with
+// ErrTooOld when the init cannot run jobs as another user.
 func (c *Client) Spawn(ctx context.Context, spec *SpawnSpec) (lowered []string, err error) {
+	if spec.User != nil && c.version < userVersion {
+		return nil, fmt.Errorf("%w: it runs jobs as no other user than itself", ErrTooOld)
+	}
 	r, err := c.ask(ctx, request{Op: opSpawn, Spawn: spec})
-	return r.Lowered, err
+	for _, limit := range spec.Rlimits {
+		if slices.Contains(r.Lowered, limit.Name) {
+			lowered = append(lowered, limit.Name)
+		}
+	}
+	return lowered, err
 }
 
 // Jobs are those that run, and those that have ended and were not forgotten.
@@ -232,13 +201,18 @@ func (c *Client) Watch(ctx context.Context, job uint32) error {
 }
 
 // Unwatch turns the Output event of a job off again. It does not wait for an answer.
-func (c *Client) Unwatch(job uint32) { _ = c.write(request{Op: opUnwatch, Job: job}) }
+func (c *Client) Unwatch(job uint32) {
+	_ = c.write(context.Background(), request{Op: opUnwatch, Job: job})
+}
 
 // Forget drops a job that has ended, with its output. It does not wait for an answer. It fails with ErrLost when there
 // is nobody to do it.
-func (c *Client) Forget(job uint32) error { return c.write(request{Op: opForget, Job: job}) }
+func (c *Client) Forget(job uint32) error {
+	return c.write(context.Background(), request{Op: opForget, Job: job})
+}
 
-// Forward has the init listen on an address and pass TCP connections on, for as long as it lives.
+// Forward has the init listen on an address and pass TCP connections on, for as long as it lives. An init that is
+// process 1 of a container refuses: a container has a network of its own.
 func (c *Client) Forward(ctx context.Context, spec ForwardSpec) error {
 	_, err := c.ask(ctx, request{Op: opForward, Forward: &spec})
 	return err

@@ -1,7 +1,6 @@
 package initproc
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Names in a state directory.
@@ -21,174 +21,98 @@ const (
 	jobsName   = "jobs"
 )
 
-// Stream tells the streams of a job's output apart.
-type Stream byte
-
-// The streams.
+// Kinds of files of a job, the ends of their names.
 const (
-	Stdout Stream = 1
-	Stderr Stream = 2
+	kindStarted = "job"
+	kindOut     = "out"
+	kindExit    = "exit"
 )
 
-// String is the stream's name in the Warden protocol.
-func (s Stream) String() string {
-	if s == Stderr {
-		return "stderr"
+// maxJobs is how many jobs an init keeps that run or that nobody has taken the end of: its memory is charged to nobody.
+const maxJobs = 20000
+
+// filesPerJob is how many files there are of a job, with those that are being written.
+const filesPerJob = 5
+
+var errTooManyJobs = fmt.Errorf("more than %d jobs are running or have not been linked to", maxJobs)
+
+// ReadJobs finds the jobs of a state directory whose init is not there to be asked: what was written down of those
+// that have ended, and those that had not, as Ended with ExitKilled. With an error it gives those that it has found.
+func ReadJobs(dir string) ([]JobStatus, error) {
+	d, err := openJobs(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return "stdout"
+	if err != nil {
+		return nil, fmt.Errorf("read jobs: %w", err)
+	}
+	defer func() { _ = d.Close() }()
+	var jobs []JobStatus
+	const batch = 256
+	for seen := 0; ; {
+		names, err := d.Readdirnames(batch)
+		for _, name := range names {
+			if status, ok := readJob(d, name); ok {
+				jobs = append(jobs, status)
+			}
+		}
+		seen += len(names)
+		switch {
+		case errors.Is(err, io.EOF):
+			return jobs, nil
+		case err != nil:
+			return jobs, fmt.Errorf("read jobs: %w", err)
+		case len(jobs) > maxJobs || seen > maxJobs*filesPerJob:
+			return jobs, fmt.Errorf("read jobs: %w", errTooManyJobs)
+		}
+	}
 }
 
-// maxRecord bounds a record of an output file, in bytes of data.
-const maxRecord = 64 << 10
-
-const recordHeader = 5
-
-func appendRecord(b []byte, s Stream, data []byte) []byte {
-	b = append(b, byte(s))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(data))) //nolint:gosec // at most maxRecord
-	return append(b, data...)
+// readJob reads what there is of the job whose start a file tells of; false when it is no such file.
+func readJob(d *stateDir, name string) (JobStatus, bool) {
+	number, ok := strings.CutSuffix(name, "."+kindStarted)
+	if !ok {
+		return JobStatus{}, false
+	}
+	id, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return JobStatus{}, false
+	}
+	job := uint32(id)
+	var ended JobStatus
+	if d.readJSON(jobFile(job, kindExit), &ended) != nil {
+		ended = JobStatus{ExitStatus: ExitKilled}
+	}
+	// The file's name is what counts.
+	ended.Job, ended.Ended = job, true
+	return ended, true
 }
 
-// OutputReader reads a job's output while it grows.
-type OutputReader struct {
-	f      *os.File
-	offset int64
-}
-
-// OpenOutput opens the output of a job. A job that has had no output yet, or keeps none, reads as empty.
-func OpenOutput(dir string, job uint32) (*OutputReader, error) {
-	r := &OutputReader{}
-	return r, r.open(dir, job)
-}
-
-func (r *OutputReader) open(dir string, job uint32) error {
-	f, err := os.Open(jobFile(dir, job, "out"))
+// RemoveJob removes what is kept of a job. It can be called again.
+func RemoveJob(dir string, job uint32) error {
+	d, err := openJobs(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("open output of job %d: %w", job, err)
+		return fmt.Errorf("remove job %d: %w", job, err)
 	}
-	r.f = f
-	return nil
-}
-
-// Next gives the next record, or io.EOF when there is no whole one yet. After io.EOF it can be called again.
-func (r *OutputReader) Next(dir string, job uint32) (Stream, []byte, error) {
-	if r.f == nil {
-		if err := r.open(dir, job); err != nil {
-			return 0, nil, err
-		}
-		if r.f == nil {
-			return 0, nil, io.EOF
-		}
-	}
-	var header [recordHeader]byte
-	if n, err := r.f.ReadAt(header[:], r.offset); n < recordHeader {
-		return 0, nil, endOrError(err)
-	}
-	length := binary.BigEndian.Uint32(header[1:])
-	if length > maxRecord {
-		return 0, nil, fmt.Errorf("output of job %d is damaged at byte %d", job, r.offset)
-	}
-	data := make([]byte, length)
-	if n, err := r.f.ReadAt(data, r.offset+recordHeader); n < len(data) {
-		return 0, nil, endOrError(err)
-	}
-	r.offset += recordHeader + int64(length)
-	return Stream(header[0]), data, nil
-}
-
-func endOrError(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.EOF
-	}
-	return err
-}
-
-// Close closes the file.
-func (r *OutputReader) Close() error {
-	if r.f == nil {
-		return nil
-	}
-	return r.f.Close()
-}
-
-// ReadOutput gives all output of a job so far.
-func ReadOutput(dir string, job uint32) (stdout, stderr []byte, err error) {
-	r, err := OpenOutput(dir, job)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = r.Close() }()
-	for {
-		stream, data, err := r.Next(dir, job)
-		switch {
-		case errors.Is(err, io.EOF):
-			return stdout, stderr, nil
-		case err != nil:
-			return nil, nil, fmt.Errorf("read output of job %d: %w", job, err)
-		case stream == Stderr:
-			stderr = append(stderr, data...)
-		default:
-			stdout = append(stdout, data...)
-		}
-	}
-}
-
-// ReadJobs finds the jobs of a state directory whose init is not there to be asked: what was written down of those
-// that have ended, and those that had not, as Ended with ExitKilled.
-func ReadJobs(dir string) ([]JobStatus, error) {
-	entries, err := os.ReadDir(filepath.Join(dir, jobsName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read jobs: %w", err)
-	}
-	var jobs []JobStatus
-	for _, entry := range entries {
-		number, ok := strings.CutSuffix(entry.Name(), ".job")
-		if !ok {
-			continue
-		}
-		id, err := strconv.ParseUint(number, 10, 32)
-		if err != nil {
-			continue
-		}
-		status := JobStatus{Job: uint32(id), Ended: true, ExitStatus: ExitKilled}
-		if ended, err := readStatus(jobFile(dir, status.Job, "exit")); err == nil {
-			status = ended
-		}
-		jobs = append(jobs, status)
-	}
-	return jobs, nil
-}
-
-// RemoveJob removes what is kept of a job.
-func RemoveJob(dir string, job uint32) error {
+	defer func() { _ = d.Close() }()
 	var errs []error
-	// The .job file goes last: it is what says that the others may be there.
-	for _, kind := range []string{"out", "exit", "job"} {
-		if err := os.Remove(jobFile(dir, job, kind)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+	// That it was started goes last: it is what says that the others may be there.
+	for _, kind := range []string{kindOut, kindExit, kindStarted} {
+		errs = append(errs, d.remove(jobFile(job, kind)))
 	}
 	return errors.Join(errs...)
 }
 
-func jobFile(dir string, job uint32, kind string) string {
-	return filepath.Join(dir, jobsName, strconv.FormatUint(uint64(job), 10)+"."+kind)
+// jobFile is the name of a job's file in the directory of jobs.
+func jobFile(job uint32, kind string) string {
+	return strconv.FormatUint(uint64(job), 10) + "." + kind
 }
 
-func readStatus(path string) (JobStatus, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return JobStatus{}, err
-	}
-	var status JobStatus
-	if err := json.Unmarshal(raw, &status); err != nil {
-		return JobStatus{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return status, nil
-}
+// ownFile is the init's path of a job's file.
+func ownFile(job uint32, kind string) string { return filepath.Join(jobsName, jobFile(job, kind)) }
 
 // writeJSON writes a file whole or not at all.
 func writeJSON(path string, v any) error {
@@ -197,8 +121,43 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
+	if err := os.WriteFile(tmp, raw, fileMode); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
+}
+
+// lastWords is the end of an init's log, for an error.
+func lastWords(dir string) string {
+	const most = 500
+	state, err := openState(dir)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = state.Close() }()
+	f, err := state.open(logName)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	raw := make([]byte, most)
+	n, err := f.ReadAt(raw, max(0, info.Size()-most))
+	if n == 0 || (err != nil && !errors.Is(err, io.EOF)) {
+		return ""
+	}
+	return "; its log: " + printable(string(raw[:n]))
+}
+
+// printable is text of an init's that does nothing to who reads it.
+func printable(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return '.'
+	}, strings.ToValidUTF8(text, ".")))
 }

@@ -2,6 +2,7 @@ package initproc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,9 @@ import (
 
 // forward passes TCP connections on, for as long as the init lives. Asked a second time for the same it does nothing.
 func (s *server) forward(spec ForwardSpec) error {
+	if s.contained {
+		return errors.New("the container has a network of its own")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.forwards[spec.Listen] != nil {

@@ -2,6 +2,7 @@ package initproc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -21,8 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "init" {
-		os.Exit(Main())
+	if len(os.Args) >= 2 && os.Args[1] == commandName {
+		os.Exit(Main(os.Args[2:]...))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -252,8 +253,10 @@ func TestNoJobOutlivesAShutdown(t *testing.T) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(files), 3)
 	for _, file := range files {
-		status, err := readStatus(file)
+		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
+		var status JobStatus
+		require.NoError(t, json.Unmarshal(raw, &status))
 		require.True(t, gone(status.PID), "job %d", status.Job)
 	}
 }
@@ -365,7 +368,7 @@ func TestOutputReaderStopsAtDamage(t *testing.T) {
 		"half a record": {slices.Concat(good, []byte{1, 0, 0, 0, 9, 'x'}), false},
 		"absurd length": {slices.Concat(good, []byte{1, 0xff, 0xff, 0xff, 0xff}), true},
 	} {
-		require.NoError(t, os.WriteFile(jobFile(dir, 1, "out"), c.raw, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, jobsName, jobFile(1, kindOut)), c.raw, 0o600))
 		_, stderr, err := ReadOutput(dir, 1)
 		if c.fail {
 			require.ErrorContains(t, err, "damaged", name)
@@ -383,7 +386,7 @@ func FuzzOutput(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, jobsName), 0o700))
-		require.NoError(t, os.WriteFile(jobFile(dir, 1, "out"), raw, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, jobsName, jobFile(1, kindOut)), raw, 0o600))
 		stdout, stderr, err := ReadOutput(dir, 1)
 		if err == nil {
 			require.LessOrEqual(t, len(stdout)+len(stderr), len(raw))

@@ -35,6 +35,7 @@ type child struct {
 	stdin          *os.File // our end
 	stdout, stderr *os.File // our ends; nil when discarded
 	files          []int    // its ends
+	null           *os.File // what it has instead of the other ends when discarded
 }
 
 func (c *child) closeTheirs() {
@@ -51,7 +52,7 @@ func (c *child) closeOurs() {
 	}
 }
 
-func newChild(discard bool) (c *child, err error) {
+func newChild(discard bool, null *os.File) (c *child, err error) {
 	c = &child{}
 	defer func() {
 		if err != nil {
@@ -65,13 +66,7 @@ func newChild(discard bool) (c *child, err error) {
 	}
 	c.stdin, c.files = ours, []int{theirs}
 	if discard {
-		for range 2 {
-			null, err := unix.Open(os.DevNull, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return nil, fmt.Errorf("open %s: %w", os.DevNull, err)
-			}
-			c.files = append(c.files, null)
-		}
+		c.null = null
 		return c, nil
 	}
 	for _, end := range []**os.File{&c.stdout, &c.stderr} {
@@ -83,6 +78,30 @@ func newChild(discard bool) (c *child, err error) {
 		c.files = append(c.files, theirs)
 	}
 	return c, nil
+}
+
+// fds are the process's standard input, output and error.
+func (c *child) fds() []uintptr {
+	fds := make([]uintptr, 0, standardFiles)
+	for _, fd := range c.files {
+		fds = append(fds, uintptr(fd))
+	}
+	for c.null != nil && len(fds) < standardFiles {
+		fds = append(fds, c.null.Fd())
+	}
+	return fds
+}
+
+const standardFiles = 3
+
+// give makes the pipes the user's, who can then open /dev/stdout and its like.
+func (c *child) give(u *User) error {
+	for _, fd := range c.files {
+		if err := unix.Fchown(fd, int(u.UID), int(u.GID)); err != nil {
+			return fmt.Errorf("give the job its pipes: %w", err)
+		}
+	}
+	return nil
 }
 
 // pipe makes a pipe whose one end blocks, for a child, and whose other end is ours.
@@ -107,7 +126,7 @@ func (s *server) spawn(spec *SpawnSpec) (reply, error) {
 	if len(spec.Args) == 0 {
 		return reply{}, errors.New("no program to run")
 	}
-	c, err := newChild(spec.Discard)
+	c, err := newChild(spec.Discard, s.null)
 	if err != nil {
 		return reply{}, err
 	}
@@ -127,21 +146,17 @@ func (s *server) fork(j *job, spec *SpawnSpec, c *child) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer c.closeTheirs()
-	if s.ending {
+	switch {
+	case s.ending:
 		return errors.New("the container is being destroyed")
-	}
-	if s.jobs[spec.Job] != nil {
+	case s.jobs[spec.Job] != nil:
 		return fmt.Errorf("job %d exists already", spec.Job)
+	case len(s.jobs) >= maxJobs:
+		return errTooManyJobs
 	}
-	files := make([]uintptr, 0, len(c.files))
-	for _, fd := range c.files {
-		files = append(files, uintptr(fd))
-	}
-	pid, err := syscall.ForkExec(spec.Args[0], spec.Args, &syscall.ProcAttr{
-		Dir: spec.Dir, Env: spec.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
+	pid, err := s.exec(spec, c)
 	if err != nil {
-		return fmt.Errorf("start %s in %s: %w", spec.Args[0], spec.Dir, err)
+		return err
 	}
 	j.status.PID = pid
 	s.jobs[spec.Job], s.byPID[pid] = j, j
@@ -152,7 +167,7 @@ func (s *server) fork(j *job, spec *SpawnSpec, c *child) error {
 	default:
 	}
 	s.forked.Broadcast()
-	if err := writeJSON(jobFile(".", spec.Job, "job"), j.status); err != nil {
+	if err := writeJSON(ownFile(spec.Job, kindStarted), j.status); err != nil {
 		s.log.Printf("job %d: cannot be written down: %v", spec.Job, err)
 	}
 	for stream, f := range map[Stream]*os.File{Stdout: c.stdout, Stderr: c.stderr} {
@@ -177,24 +192,44 @@ const readSize = 16 << 10
 // processes that it left behind: they must neither block nor be killed for writing.
 func (s *server) read(j *job, stream Stream, f *os.File) {
 	defer func() { _ = f.Close() }()
-	buf := make([]byte, readSize)
-	for {
-		n, err := f.Read(buf)
-		if n > 0 {
-			s.keep(j, stream, buf[:n])
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if err != nil {
-			j.drained.Done()
-			return
-		}
+	keep := func(data []byte) { s.keep(j, stream, data) }
+	err := s.copyOut(f, keep)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.drain(f, keep)
 	}
-	s.drain(j, stream, f, buf)
 	j.drained.Done()
-	if f.SetReadDeadline(time.Time{}) == nil {
-		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, buf)
+	if errors.Is(err, os.ErrDeadlineExceeded) && f.SetReadDeadline(time.Time{}) == nil {
+		_ = s.copyOut(f, func([]byte) {})
+	}
+}
+
+// copyOut gives what comes out of a pipe until that ends. It holds a buffer only while there is something in the pipe.
+func (s *server) copyOut(f *os.File, keep func([]byte)) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for {
+		n := 0
+		var readErr error
+		err := raw.Read(func(fd uintptr) bool {
+			buf := s.buffers.Get().(*[readSize]byte) //nolint:errcheck,forcetypeassert // nothing else is in there
+			defer s.buffers.Put(buf)
+			n, readErr = unix.Read(int(fd), buf[:])
+			if n > 0 {
+				keep(buf[:n])
+			}
+			return !errors.Is(readErr, unix.EAGAIN)
+		})
+		switch {
+		case err != nil:
+			return err
+		case n > 0, errors.Is(readErr, unix.EINTR):
+		case readErr != nil:
+			return readErr
+		default:
+			return io.EOF
+		}
 	}
 }
 
@@ -203,17 +238,18 @@ func (s *server) read(j *job, stream Stream, f *os.File) {
 const maxPipe = 1 << 20
 
 // drain reads what is in the pipe now.
-func (s *server) drain(j *job, stream Stream, f *os.File, buf []byte) {
+func (s *server) drain(f *os.File, keep func([]byte)) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
+	buf := make([]byte, readSize)
 	for total := 0; total < maxPipe; {
 		n := 0
 		if err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }); err != nil || n <= 0 {
 			return
 		}
-		s.keep(j, stream, buf[:n])
+		keep(buf[:n])
 		total += n
 	}
 }
@@ -249,7 +285,7 @@ func (s *server) keep(j *job, stream Stream, data []byte) {
 
 func (s *server) append(j *job, stream Stream, data []byte) error {
 	if j.out == nil {
-		f, err := os.OpenFile(jobFile(".", j.status.Job, "out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		f, err := os.OpenFile(ownFile(j.status.Job, kindOut), os.O_CREATE|os.O_WRONLY|os.O_APPEND, fileMode)
 		if err != nil {
 			return err
 		}
@@ -285,7 +321,7 @@ func (s *server) finish(j *job, ws syscall.WaitStatus) {
 	if s.jobs[j.status.Job] != j {
 		return
 	}
-	if err := writeJSON(jobFile(".", j.status.Job, "exit"), j.status); err != nil {
+	if err := writeJSON(ownFile(j.status.Job, kindExit), j.status); err != nil {
 		s.log.Printf("job %d: its end cannot be written down: %v", j.status.Job, err)
 	}
 	ended := j.status

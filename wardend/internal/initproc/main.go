@@ -1,7 +1,6 @@
 package initproc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -16,11 +15,20 @@ import (
 	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
 
-// Main is the init: it runs until it is told to end and returns the exit code of its process. Its current directory
-// is its state directory and file descriptor 3 its listening control socket.
-func Main() int {
-	logger := log.New(os.Stderr, "", log.LstdFlags|log.Lmicroseconds)
-	s, err := newServer(logger)
+// Main is the init: it runs until it is told to end and returns the exit code of its process. File descriptor 3 is its
+// listening control socket. Args are those after the init's name: without any its current directory is its state
+// directory, and it is an init that Start has started; with [Inherited.Command]'s it is process 1 of a container.
+func Main(args ...string) int {
+	// UTC: the file that tells the local time belongs to the container.
+	logger := log.New(os.Stderr, "", log.LstdFlags|log.Lmicroseconds|log.LUTC)
+	o, err := parseOptions(args)
+	if err == nil && o.probe {
+		return 0
+	}
+	var s *server
+	if err == nil {
+		s, err = newServer(logger, o)
+	}
 	if err != nil {
 		logger.Printf("cannot start: %v", err)
 		return 1
@@ -36,6 +44,12 @@ func Main() int {
 type server struct {
 	log      *log.Logger
 	listener *net.UnixListener
+	// contained: it is process 1 of a container.
+	contained bool
+	// forker starts jobs.
+	forker forker
+	// null is /dev/null.
+	null *os.File
 
 	mu    sync.Mutex
 	jobs  map[uint32]*job
@@ -49,19 +63,57 @@ type server struct {
 	forked   *sync.Cond
 	forwards map[string]net.Listener
 
+	// buffers are []byte of readSize, for output on its way to a file: a job that writes nothing needs none.
+	buffers sync.Pool
+
 	endOnce sync.Once
 	ended   chan struct{}
 }
 
-func newServer(logger *log.Logger) (*server, error) {
+func newServer(logger *log.Logger, o options) (*server, error) {
+	s := &server{
+		log: logger, contained: o.contained(), forker: directForker{},
+		jobs: map[uint32]*job{}, byPID: map[int]*job{}, peers: map[*peer]struct{}{},
+		idle: make(chan struct{}), forwards: map[string]net.Listener{}, ended: make(chan struct{}),
+		buffers: sync.Pool{New: func() any { return new([readSize]byte) }},
+	}
+	close(s.idle)
+	s.forked = sync.NewCond(&s.mu)
 	// Jobs start with every signal at its default: what is caught is reset by exec, what is ignored is not.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	signal.Notify(make(chan os.Signal, 1), caught(s.contained)...)
 	if err := CloseOnExec(); err != nil {
 		return nil, err
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("become reaper of orphans: %w", err)
+	record, err := s.settle(o)
+	if err != nil {
+		return nil, err
 	}
+	if s.null, err = openNull(); err != nil {
+		return nil, err
+	}
+	if s.listener, err = inheritListener(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(jobsName, dirMode); err != nil {
+		return nil, err
+	}
+	return s, writeJSON(pidName, record)
+}
+
+// settle makes the process what it is to be, and tells which process that is.
+func (s *server) settle(o options) (record pidRecord, err error) {
+	if s.contained {
+		s.forker, err = beFirst(o)
+		return pidRecord{PID: 1}, err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return record, fmt.Errorf("become reaper of orphans: %w", err)
+	}
+	self, err := proctree.Read(os.Getpid())
+	return pidRecord{PID: self.PID, Start: self.Start}, err
+}
+
+func inheritListener() (*net.UnixListener, error) {
 	file := os.NewFile(listenerFD, socketName)
 	listener, err := net.FileListener(file)
 	if err != nil {
@@ -72,30 +124,30 @@ func newServer(logger *log.Logger) (*server, error) {
 	if !ok {
 		return nil, errors.New("control socket is no unix socket")
 	}
-	if err := os.MkdirAll(jobsName, 0o700); err != nil {
-		return nil, err
-	}
-	self, err := proctree.Read(os.Getpid())
+	return unixListener, nil
+}
+
+// openNull opens /dev/null once and for all: later on the root of a container may have put something else in its place,
+// a link to what only the init can open.
+func openNull() (*os.File, error) {
+	f, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := writeJSON(pidName, pidRecord{PID: self.PID, Start: self.Start}); err != nil {
-		return nil, err
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		return nil, fmt.Errorf("look at %s: %w", os.DevNull, err)
 	}
-	s := &server{
-		log: logger, listener: unixListener,
-		jobs: map[uint32]*job{}, byPID: map[int]*job{}, peers: map[*peer]struct{}{},
-		idle: make(chan struct{}), forwards: map[string]net.Listener{}, ended: make(chan struct{}),
+	if stat.Mode&unix.S_IFMT != unix.S_IFCHR || stat.Rdev != unix.Mkdev(1, 3) { //nolint:mnd // its number on every Linux
+		return nil, fmt.Errorf("%s is another file", os.DevNull)
 	}
-	close(s.idle)
-	s.forked = sync.NewCond(&s.mu)
-	return s, nil
+	return f, nil
 }
 
 // pidRecord is init.json.
 type pidRecord struct {
 	PID   int    `json:"pid"`
-	Start uint64 `json:"start"`
+	Start uint64 `json:"start,omitempty"`
 }
 
 func (s *server) accept() {
@@ -116,10 +168,10 @@ func (s *server) accept() {
 }
 
 func (s *server) serve(p *peer) {
-	decoder := json.NewDecoder(p.conn)
+	in := newMessages(p.conn, maxRequest)
 	for {
 		var req request
-		if err := decoder.Decode(&req); err != nil {
+		if err := in.next(&req); err != nil {
 			break
 		}
 		s.handle(p, &req)

@@ -4,14 +4,14 @@ import "time"
 
 // Version of the protocol that this package speaks, and the oldest one that it can still drive.
 const (
-	Version       = 1
+	Version       = 2
 	OldestVersion = 1
 )
 
 // listenerFD is where an init finds its listening control socket.
 const listenerFD = 3
 
-// Operations of version 1.
+// Operations, all of version 1.
 const (
 	opSpawn    = "spawn"
 	opJobs     = "jobs"
@@ -66,6 +66,8 @@ type SpawnSpec struct {
 	Dir   string   `json:"dir"`
 	// Rlimits are set on the process before it can read its standard input. The init's own where absent.
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
+	// User runs the job as somebody else than the init; absent as the init itself. Version 2.
+	User *User `json:"user,omitempty"`
 	// Discard keeps no output.
 	Discard bool `json:"discard,omitempty"`
 	// OutputLimit is how many bytes of stdout and stderr together are kept; the job is ended by the first one more.
@@ -105,3 +107,13 @@ type JobStatus struct {
 	// Overflow: it was ended because of its output.
 	Overflow bool `json:"overflow,omitempty"`
 }
+
+// User is who a job runs as, in ids of the init's user namespace. Groups are those beside GID.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
+}
+
+// userVersion is the first version that knows SpawnSpec.User.
+const userVersion = 2

@@ -85,6 +85,13 @@ func (s *server) stop(kill bool, grace time.Duration) {
 }
 
 func (s *server) signalAll(signal syscall.Signal) {
+	if s.contained {
+		// All processes of the container but this one, while the kernel lets none fork: nothing can outrun it.
+		if err := unix.Kill(-1, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+			s.log.Printf("cannot end all processes: %v", err)
+		}
+		return
+	}
 	pids, err := proctree.Descendants(os.Getpid())
 	if err != nil {
 		s.log.Printf("cannot find all processes: %v", err)

@@ -1,7 +1,6 @@
 package initproc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,7 +20,7 @@ import (
 // Start starts an init with the state directory dir, which is made. Command is the program that calls Main, with its
 // arguments. The init belongs to no terminal and no process group of the caller's; it lives until it is told to end.
 func Start(dir string, command []string) error {
-	if err := os.MkdirAll(filepath.Join(dir, jobsName), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, jobsName), dirMode); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	control, err := listen(dir)
@@ -29,7 +28,7 @@ func Start(dir string, command []string) error {
 		return err
 	}
 	defer func() { _ = control.Close() }()
-	logFile, err := os.OpenFile(filepath.Join(dir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	logFile, err := os.OpenFile(filepath.Join(dir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, fileMode)
 	if err != nil {
 		return fmt.Errorf("open log of init: %w", err)
 	}
@@ -38,8 +37,7 @@ func Start(dir string, command []string) error {
 	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // wardend itself; it outlives who starts it
 	cmd.Args[0] = "wardend"
 	cmd.Dir = dir
-	// One thread of Go's is enough for what an init does, and memory counts.
-	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=50"}
+	cmd.Env = Environment()
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{control}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -81,19 +79,27 @@ func withShortPath(dir string, f func(path string) error) error {
 	return f("/proc/self/fd/" + strconv.Itoa(fd) + "/" + socketName)
 }
 
-// Kill ends an init that does not do as it is told, and all processes beneath it, by signals. It is no error when the
-// init is gone already; what it had beneath it then hangs somewhere else.
+// Kill ends an init that Start has started and that does not do as it is told, and all processes beneath it, by
+// signals. It is no error when the init is gone already; what it had beneath it then hangs somewhere else. It refuses
+// the init of a container, which is for who started the container to end: what that one has written of itself is not
+// to be believed.
 func Kill(dir string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, pidName))
+	state, err := openState(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("find init: %w", err)
 	}
+	defer func() { _ = state.Close() }()
 	var record pidRecord
-	if err := json.Unmarshal(raw, &record); err != nil {
+	if err := state.readJSON(pidName, &record); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("find init: %w", err)
+	}
+	if record.PID <= 1 {
+		return fmt.Errorf("find init: %w", errInContainer)
 	}
 	const rounds = 400
 	for range rounds {
@@ -115,6 +121,8 @@ func Kill(dir string) error {
 	}
 	return fmt.Errorf("init %d does not end", record.PID)
 }
+
+var errInContainer = errors.New("it is process 1 of a container")
 
 const killPause = 5 * time.Millisecond
 
