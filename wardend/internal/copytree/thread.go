@@ -26,10 +26,13 @@ func asOwner(owner *Owner, f func() error) error {
 	go func() {
 		defer close(done)
 		defer func() { panicked = recover() }()
-		// Never unlocked: the thread ends with the goroutine, and what is changed here with it.
 		runtime.LockOSThread()
-		becomeOwner(owner)
+		restore := becomeOwner(owner)
 		err = f()
+		if restore() {
+			// Otherwise the thread ends with the goroutine, and what was changed with it.
+			runtime.UnlockOSThread()
+		}
 	}()
 	<-done
 	if panicked != nil {
@@ -38,19 +41,27 @@ func asOwner(owner *Owner, f func() error) error {
 	return err
 }
 
-// becomeOwner changes this thread alone. What it cannot change, a chown changes later.
-func becomeOwner(owner *Owner) {
+// becomeOwner changes this thread alone. What it cannot change, a chown changes later. Restore says whether the thread
+// is as it was.
+func becomeOwner(owner *Owner) (restore func() bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var was [2]unix.CapUserData
 	if unix.Capget(&header, &was[0]) != nil {
-		return
+		return func() bool { return true }
+	}
+	restore = func() bool {
+		_, _ = unix.SetfsuidRetUid(0)
+		_, _ = unix.SetfsgidRetGid(0)
+		uid, _ := unix.SetfsuidRetUid(-1) // which is nobody, and changes nothing
+		gid, _ := unix.SetfsgidRetGid(-1)
+		return unix.Capset(&header, &was[0]) == nil && uid == 0 && gid == 0
 	}
 	_, _ = unix.SetfsgidRetGid(owner.GID)
 	_, _ = unix.SetfsuidRetUid(owner.UID)
-	was[0].Effective = was[0].Effective&^(1<<unix.CAP_SYS_RESOURCE) | was[0].Permitted&fileCapabilities
-	if unix.Capset(&header, &was[0]) != nil {
-		// Root's again, and its capabilities come back with that.
-		_, _ = unix.SetfsuidRetUid(0)
-		_, _ = unix.SetfsgidRetGid(0)
+	is := was
+	is[0].Effective = is[0].Effective&^(1<<unix.CAP_SYS_RESOURCE) | is[0].Permitted&fileCapabilities
+	if unix.Capset(&header, &is[0]) != nil {
+		restore() // root with a chown is better than one who may not read
 	}
+	return restore
 }
