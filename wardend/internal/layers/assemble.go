@@ -36,21 +36,24 @@ func options() [][2]string {
 
 // assemble mounts the overlay at the target, the better way if the kernel has it.
 func (o Overlay) assemble(p parts) error {
-	var err error
-	if !o.attached {
-		var overlay int
-		if overlay, err = detached(p); err == nil {
-			defer unix.Close(overlay)
-			return o.attach(overlay, p.target)
-		}
-		// Kernels before 6.15 refuse detached layers, those before 6.13 to be
-		// given files. Kernels are not told apart by number: these things are back-ported.
-		if !errors.Is(err, unix.EINVAL) {
-			return o.explain(err)
-		}
+	if o.attached {
+		return o.explain(o.viaAttached(p))
 	}
-	if second := o.viaAttached(p); second != nil {
-		return o.explain(errors.Join(second, err))
+	overlay, err := detached(p)
+	if err == nil {
+		defer unix.Close(overlay)
+		return o.attach(overlay, p.target)
+	}
+	// Kernels before 6.15 refuse detached layers, those before 6.13 to be given
+	// files. They are not told apart by number: such things are back-ported.
+	if !errors.Is(err, unix.EINVAL) {
+		return o.explain(err)
+	}
+	if err := o.unmark(); err != nil {
+		return err
+	}
+	if again := o.viaAttached(p); again != nil {
+		return o.explain(fmt.Errorf("%w, nor with attached layers: %w", err, again))
 	}
 	return nil
 }
@@ -115,8 +118,8 @@ func (o Overlay) attach(overlay, target int) error {
 		return err
 	}
 	o.reached("attached")
-	if err := unix.MountSetattr(overlay, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
-		return errors.Join(fmt.Errorf("mount_setattr: %w", err), Unmount(o.Target))
+	if err := makePrivate(overlay); err != nil {
+		return errors.Join(err, Unmount(o.Target))
 	}
 	return nil
 }
@@ -180,12 +183,12 @@ func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 // explain turns the kernel's errors into what the user can do.
 func (o Overlay) explain(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, unix.ELOOP):
 		return o.overlap(err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("the kernel has no overlay file system (modprobe overlay?): %w", err)
-	case errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("%s and %s are in different file systems: %w", o.Upper, o.Work, err)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("the kernel cannot put an overlay with its upper directory in %s (%s) over idmapped layers, which takes "+
 			"Linux 5.19 and ext4, XFS, Btrfs or tmpfs; its log may tell more: %w", o.Upper, fileSystemOf(o.Upper), err)
@@ -193,13 +196,12 @@ func (o Overlay) explain(err error) error {
 	return err
 }
 
-// overlap finds out which directories lie within others.
+// overlap finds out which layer lies within another.
 func (o Overlay) overlap(err error) error {
-	all := append(append([]string(nil), o.Layers...), o.Upper, o.Work)
-	for i, inner := range all {
-		for j, outer := range all {
+	for i, inner := range o.Layers {
+		for j, outer := range o.Layers {
 			if i != j && within(inner, outer) {
-				return &LayerError{Dir: o.Layers[min(i, j, len(o.Layers)-1)], Reason: inner + " lies in " + outer + ", and overlays take separate directories only", Err: err}
+				return &LayerError{Dir: inner, Reason: "it lies in " + outer + ", another layer", Err: err}
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package layers
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,27 +22,55 @@ func (e *LayerError) Error() string {
 
 func (e *LayerError) Unwrap() error { return e.Err }
 
+// place is a directory or file of a file system, whatever mount shows it.
+type place struct{ device, inode uint64 }
+
+// ancestors are the open directories and all that they lie in.
+func ancestors(directories ...int) (map[place]string, error) {
+	all := map[place]string{}
+	seen := map[string]bool{}
+	for _, fd := range directories {
+		path, err := os.Readlink(procPath(fd))
+		if err != nil {
+			return nil, err
+		}
+		for ; !seen[path]; path = filepath.Dir(path) {
+			var stat unix.Stat_t
+			if err := unix.Stat(path, &stat); err != nil {
+				return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+			}
+			all[place{stat.Dev, stat.Ino}] = path
+			seen[path] = true
+		}
+	}
+	return all, nil
+}
+
 // cloneLayer returns a detached read-only mount of the directory, in which the
-// ids of its files are those that the user namespace gives them.
-func cloneLayer(dir string, namespace int) (int, error) {
+// ids of its files are those that the user namespace gives them. It must be
+// none of the outer ones: containers would see what others write.
+func cloneLayer(dir string, namespace int, outer map[place]string) (int, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return -1, &LayerError{Dir: dir, Reason: openReason(err), Err: err}
 	}
-	if err := mapLayer(dir, fd, namespace); err != nil {
+	if err := mapLayer(dir, fd, namespace, outer); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func mapLayer(dir string, fd, namespace int) error {
+func mapLayer(dir string, fd, namespace int, outer map[place]string) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return &LayerError{Dir: dir, Reason: "it cannot be looked at", Err: err}
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return &LayerError{Dir: dir, Reason: "it is no directory", Err: unix.ENOTDIR}
+	}
+	if _, ok := outer[place{stat.Dev, stat.Ino}]; ok {
+		return &LayerError{Dir: dir, Reason: "what the container writes would lie in it", Err: unix.ELOOP}
 	}
 	err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 		Attr_set:    unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,

@@ -32,8 +32,8 @@ const (
 type Overlay struct {
 	// Layers are 1 to MaxLayers directories or links to directories, the top
 	// one first, in file systems that can be idmapped; none may lie within
-	// another, nor upper, work and target in them or they in those. Their
-	// files belong to the machine's ids 0 to IDs.Size-1. Any number of overlays can share them.
+	// another, nor upper, work and target in them. Their files belong to the
+	// machine's ids 0 to IDs.Size-1. Any number of overlays can share them.
 	Layers []string
 	// Upper takes what the container writes, and Work is the kernel's for
 	// doing so: two empty directories of one file system, made when missing.
@@ -89,13 +89,17 @@ func (o Overlay) mount(ctx context.Context) error {
 	if p.upper, p.work, err = o.openUpper(&open); err != nil {
 		return err
 	}
+	outer, err := ancestors(p.upper, p.work, p.target)
+	if err != nil {
+		return err
+	}
 	namespace, err := idmap.UserNamespace(o.IDs)
 	if err != nil {
 		return err
 	}
 	defer namespace.Close()
 	for _, dir := range o.Layers {
-		fd, err := cloneLayer(dir, int(namespace.Fd()))
+		fd, err := cloneLayer(dir, int(namespace.Fd()), outer)
 		if err != nil {
 			return err
 		}
@@ -105,7 +109,12 @@ func (o Overlay) mount(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return o.assemble(p)
+	err = o.assemble(p)
+	if err != nil {
+		// Nobody has written to it, so that the next try may use it.
+		err = errors.Join(err, o.unmark())
+	}
+	return err
 }
 
 // openTarget opens the directory to mount at.
@@ -131,13 +140,14 @@ func (o Overlay) openUpper(open *files) (upper, work int, err error) {
 		return -1, -1, err
 	}
 	open.add(work)
-	// The kernel leaves this where a volatile overlay was, and refuses to mount while it is there.
-	mark := filepath.Join(o.Work, "work", "incompat")
-	if _, err := os.Lstat(mark); err == nil {
+	if err := sameFileSystem(upper, work); err != nil {
+		return -1, -1, fmt.Errorf("%s and %s: %w", o.Upper, o.Work, err)
+	}
+	if _, err := os.Lstat(o.mark()); err == nil {
 		if !o.Again {
 			return -1, -1, fmt.Errorf("%s: %w", o.Upper, ErrUsed)
 		}
-		return upper, work, os.RemoveAll(mark)
+		return upper, work, o.unmark()
 	}
 	root, ok := o.IDs.ToHost(0)
 	if !ok {
@@ -147,6 +157,24 @@ func (o Overlay) openUpper(open *files) (upper, work int, err error) {
 		return -1, -1, &os.PathError{Op: "chown", Path: o.Upper, Err: err}
 	}
 	return upper, work, nil
+}
+
+// mark is what the kernel makes where a volatile overlay is or was; while it is there it mounts no other.
+func (o Overlay) mark() string { return filepath.Join(o.Work, "work", "incompat") }
+
+func (o Overlay) unmark() error { return os.RemoveAll(o.mark()) }
+
+func sameFileSystem(one, other int) error {
+	var stats [2]unix.Stat_t
+	for i, fd := range []int{one, other} {
+		if err := unix.Fstat(fd, &stats[i]); err != nil {
+			return err
+		}
+	}
+	if stats[0].Dev != stats[1].Dev {
+		return fmt.Errorf("they must be in one file system: %w", unix.EXDEV)
+	}
+	return nil
 }
 
 // makeDirectory opens the directory path, which is made when it is missing. It may not be a link.

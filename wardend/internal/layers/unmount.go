@@ -49,8 +49,12 @@ func isMountRoot(at int, path string) (bool, error) {
 //
 // It is quick for a target that is a mount or an empty directory. For another
 // the kernel's list of all mounts is read, which takes milliseconds when there
-// are thousands. It goes on after an error, and tells of all of them.
+// are thousands. It goes on after an error, and tells of all of them. A target
+// that is "/" or not absolute is refused.
 func Unmount(target string) error {
+	if !filepath.IsAbs(target) || filepath.Clean(target) == "/" {
+		return fmt.Errorf("%q is not a place to unmount", target)
+	}
 	for range maxRounds {
 		mounted, err := Mounted(target)
 		if err != nil {
