@@ -2,7 +2,6 @@ package warden
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +19,8 @@ const DefaultMaxMessage = 64 << 20
 // maxLengthDigits bounds the length's own line: more digits than any limit has.
 const maxLengthDigits = 19
 
-// readStep is how much memory is taken on the word of a length that was not yet followed by bytes.
+// readStep is how much memory is taken on the word of a length that was not yet followed by bytes. A longer message
+// gets as much again as has come, each time that all of it is full.
 const readStep = 64 << 10
 
 // FrameError says that the bytes of a connection are not the protocol's. What follows cannot be read: where the next
@@ -47,8 +47,9 @@ func (e *FrameError) Unwrap() error { return e.Err }
 
 // Reader reads messages off a connection.
 type Reader struct {
-	r   *bufio.Reader
-	max int
+	r       *bufio.Reader
+	max     int
+	reserve func(n int) error
 }
 
 // NewReader makes a Reader that refuses messages longer than max bytes; 0 means DefaultMaxMessage.
@@ -58,6 +59,11 @@ func NewReader(r io.Reader, maxMessage int) *Reader {
 	}
 	return &Reader{r: bufio.NewReader(r), max: maxMessage}
 }
+
+// Reserve has f asked each time that a message needs n more bytes than the 64 KiB that every one may have, so that
+// whoever reads many connections can bound them together. With an error of f's the message is refused, by a
+// *FrameError that wraps it.
+func (r *Reader) Reserve(f func(n int) error) { r.reserve = f }
 
 // Buffered says whether bytes have been read off the connection that no message has used yet.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
@@ -105,38 +111,45 @@ func (r *Reader) length() (int, error) {
 		if c == '\r' {
 			break
 		}
-		if c < '0' || c > '9' || len(digits) == maxLengthDigits {
+		if c < '0' || c > '9' {
 			return 0, &FrameError{Reason: "its length is not a decimal number"}
+		}
+		if len(digits) == maxLengthDigits {
+			return 0, &FrameError{Reason: fmt.Sprintf("its length has more than %d digits", maxLengthDigits)}
 		}
 		digits = append(digits, c)
 	}
 	if c, err := r.r.ReadByte(); err != nil || c != '\n' {
 		return 0, &FrameError{Reason: "its length does not end in CRLF", Err: noEOF(err)}
 	}
-	length, err := strconv.Atoi(string(digits))
-	if err != nil {
+	if len(digits) == 0 {
 		return 0, &FrameError{Reason: "its length is not a decimal number"}
 	}
-	if length > r.max {
-		return 0, &FrameError{Reason: fmt.Sprintf("%d bytes are more than the %d that are allowed", length, r.max)}
+	length, err := strconv.Atoi(string(digits))
+	if err != nil || length > r.max {
+		return 0, &FrameError{Reason: fmt.Sprintf("%s bytes are more than the %d that are allowed", digits, r.max)}
 	}
 	return length, nil
 }
 
 func (r *Reader) payload(length int) ([]byte, error) {
-	if length <= readStep {
-		payload := make([]byte, length)
-		if _, err := io.ReadFull(r.r, payload); err != nil {
+	payload := make([]byte, min(length, readStep))
+	for have := 0; ; {
+		if _, err := io.ReadFull(r.r, payload[have:]); err != nil {
 			return nil, &FrameError{Reason: fmt.Sprintf("it ends before its %d bytes", length), Err: noEOF(err)}
 		}
-		return payload, nil
+		have = len(payload)
+		if have == length {
+			return payload, nil
+		}
+		more := min(have, length-have)
+		if r.reserve != nil {
+			if err := r.reserve(more); err != nil {
+				return nil, &FrameError{Reason: fmt.Sprintf("there is no room for its %d bytes", length), Err: err}
+			}
+		}
+		payload = append(payload, make([]byte, more)...)
 	}
-	var payload bytes.Buffer
-	payload.Grow(readStep)
-	if _, err := io.CopyN(&payload, r.r, int64(length)); err != nil {
-		return nil, &FrameError{Reason: fmt.Sprintf("it ends before its %d bytes", length), Err: noEOF(err)}
-	}
-	return payload.Bytes(), nil
 }
 
 // noEOF keeps io.EOF for the clean end of a stream.
