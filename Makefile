@@ -23,7 +23,8 @@ help: ## show this list
 
 .PHONY: build
 build: ## build every program into bin/
-	$(GO) build -o $(BIN)/ ./worker ./wardend ./starter
+	$(GO) build -o $(BIN)/ ./worker ./starter
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/ ./wardend
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/dea-runner ./runner
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/staticd ./buildpacks/static/staticd
 	cd devserver && $(GO) build -o $(BIN)/devserver .
@@ -66,8 +67,20 @@ fmt: $(TOOLS)/golangci-lint ## format every Go file
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint fmt ./...); done
 
 .PHONY: bench
-bench: build ## measure, and write docs/benchmarks.json
+bench: build ## measure activities and pushes, and write docs/benchmarks.json
 	$(GO) run ./integration/bench -out docs/benchmarks.json
+
+# It needs root, crun or runc, and a machine that does nothing else.
+.PHONY: bench-wardend
+bench-wardend: ## measure wardend's real containers, and write docs/benchmarks.json
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/ ./wardend
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/conformance/tool ./wardend/internal/conformance/tool
+	$(GO) run ./wardend/bench
+
+# What `make test` does with a hundred containers.
+.PHONY: soak-wardend
+soak-wardend: ## make 1,000 real containers while wardend is killed, and look for what is left
+	WARDEND_SOAK=1000 $(GO) test -vet=off -count=1 -timeout 60m -v -run '^TestSoak$$' ./wardend
 
 .PHONY: generate
 generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go ## write the generated code anew

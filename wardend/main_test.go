@@ -16,36 +16,51 @@ import (
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/cli"
 	"github.com/durable-dea/dea/wardend/internal/conformance"
+	"github.com/durable-dea/dea/wardend/internal/sandbox"
 )
 
 // asWardend in the environment makes the test's program wardend. An init has no such variable, but its argument.
 const asWardend = "WARDEND_TEST_AS_WARDEND"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asWardend) != "" || len(os.Args) == 2 && os.Args[1] == cli.InitCommand {
+	if os.Getenv(asWardend) != "" || len(os.Args) >= 2 && os.Args[1] == cli.InitCommand {
 		main()
 		return
+	}
+	if code, done := sandbox.Enter(); done {
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
 }
 
 // wardend is a server as a process of its own.
 type wardend struct {
-	t     testing.TB
-	dir   string
-	flags []string
-	cmd   *exec.Cmd
-	ended chan struct{}
+	t testing.TB
+	// program is wardend's path; the test's own, which is wardend too, when empty.
+	program string
+	backend string
+	dir     string
+	flags   []string
+	cmd     *exec.Cmd
+	ended   chan struct{}
 }
 
 func startWardend(t testing.TB, flags ...string) conformance.Server {
 	t.Helper()
+	return (&wardend{t: t, backend: "process"}).start(flags...)
+}
+
+// start starts a server with a depot of its own, which is ended with all of its containers after the test.
+func (w *wardend) start(flags ...string) *wardend {
+	t := w.t
+	t.Helper()
 	// Short, for the socket's path.
 	dir, err := os.MkdirTemp("", "wardend")
 	require.NoError(t, err)
-	w := &wardend{t: t, dir: dir}
+	require.NoError(t, os.Chmod(dir, 0o755), "containers' users pass through") //nolint:gosec // as it says
+	w.dir = dir
 	w.flags = append([]string{
-		"--socket", w.Socket(), "--depot", w.depot(), "--backend", "process", "--log-level", "debug",
+		"--socket", w.Socket(), "--depot", w.depot(), "--backend", w.backend, "--log-level", "debug",
 	}, flags...)
 	w.Start()
 	t.Cleanup(w.remove)
@@ -57,9 +72,12 @@ func (w *wardend) Socket() string { return filepath.Join(w.dir, "s") }
 func (w *wardend) depot() string { return filepath.Join(w.dir, "depot") }
 
 func (w *wardend) command(args ...string) *exec.Cmd {
-	self, err := os.Executable()
-	require.NoError(w.t, err)
-	cmd := exec.Command(self, args...)
+	program, err := w.program, error(nil)
+	if program == "" {
+		program, err = os.Executable()
+		require.NoError(w.t, err)
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), asWardend+"=1")
 	log, err := os.OpenFile(filepath.Join(w.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(w.t, err)
@@ -121,7 +139,7 @@ func (w *wardend) remove() {
 	default:
 		w.End(syscall.SIGTERM)
 	}
-	require.NoError(w.t, w.command("destroy-all", "--depot", w.depot(), "--backend", "process").Run(), "%s", w.log())
+	require.NoError(w.t, w.command("destroy-all", "--depot", w.depot(), "--backend", w.backend).Run(), "%s", w.log())
 	left, err := os.ReadDir(filepath.Join(w.depot(), "containers"))
 	require.NoError(w.t, err)
 	require.Empty(w.t, left, "destroy-all leaves nothing")
@@ -133,7 +151,9 @@ func (w *wardend) remove() {
 
 // TestConformance puts the process backend under the protocol's tests.
 func TestConformance(t *testing.T) {
-	conformance.Suite{Start: startWardend}.Run(t)
+	program, err := tool()
+	require.NoError(t, err)
+	conformance.Suite{Start: startWardend, Tool: program}.Run(t)
 }
 
 func benchContainer(b *testing.B) (context.Context, *warden.Client, string) {

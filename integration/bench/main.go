@@ -8,9 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 
-	"github.com/durable-dea/dea/integration/internal/benchmark"
+	"github.com/durable-dea/dea/internal/benchmark"
 	"github.com/durable-dea/dea/integration/internal/stack"
 )
 
@@ -35,8 +34,8 @@ var groups = []struct {
 
 // run measures everything, or one group of it, and writes it down.
 func run(ctx context.Context, out, only string) (failed error) {
-	warnIfBusy()
-	before := countTime()
+	benchmark.WarnIfBusy()
+	before := benchmark.CountTime()
 	s, err := stack.Start(ctx, stack.Options{})
 	if err != nil {
 		return err
@@ -54,7 +53,7 @@ func run(ctx context.Context, out, only string) (failed error) {
 		}
 		rows = append(rows, measured...)
 	}
-	warnIfStolen(before)
+	benchmark.WarnIfStolen(before)
 	root, err := stack.Root()
 	if err != nil {
 		return err
@@ -62,21 +61,5 @@ func run(ctx context.Context, out, only string) (failed error) {
 	if err := benchmark.Save(out, benchmark.Here(ctx, root), rows); err != nil {
 		return err
 	}
-	return show(rows)
-}
-
-func show(rows []benchmark.Row) error {
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tVALUE\tFLOOR\tRATIO\tBAR\tUNIT\t")
-	for _, row := range rows {
-		bar, verdict := "-", ""
-		if row.Bar != nil {
-			bar, verdict = fmt.Sprint(*row.Bar), "ok"
-		}
-		if !row.OK {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%s\t%s\t%s\n", row.Name, row.Value, row.Floor, row.Ratio, bar, row.Unit, verdict)
-	}
-	return table.Flush()
+	return benchmark.Show(os.Stdout, rows)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
-	"github.com/durable-dea/dea/integration/internal/benchmark"
+	"github.com/durable-dea/dea/internal/benchmark"
 	"github.com/durable-dea/dea/integration/internal/stack"
 )
 

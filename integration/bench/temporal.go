@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/durable-dea/dea/integration/internal/benchmark"
+	"github.com/durable-dea/dea/internal/benchmark"
 	"github.com/durable-dea/dea/integration/internal/stack"
 )
 

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/durable-dea/dea/wardend/internal/backend"
-	"github.com/durable-dea/dea/wardend/internal/backend/process"
+	"github.com/durable-dea/dea/wardend/internal/backend/oci"
 	"github.com/durable-dea/dea/wardend/internal/config"
 	"github.com/durable-dea/dea/wardend/internal/container"
 	"github.com/durable-dea/dea/wardend/internal/pool"
@@ -24,9 +23,6 @@ const (
 	// cutAfter is how long requests may still take when the server is told to end; draining has no such bound.
 	cutAfter = 10 * time.Second
 )
-
-// ErrNoOCI: the oci backend was asked for.
-var ErrNoOCI = errors.New("this wardend has no oci backend: use --backend process, which isolates nothing, or auto")
 
 // Signals end a server. Each channel ends it when it is closed or something is sent.
 type Signals struct {
@@ -93,10 +89,6 @@ func cutLater(draining context.Context, cut context.CancelFunc, hurry <-chan os.
 
 // OpenRegistry takes over the depot of a configuration.
 func OpenRegistry(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) (*container.Registry, error) {
-	kind, err := selectBackend(cfg.Backend, log, initCommand)
-	if err != nil {
-		return nil, err
-	}
 	start, size := cfg.PortStart, cfg.PortSize
 	if start == 0 {
 		start, size = pool.DefaultRange()
@@ -110,28 +102,18 @@ func OpenRegistry(ctx context.Context, cfg config.Config, log hclog.Logger, init
 		return nil, err
 	}
 	return container.Open(ctx, container.Options{
-		Depot: cfg.Depot, Backend: kind, Ports: ports, Networks: networks,
+		Depot: cfg.Depot, Ports: ports, Networks: networks,
 		GraceTime: cfg.GraceTime, OutputLimit: cfg.JobOutputLimit, Rootfs: cfg.Rootfs, Rlimits: cfg.Rlimits,
 		DepotWait: depotWait, Log: log.Named("container"),
+		Backend: func(ctx context.Context) (backend.Backend, error) { return openBackend(ctx, cfg, log, initCommand) },
 	})
-}
-
-func selectBackend(name string, log hclog.Logger, initCommand []string) (backend.Backend, error) {
-	switch name {
-	case config.BackendOCI:
-		return nil, ErrNoOCI
-	case config.BackendAuto:
-		log.Warn("CONTAINERS ARE NOT ISOLATED: backend auto takes process, since this wardend has no oci backend; jobs run as this user, without limits")
-	case config.BackendProcess:
-		log.Warn("CONTAINERS ARE NOT ISOLATED: the process backend runs jobs as this user, without limits")
-	default:
-		return nil, fmt.Errorf("backend %q is not known", name)
-	}
-	return process.New(log.Named("process"), initCommand), nil
 }
 
 // DestroyAll destroys every container of a depot that no server serves.
 func DestroyAll(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) error {
+	if pool := oci.DepotPool(cfg.Depot); pool.IsValid() {
+		cfg.PoolNetwork = pool
+	}
 	registry, err := OpenRegistry(ctx, cfg, log, initCommand)
 	if err != nil {
 		return err

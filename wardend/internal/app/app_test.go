@@ -16,6 +16,7 @@ import (
 
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/backend/oci"
 	"github.com/durable-dea/dea/wardend/internal/config"
 	"github.com/durable-dea/dea/wardend/internal/container"
 	"github.com/durable-dea/dea/wardend/internal/initproc"
@@ -111,9 +112,9 @@ func destroyAllSoon(t *testing.T, cfg config.Config) error {
 
 func TestBackends(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.Backend = config.BackendOCI
+	cfg.Backend, cfg.Runtime = config.BackendOCI, "/no/such/runtime"
 	_, err := OpenRegistry(t.Context(), cfg, hclog.NewNullLogger(), initCommand())
-	require.ErrorIs(t, err, ErrNoOCI)
+	require.ErrorIs(t, err, oci.ErrUnusable)
 	for _, name := range []string{config.BackendAuto, config.BackendProcess} {
 		cfg.Backend = name
 		var out bytes.Buffer

@@ -32,20 +32,36 @@ type Mount struct {
 	ReadOnly bool   `json:"read_only"`
 }
 
+// Events are told as they come; none may block. Each may be nil.
+type Events struct {
+	// Events of the container's init.
+	initproc.Events
+	// OutOfMemory: the kernel has ended a process of the container for want of memory. It can come more than once,
+	// and before Create or Open have returned.
+	OutOfMemory func()
+}
+
 // Backend makes containers of one kind.
 type Backend interface {
 	// Name is what the operator calls it.
 	Name() string
+	// Networked says whether each container needs a network of its own, Spec.Network.
+	Networked() bool
 	// Check says whether a container could be made of the spec. Its error is a sentence of the protocol's.
 	Check(spec Spec) error
 	// Create makes a container with its init. After an error nothing of it is left but spec.Dir.
-	Create(ctx context.Context, spec Spec, events initproc.Events) (Container, error)
+	Create(ctx context.Context, spec Spec, events Events) (Container, error)
 	// Open finds a container again that an earlier server made. When its init is gone, the error is
 	// initproc.ErrLost and the Container is one whose Init is nil: it can be looked at, copied from and destroyed.
-	Open(ctx context.Context, spec Spec, events initproc.Events) (Container, error)
+	Open(ctx context.Context, spec Spec, events Events) (Container, error)
 	// Remove ends and frees whatever there is of a container, however much that is, except spec.Dir itself.
 	// It can be called again after an error, and for a container that was made only in part.
 	Remove(ctx context.Context, spec Spec) error
+	// Sweep frees what the backend finds on the machine under its own name that belongs to none of the containers in
+	// the directories: a depot's directory may have been removed by hand, or the machine have started anew.
+	Sweep(ctx context.Context, dirs []string) error
+	// Close lets go of everything; containers go on. What serves no container any more is freed.
+	Close() error
 }
 
 // Container is one container. Its methods may be called at the same time.
@@ -74,6 +90,9 @@ type Container interface {
 	CopyIn(ctx context.Context, hostPath, containerPath string) error
 	CopyOut(ctx context.Context, containerPath, hostPath, owner string) error
 
+	// OutOfMemory says whether the kernel has ended a process of the container for want of memory since the container
+	// was made.
+	OutOfMemory() bool
 	// EndOrphans ends the processes of a container whose init is gone.
 	EndOrphans(ctx context.Context) error
 	// Stats are what the container uses now.

@@ -40,7 +40,7 @@ Flags win over the configuration file, whose names are those of the original's w
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &f, stderr) },
 	}
 	f.addAll(root.Flags())
-	root.AddCommand(newDestroyAll(stderr), newInit())
+	root.AddCommand(newDestroyAll(stderr), newRootfs(stderr), newInit())
 	return root
 }
 
@@ -86,8 +86,9 @@ func serve(cmd *cobra.Command, f *flags, stderr io.Writer) error {
 
 // flags are the command line's values; which of them count, the flag set knows.
 type flags struct {
-	file, mode, network, ports string
-	cfg                        config.Config
+	file, mode, network, ports, size string
+	allow, deny                      []string
+	cfg                              config.Config
 }
 
 func (f *flags) addDepot(set *pflag.FlagSet) {
@@ -95,6 +96,10 @@ func (f *flags) addDepot(set *pflag.FlagSet) {
 	set.StringVar(&f.file, "config", "", "configuration `FILE`, with the names of the original's warden.yml")
 	set.StringVar(&f.cfg.Depot, "depot", d.Depot, "`DIR` that containers lie in")
 	set.StringVar(&f.cfg.Backend, "backend", d.Backend, "kind of containers: auto, oci or process")
+	set.StringVar(&f.cfg.Name, "name", d.Name, "`NAME` that tells the wardends of one machine apart, 1 to 8 of a-z and 0-9 (default: made of the depot's path)")
+	set.StringVar(&f.cfg.Runtime, "runtime", d.Runtime, "OCI runtime of the oci backend (default: the first of crun and runc that works)")
+	set.StringVar(&f.network, "pool-network", d.PoolNetwork.String(), "`CIDR` that the containers' networks are cut from")
+	set.StringVar(&f.cfg.Scratch, "scratch", d.Scratch, "how disk limits are kept: auto, quota, btrfs or image")
 	set.StringVar(&f.cfg.LogLevel, "log-level", d.LogLevel, "debug, info, warn or error")
 	set.StringVar(&f.cfg.LogFormat, "log-format", d.LogFormat, "text or json")
 }
@@ -104,9 +109,12 @@ func (f *flags) addAll(set *pflag.FlagSet) {
 	d := config.Default()
 	set.StringVar(&f.cfg.Socket, "socket", d.Socket, "unix socket to serve at")
 	set.StringVar(&f.mode, "socket-mode", fmt.Sprintf("%04o", d.SocketMode), "the socket's permissions, octal")
-	set.StringVar(&f.cfg.Runtime, "runtime", d.Runtime, "OCI runtime for the oci backend")
-	set.StringVar(&f.cfg.Rootfs, "rootfs", d.Rootfs, "root `DIR` of containers that are made without one")
-	set.StringVar(&f.network, "pool-network", d.PoolNetwork.String(), "`CIDR` that the containers' networks are cut from")
+	set.StringVar(&f.cfg.Rootfs, "rootfs", d.Rootfs, "root `DIR`, or DIR:DIR:... with the top one first, of containers that are made without one")
+	set.StringVar(&f.size, "scratch-size", "", "`SIZE` of the file that containers write to where it takes one, as 200G (default: that of the depot's file system)")
+	set.StringVar(&f.cfg.SocketGroup, "socket-group", d.SocketGroup, "`GROUP` that the socket belongs to, by name or number")
+	set.Uint64Var(&f.cfg.PidsLimit, "pids-limit", d.PidsLimit, "processes and threads that a container's jobs may have; 0 for no limit")
+	set.StringSliceVar(&f.allow, "allow-network", nil, "`CIDR`s outside that containers reach in spite of --deny-network")
+	set.StringSliceVar(&f.deny, "deny-network", nil, "`CIDR`s outside that containers do not reach")
 	set.StringVar(&f.ports, "port-pool", "", "ports for NetIn, `START:SIZE` (default: above the kernel's own range)")
 	set.Uint32Var(&f.cfg.GraceTime, "grace-time", d.GraceTime, "`SECONDS` that a container stays when no connection refers to it")
 	set.Int64Var(&f.cfg.JobOutputLimit, "job-output-limit", d.JobOutputLimit, "`BYTES` of output that a job may have")
@@ -114,37 +122,39 @@ func (f *flags) addAll(set *pflag.FlagSet) {
 
 // apply puts the flags that were given over the configuration.
 func (f *flags) apply(set *pflag.FlagSet, c *config.Config) error {
+	given := f.cfg
+	simple := map[string]func(){
+		"socket":           func() { c.Socket = given.Socket },
+		"socket-group":     func() { c.SocketGroup = given.SocketGroup },
+		"depot":            func() { c.Depot = given.Depot },
+		"name":             func() { c.Name = given.Name },
+		"backend":          func() { c.Backend = given.Backend },
+		"runtime":          func() { c.Runtime = given.Runtime },
+		"rootfs":           func() { c.Rootfs = given.Rootfs },
+		"scratch":          func() { c.Scratch = given.Scratch },
+		"pids-limit":       func() { c.PidsLimit = given.PidsLimit },
+		"grace-time":       func() { c.GraceTime = given.GraceTime },
+		"job-output-limit": func() { c.JobOutputLimit = given.JobOutputLimit },
+		"log-level":        func() { c.LogLevel = given.LogLevel },
+		"log-format":       func() { c.LogFormat = given.LogFormat },
+	}
+	parsed := map[string]func() error{
+		"socket-mode":   func() (err error) { c.SocketMode, err = config.ParseMode(f.mode); return err },
+		"scratch-size":  func() (err error) { c.ScratchSize, err = config.ParseSize(f.size); return err },
+		"pool-network":  func() (err error) { c.PoolNetwork, err = netip.ParsePrefix(f.network); return err },
+		"port-pool":     func() (err error) { c.PortStart, c.PortSize, err = config.ParsePortPool(f.ports); return err },
+		"allow-network": func() (err error) { c.AllowNetworks, err = config.ParseNetworks(f.allow); return err },
+		"deny-network":  func() (err error) { c.DenyNetworks, err = config.ParseNetworks(f.deny); return err },
+	}
 	var errs []error
 	set.Visit(func(flag *pflag.Flag) {
-		var err error
-		switch flag.Name {
-		case "socket":
-			c.Socket = f.cfg.Socket
-		case "socket-mode":
-			c.SocketMode, err = config.ParseMode(f.mode)
-		case "depot":
-			c.Depot = f.cfg.Depot
-		case "backend":
-			c.Backend = f.cfg.Backend
-		case "runtime":
-			c.Runtime = f.cfg.Runtime
-		case "rootfs":
-			c.Rootfs = f.cfg.Rootfs
-		case "pool-network":
-			c.PoolNetwork, err = netip.ParsePrefix(f.network)
-		case "port-pool":
-			c.PortStart, c.PortSize, err = config.ParsePortPool(f.ports)
-		case "grace-time":
-			c.GraceTime = f.cfg.GraceTime
-		case "job-output-limit":
-			c.JobOutputLimit = f.cfg.JobOutputLimit
-		case "log-level":
-			c.LogLevel = f.cfg.LogLevel
-		case "log-format":
-			c.LogFormat = f.cfg.LogFormat
+		if apply := simple[flag.Name]; apply != nil {
+			apply()
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--%s: %w", flag.Name, err))
+		if parse := parsed[flag.Name]; parse != nil {
+			if err := parse(); err != nil {
+				errs = append(errs, fmt.Errorf("--%s: %w", flag.Name, err))
+			}
 		}
 	})
 	return errors.Join(errs...)

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
-	"github.com/durable-dea/dea/wardend/internal/app"
+	"github.com/durable-dea/dea/wardend/internal/backend/oci"
 	"github.com/durable-dea/dea/wardend/internal/config"
 	"github.com/durable-dea/dea/wardend/internal/container"
 )
@@ -53,9 +53,17 @@ server: {unix_domain_path: /file, container_depot_path: /file, container_grace_t
 func TestEveryFlagIsTaken(t *testing.T) {
 	got, err := parse(t, "--socket", "/s", "--socket-mode", "0660", "--depot", "/d", "--backend", "process", "--runtime", "/r",
 		"--rootfs", "/root", "--pool-network", "10.1.0.0/24", "--port-pool", "61001:10", "--grace-time", "9", "--job-output-limit", "8",
-		"--log-level", "debug", "--log-format", "json")
+		"--log-level", "debug", "--log-format", "json", "--name", "n1", "--socket-group", "adm", "--scratch", "image", "--scratch-size", "3G",
+		"--pids-limit", "7", "--allow-network", "192.0.2.1", "--deny-network", "192.0.2.0/24,198.51.100.0/24")
 	require.NoError(t, err)
+	networks := func(list ...string) []netip.Prefix {
+		all, err := config.ParseNetworks(list)
+		require.NoError(t, err)
+		return all
+	}
 	require.Equal(t, config.Config{
+		Name: "n1", SocketGroup: "adm", Scratch: "image", ScratchSize: 3 << 30, PidsLimit: 7,
+		AllowNetworks: networks("192.0.2.1/32"), DenyNetworks: networks("192.0.2.0/24", "198.51.100.0/24"),
 		Socket: "/s", SocketMode: 0o660, Depot: "/d", Backend: "process", Runtime: "/r", Rootfs: "/root",
 		PoolNetwork: netip.MustParsePrefix("10.1.0.0/24"), PortStart: 61001, PortSize: 10, GraceTime: 9, JobOutputLimit: 8,
 		LogLevel: "debug", LogFormat: "json",
@@ -69,6 +77,10 @@ func TestRefused(t *testing.T) {
 		"port-pool":      {"--port-pool", "65535:9"},
 		"--pool-network": {"--pool-network", "x"},
 		"backend":        {"--backend", "docker"},
+		"--deny-network": {"--deny-network", "2001:db8::/32"},
+		"--scratch-size": {"--scratch-size", "17179869184G"},
+		"scratch":        {"--scratch", "tape"},
+		"name":           {"--name", "Node 1"},
 		"no such file":   {"--config", "/no/such/file"},
 	} {
 		_, err := parse(t, args...)
@@ -80,8 +92,8 @@ func TestRefused(t *testing.T) {
 		require.Error(t, cmd.Execute(), "%v", args)
 	}
 	cmd := New(&bytes.Buffer{})
-	cmd.SetArgs([]string{"--backend", "oci", "--depot", t.TempDir()})
-	require.ErrorIs(t, cmd.Execute(), app.ErrNoOCI)
+	cmd.SetArgs([]string{"--backend", "oci", "--runtime", "/no/such/runtime", "--depot", t.TempDir()})
+	require.ErrorIs(t, cmd.Execute(), oci.ErrUnusable)
 }
 
 func TestHelpNamesTheCommands(t *testing.T) {

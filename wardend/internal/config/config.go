@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -20,11 +21,25 @@ const (
 	BackendProcess = "process"
 )
 
+// Ways to limit a container's disk that can be asked for.
+const (
+	ScratchAuto  = "auto"
+	ScratchQuota = "quota"
+	ScratchBtrfs = "btrfs"
+	ScratchImage = "image"
+)
+
+var validName = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
+
 // Config is how a wardend runs.
 type Config struct {
 	// Socket is the unix socket's path, SocketMode its permissions.
 	Socket     string
 	SocketMode fs.FileMode
+	// SocketGroup is the name or number of the group that the socket belongs to; the server's own when empty.
+	SocketGroup string
+	// Name tells the wardends of one kernel apart: up to 8 of a-z and 0-9. Empty is one made of the depot's path.
+	Name string
 	// Depot is the directory that containers lie in.
 	Depot string
 	// Backend is BackendAuto, BackendOCI or BackendProcess.
@@ -33,6 +48,16 @@ type Config struct {
 	Runtime string
 	// Rootfs is the root directory of containers that are made without one.
 	Rootfs string
+	// Scratch is how what containers write is limited: ScratchAuto, ScratchQuota, ScratchBtrfs or ScratchImage.
+	Scratch string
+	// ScratchSize in bytes is the most that all containers together may write where that is a file of its own; 0 for
+	// the size of the file system that the depot lies on.
+	ScratchSize uint64
+	// PidsLimit is how many processes and threads the jobs of a container may have; 0 for no limit.
+	PidsLimit uint64
+	// AllowNetworks and DenyNetworks are what containers can reach of the world outside: all of it but DenyNetworks;
+	// AllowNetworks win.
+	AllowNetworks, DenyNetworks []netip.Prefix
 	// PoolNetwork is what the containers' /30 networks are cut from.
 	PoolNetwork netip.Prefix
 	// PortStart and PortSize are the pool that NetIn takes ports from; both 0 for one above the kernel's own range.
@@ -56,6 +81,8 @@ func Default() Config {
 		SocketMode:     0o600,
 		Depot:          "/var/lib/wardend/depot",
 		Backend:        BackendAuto,
+		Scratch:        ScratchAuto,
+		PidsLimit:      4096,
 		PoolNetwork:    netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 254, 0, 0}), 22),
 		GraceTime:      300,
 		JobOutputLimit: 10 << 20,
@@ -82,6 +109,14 @@ func (c *Config) Validate() error {
 	if c.Backend != BackendAuto && c.Backend != BackendOCI && c.Backend != BackendProcess {
 		bad("backend", "%q is none of auto, oci, process", c.Backend)
 	}
+	if c.Name != "" && !validName.MatchString(c.Name) {
+		bad("name", "%q is not 1 to 8 of a-z and 0-9", c.Name)
+	}
+	switch c.Scratch {
+	case ScratchAuto, ScratchQuota, ScratchBtrfs, ScratchImage:
+	default:
+		bad("scratch", "%q is none of auto, quota, btrfs, image", c.Scratch)
+	}
 	if _, err := pool.NewNetworks(c.PoolNetwork, nil); err != nil {
 		bad("pool-network", "%v", err)
 	}
@@ -99,8 +134,10 @@ func (c *Config) Validate() error {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		bad("log-format", "%q is none of text, json", c.LogFormat)
 	}
-	if c.Rootfs != "" && !filepath.IsAbs(c.Rootfs) {
-		bad("rootfs", "%q is not absolute", c.Rootfs)
+	for layer := range strings.SplitSeq(c.Rootfs, ":") {
+		if c.Rootfs != "" && !filepath.IsAbs(layer) {
+			bad("rootfs", "%q is not absolute", layer)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -114,6 +151,42 @@ func ParsePortPool(s string) (start, size uint32, err error) {
 		return 0, 0, fmt.Errorf("%q is not START:SIZE", s)
 	}
 	return uint32(a), uint32(b), nil
+}
+
+// ParseNetworks reads networks in CIDR form, or single addresses.
+func ParseNetworks(list []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range list {
+		network, err := netip.ParsePrefix(s)
+		if err != nil {
+			address, addressErr := netip.ParseAddr(s)
+			if addressErr != nil {
+				return nil, fmt.Errorf("%q is neither a network nor an address", s)
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		if !network.Addr().Is4() {
+			return nil, fmt.Errorf("%q is not IPv4", s)
+		}
+		all = append(all, network.Masked())
+	}
+	return all, nil
+}
+
+// ParseSize reads bytes, with K, M, G or T for their powers of 1024 behind if need be.
+func ParseSize(s string) (uint64, error) {
+	const bitsEach = 10 // of 1024
+	number, shift := s, 0
+	if s != "" {
+		if at := strings.IndexByte("KMGT", s[len(s)-1]); at >= 0 {
+			number, shift = s[:len(s)-1], (at+1)*bitsEach
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || n<<shift>>shift != n {
+		return 0, fmt.Errorf("%q is no size: a number of bytes, with K, M, G or T behind it if need be", s)
+	}
+	return n << shift, nil
 }
 
 // ParseMode reads permissions in octal.

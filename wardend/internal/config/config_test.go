@@ -48,7 +48,8 @@ logging:
 network:
   pool_start_address: 10.254.0.0
   pool_size: 256
-  deny_networks: []
+  deny_networks: ["192.0.2.0/24", 198.51.100.7]
+  allow_networks: [192.0.2.1]
 port:
   pool_start_port: 61001
   pool_size: 4000
@@ -74,7 +75,7 @@ user:
 	require.EqualValues(t, 61001, c.PortStart)
 	require.EqualValues(t, 4000, c.PortSize)
 	require.ElementsMatch(t, []string{
-		"server.quota", "server.allow_nested_warden", "health_check_server", "network.deny_networks", "user",
+		"server.quota", "server.allow_nested_warden", "health_check_server", "user",
 	}, c.Ignored)
 }
 

@@ -54,9 +54,10 @@ type networkSection struct {
 	PoolStartAddress *string `yaml:"pool_start_address"`
 	PoolSize         *uint32 `yaml:"pool_size"`
 
+	DenyNetworks  []string `yaml:"deny_networks"`
+	AllowNetworks []string `yaml:"allow_networks"`
+
 	MTU             any `yaml:"mtu"`
-	DenyNetworks    any `yaml:"deny_networks"`
-	AllowNetworks   any `yaml:"allow_networks"`
 	AllowHostAccess any `yaml:"allow_host_access"`
 	ReleaseDelay    any `yaml:"release_delay"`
 }
@@ -164,9 +165,15 @@ func (c *Config) applyNetwork(n *networkSection) error {
 		return nil
 	}
 	c.ignore("network.", map[string]any{
-		"mtu": n.MTU, "deny_networks": n.DenyNetworks, "allow_networks": n.AllowNetworks,
-		"allow_host_access": n.AllowHostAccess, "release_delay": n.ReleaseDelay,
+		"mtu": n.MTU, "allow_host_access": n.AllowHostAccess, "release_delay": n.ReleaseDelay,
 	})
+	var err error
+	if c.DenyNetworks, err = ParseNetworks(n.DenyNetworks); err != nil {
+		return fmt.Errorf("network.deny_networks: %w", err)
+	}
+	if c.AllowNetworks, err = ParseNetworks(n.AllowNetworks); err != nil {
+		return fmt.Errorf("network.allow_networks: %w", err)
+	}
 	if n.PoolNetwork != nil {
 		network, err := netip.ParsePrefix(*n.PoolNetwork)
 		if err != nil {

@@ -24,7 +24,7 @@ import (
 func testJobEnvironment(t *testing.T, s Suite) {
 	f := s.fixture(t)
 	h := f.create()
-	root := f.info(h).GetContainerPath()
+	root := f.root(h)
 	for _, job := range []struct {
 		privileged       bool
 		user, path, home string

@@ -97,12 +97,11 @@ func testNetIn(t *testing.T, s Suite) {
 func testNetInRestart(t *testing.T, s Suite) {
 	_, pool := portPool(t)
 	f := s.fixture(t, "--port-pool", pool)
-	h := f.create()
+	h := f.createWith(&wardenpb.CreateRequest{})
 	inside := freePort(t)
 	res, err := f.c.NetIn(f.ctx, &wardenpb.NetInRequest{Handle: &h, ContainerPort: &inside})
 	require.NoError(t, err)
-	// The test is the server in the container: on the process backend they share the host's loopback.
-	f.listen(int(inside))
+	f.serve(h, inside)
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(res.GetHostPort())))
 	for _, restart := range []func(){func() {}, func() { f.server.End(syscall.SIGKILL) }, func() { f.server.Start() }} {
 		restart()
@@ -121,26 +120,6 @@ func testNetInRestart(t *testing.T, s Suite) {
 	f.destroy(h)
 	_, err = net.Dial("tcp", address)
 	require.Error(t, err, "freed with the container")
-}
-
-// listen echoes on a port until the test ends.
-func (f *fixture) listen(port int) {
-	f.t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	require.NoError(f.t, err)
-	f.t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(conn, conn)
-				_ = conn.Close()
-			}()
-		}
-	}()
 }
 
 func testNetOut(t *testing.T, s Suite) {
@@ -307,7 +286,7 @@ func testCopyIn(t *testing.T, s Suite) {
 	f := s.fixture(t)
 	h := f.create()
 	src := tree(t)
-	root := f.info(h).GetContainerPath()
+	root := f.root(h)
 	for _, c := range []struct{ from, to, at string }{
 		{src, "/home/vcap", "home/vcap/src"},
 		{src, "/tmp/new", "tmp/new/src"},
@@ -377,7 +356,7 @@ func testCopyRefused(t *testing.T, s Suite) {
 func testCopyStaysInside(t *testing.T, s Suite) {
 	f := s.fixture(t)
 	h := f.create()
-	root := f.info(h).GetContainerPath()
+	root := f.root(h)
 	outside := t.TempDir()
 	writeFile(t, filepath.Join(outside, "host"), "the host's", 0o644)
 	f.out(h, fmt.Sprintf("ln -s %s out; ln -s ../../../../../../../../..%s rel; ln -s loop loop; mkdir mine; ln -s mine in; echo x > mine/file", outside, outside))

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +42,7 @@ func testRestartJobEnded(t *testing.T, s Suite) {
 	f := s.fixture(t)
 	h := f.create()
 	before := f.spawn(h, "echo before; touch ended; exit 41")
-	root := f.info(h).GetContainerPath()
+	root := f.root(h)
 	f.eventually(func() bool { return f.run(h, "test -e ended").GetExitStatus() == 0 }, "it has ended")
 	meanwhile := f.spawn(h, `while [ ! -e go ]; do sleep 0.01; done; echo meanwhile; echo done > done; exit 42`)
 	after := f.spawn(h, `while [ ! -e later ]; do sleep 0.01; done; exit 43`)
@@ -70,6 +69,9 @@ func testKilledDuringJob(t *testing.T, s Suite) {
 	f := s.fixture(t)
 	h := f.create()
 	job := f.spawn(h, `echo $$ > pid; for i in $(seq 200); do echo $i; sleep 0.02; done; exit 9`)
+	f.eventually(func() bool { return f.run(h, "test -s pid").GetExitStatus() == 0 }, "the job runs")
+	inside := f.number(h, "cat pid")
+	host := f.hostPID(h, inside)
 	for range 3 {
 		linked := make(chan error, 1)
 		go func() {
@@ -80,9 +82,7 @@ func testKilledDuringJob(t *testing.T, s Suite) {
 		f.server.End(syscall.SIGKILL)
 		require.ErrorIs(t, <-linked, warden.ErrUnavailable)
 		f.server.Start()
-		pid, err := strconv.Atoi(f.out(h, "cat pid"))
-		require.NoError(t, err)
-		require.NoError(t, syscall.Kill(pid, 0), "the same process is still there")
+		require.Equal(t, host, f.hostPID(h, inside), "the same process is still there")
 	}
 	var out string
 	last, err := f.c.Stream(f.ctx, &wardenpb.StreamRequest{Handle: &h, JobId: &job}, func(chunk *wardenpb.StreamResponse) error {

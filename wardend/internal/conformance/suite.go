@@ -2,8 +2,12 @@ package conformance
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +39,11 @@ type Server interface {
 type Suite struct {
 	// Start starts a server with a depot of its own and the flags, and ends it with its containers after the test.
 	Start func(t testing.TB, flags ...string) Server
+	// Real says that containers have a root, users, limits and a network of their own.
+	Real bool
+	// Rootfs is what the server's containers have for a root, and Tool is package tool as a program. Both are needed
+	// for real containers alone.
+	Rootfs, Tool string
 }
 
 // Settings that the suite's servers are started with.
@@ -46,7 +55,21 @@ const (
 
 // Run runs all of it.
 func (s Suite) Run(t *testing.T) {
-	for name, test := range map[string]func(*testing.T, Suite){
+	all := s.common()
+	if s.Real {
+		maps.Copy(all, s.real())
+	}
+	for name, test := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
+	}
+}
+
+// common are the tests that every kind of container passes.
+func (Suite) common() map[string]func(*testing.T, Suite) {
+	return map[string]func(*testing.T, Suite){
 		"framing":              testFraming,
 		"order":                testOrder,
 		"simple requests":      testSimple,
@@ -93,11 +116,6 @@ func (s Suite) Run(t *testing.T) {
 		"killed during a job":  testKilledDuringJob,
 		"killed during create": testKilledDuringCreate,
 		"drain":                testDrain,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, s)
-		})
 	}
 }
 
@@ -107,6 +125,8 @@ type fixture struct {
 	ctx    context.Context
 	server Server
 	c      *warden.Client
+	// The suite's.
+	rootfs, tool string
 }
 
 func (s Suite) fixture(t testing.TB, flags ...string) *fixture {
@@ -114,7 +134,7 @@ func (s Suite) fixture(t testing.TB, flags ...string) *fixture {
 	server := s.Start(t, append([]string{"--job-output-limit", "100000"}, flags...)...)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
-	f := &fixture{t: t, ctx: ctx, server: server, c: warden.NewClient(server.Socket())}
+	f := &fixture{t: t, ctx: ctx, server: server, c: warden.NewClient(server.Socket()), rootfs: s.Rootfs, tool: s.Tool}
 	t.Cleanup(func() { _ = f.c.Close() })
 	return f
 }
@@ -240,6 +260,53 @@ func (r *raw) receiveError() string {
 	var m wardenpb.ErrorResponse
 	r.receive(wardenpb.Message_Error, &m)
 	return m.GetMessage()
+}
+
+// root is the container's root directory as the host sees it: container_path itself, or tmp/rootfs in it, as the
+// original had it.
+func (f *fixture) root(handle string) string {
+	f.t.Helper()
+	path := f.info(handle).GetContainerPath()
+	if root := filepath.Join(path, "tmp/rootfs"); exists(filepath.Join(root, "home")) {
+		return root
+	}
+	return path
+}
+
+// number is what a script says that says a number.
+func (f *fixture) number(handle, script string) int {
+	f.t.Helper()
+	n, err := strconv.Atoi(strings.TrimSpace(f.out(handle, script)))
+	require.NoError(f.t, err)
+	return n
+}
+
+// hostPID is the host's number of a process whose number in the container is known.
+func (f *fixture) hostPID(handle string, pid int) int {
+	f.t.Helper()
+	namespace := f.out(handle, "readlink /proc/self/ns/pid")
+	all, err := filepath.Glob("/proc/[0-9]*/status")
+	require.NoError(f.t, err)
+	for _, path := range all {
+		dir := filepath.Dir(path)
+		if link, err := os.Readlink(filepath.Join(dir, "ns/pid")); err != nil || link != namespace {
+			continue
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(raw)) {
+			if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok && strings.HasSuffix(strings.TrimSpace(numbers), fmt.Sprintf("\t%d", pid)) ||
+				ok && strings.TrimSpace(numbers) == strconv.Itoa(pid) {
+				host, err := strconv.Atoi(filepath.Base(dir))
+				require.NoError(f.t, err)
+				return host
+			}
+		}
+	}
+	require.Fail(f.t, "there is no such process", "%d in %s", pid, namespace)
+	return 0
 }
 
 // rootOf is where the container's root directory is for its jobs: they are told by HOME.

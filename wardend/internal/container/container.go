@@ -21,6 +21,7 @@ import (
 const (
 	eventOutput = "command exceeded maximum output"
 	eventLost   = "the container's init process is gone: its jobs were lost"
+	eventMemory = "out of memory"
 )
 
 // Container is one container. Its requests may run at the same time.
@@ -65,12 +66,12 @@ type Container struct {
 	rounds int
 }
 
-func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest) *Container {
+func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest, order uint64) *Container {
 	if req.Rootfs == nil && r.opts.Rootfs != "" {
 		req.Rootfs = proto.String(r.opts.Rootfs)
 	}
 	c := &Container{
-		r: r, handle: handle, log: r.opts.Log.With("handle", handle), request: req,
+		r: r, handle: handle, order: order, log: r.opts.Log.With("handle", handle), request: req,
 		spec:  specOf(handle, filepath.Join(r.opts.Depot, containersName, dirName(handle)), req),
 		grace: r.opts.GraceTime, phase: phaseCreating, state: StateActive, limits: backend.NoLimits(),
 		jobs: map[uint32]*job{}, gone: make(chan struct{}), opened: make(chan struct{}),
@@ -78,10 +79,6 @@ func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest) *Con
 	if req.GraceTime != nil {
 		c.grace = req.GetGraceTime()
 	}
-	r.mu.Lock()
-	r.order++
-	c.order = r.order
-	r.mu.Unlock()
 	return c
 }
 
@@ -117,14 +114,7 @@ func (c *Container) adopt(ctx context.Context) error {
 	if err := c.adoptJobs(ctx); err != nil {
 		return err
 	}
-	if c.spec.Network.IsValid() {
-		if _, err := c.r.opts.Networks.Take(c.spec.Network.Addr()); err != nil {
-			c.log.Warn("the container's network is outside of the pool now", "network", c.spec.Network)
-		}
-	}
-	for i, p := range c.ports {
-		c.ports[i].Pooled = c.r.opts.Ports.Take(p.Host)
-	}
+	c.takePools()
 	if c.b.Init() == nil {
 		return nil
 	}
@@ -136,6 +126,7 @@ func (c *Container) adopt(ctx context.Context) error {
 		c.told("egress rule cannot be applied again", c.b.NetOut(ctx, rule))
 	}
 	c.told("limits cannot be applied again", c.b.Limit(ctx, c.limits))
+	c.tellMemory()
 	if c.state == StateStopped {
 		// The earlier server may have died before it told the init so.
 		c.r.work.Go(func() {
@@ -145,6 +136,18 @@ func (c *Container) adopt(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// takePools takes from the pools what the container has of them already.
+func (c *Container) takePools() {
+	if c.spec.Network.IsValid() {
+		if _, err := c.r.opts.Networks.Take(c.spec.Network.Addr()); err != nil {
+			c.log.Warn("the container's network is outside of the pool now", "network", c.spec.Network)
+		}
+	}
+	for i, p := range c.ports {
+		c.ports[i].Pooled = c.r.opts.Ports.Take(p.Host)
+	}
 }
 
 // told puts an error where the container's owner sees it.
@@ -188,9 +191,20 @@ func (r *Registry) sawJob(id uint32) {
 	r.nextJob = max(r.nextJob, id)
 }
 
+func (c *Container) backendEvents() backend.Events {
+	return backend.Events{Events: c.initEvents(), OutOfMemory: func() {
+		c.r.work.Go(func() {
+			<-c.opened
+			if c.b != nil && c.r.ctx.Err() == nil {
+				c.outOfMemory()
+			}
+		})
+	}}
+}
+
 func (c *Container) initEvents() initproc.Events {
 	return initproc.Events{
-		Ended:  c.found,
+		Ended:  c.ended,
 		Output: c.output,
 		Lost: func(err error) {
 			// The connection's goroutine must not wait for what it is needed for.

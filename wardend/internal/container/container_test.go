@@ -46,9 +46,24 @@ func options(t *testing.T, depot string) Options {
 	networks, err := pool.NewNetworks(netip.MustParsePrefix("10.254.0.0/24"), nil)
 	require.NoError(t, err)
 	return Options{
-		Depot: depot, Backend: process.New(hclog.NewNullLogger(), []string{"/proc/self/exe", "init"}), Ports: ports, Networks: networks,
+		Depot: depot, Backend: using(process.New(hclog.NewNullLogger(), []string{"/proc/self/exe", "init"})), Ports: ports, Networks: networks,
 		GraceTime: 3600, OutputLimit: 1 << 20, Log: hclog.NewNullLogger(),
 	}
+}
+
+// using makes a backend the one that is opened.
+func using(b backend.Backend) func(context.Context) (backend.Backend, error) {
+	return func(context.Context) (backend.Backend, error) { return b, nil }
+}
+
+// stick puts a stuck backend before that of the options.
+func stick(t *testing.T, opts *Options) *stuck {
+	t.Helper()
+	b, err := opts.Backend(t.Context())
+	require.NoError(t, err)
+	s := &stuck{Backend: b}
+	opts.Backend = using(s)
+	return s
 }
 
 // open opens a depot. All that is in it is destroyed after the test, by a registry of its own.
@@ -190,8 +205,7 @@ func TestDestroyNeverGivesUp(t *testing.T) {
 	depot := t.TempDir()
 	cleanUp(t, depot)
 	opts := options(t, depot)
-	s := &stuck{Backend: opts.Backend}
-	opts.Backend = s
+	s := stick(t, &opts)
 	r := open(t, opts)
 	defer r.Close()
 	c := create(t, r)

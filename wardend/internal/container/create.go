@@ -65,14 +65,16 @@ func (r *Registry) newHandleLocked() string {
 }
 
 func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.CreateRequest) (_ *Container, err error) {
-	c := r.newContainer(handle, req)
-	if err := r.opts.Backend.Check(c.spec); err != nil {
+	r.mu.Lock()
+	r.order++
+	order := r.order
+	r.mu.Unlock()
+	c := r.newContainer(handle, req, order)
+	if err := r.backend.Check(c.spec); err != nil {
 		return nil, &Error{Message: err.Error()}
 	}
-	if req.GetNetwork() != "" {
-		if c.spec.Network, err = r.takeNetwork(req.GetNetwork()); err != nil {
-			return nil, err
-		}
+	if c.spec.Network, err = r.network(ctx, req.GetNetwork()); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -90,7 +92,7 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 	if err := c.save(); err != nil {
 		return nil, err
 	}
-	b, err := r.opts.Backend.Create(ctx, c.spec, c.initEvents())
+	b, err := r.backend.Create(ctx, c.spec, c.backendEvents())
 	c.setBackend(b)
 	if err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 	c.mu.Unlock()
 	if err := c.save(); err != nil {
 		c.closeBackend()
-		return nil, errors.Join(err, r.opts.Backend.Remove(ctx, c.spec))
+		return nil, errors.Join(err, r.backend.Remove(ctx, c.spec))
 	}
 	return c, nil
 }
@@ -117,6 +119,21 @@ func (c *Container) makeDir() error {
 		return err
 	}
 	return os.Mkdir(c.spec.Dir, 0o755) //nolint:gosec // as above
+}
+
+// network is the one that was asked for, or any if the backend needs one.
+func (r *Registry) network(ctx context.Context, asked string) (netip.Prefix, error) {
+	if asked != "" {
+		return r.takeNetwork(asked)
+	}
+	if !r.backend.Networked() {
+		return netip.Prefix{}, nil
+	}
+	network, err := r.opts.Networks.Acquire(ctx)
+	if err != nil {
+		return netip.Prefix{}, &Error{Message: "Could not acquire network: the pool is exhausted", Err: err}
+	}
+	return network, nil
 }
 
 func (r *Registry) takeNetwork(network string) (netip.Prefix, error) {

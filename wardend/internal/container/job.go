@@ -61,6 +61,15 @@ func (c *Container) found(status initproc.JobStatus) {
 	}
 }
 
+// ended is called when a job ends while this server is there. What ends of its own accord because the kernel has taken
+// a process away from it ends as what was killed does.
+func (c *Container) ended(status initproc.JobStatus) {
+	if status.Ended && status.ExitStatus != 0 && c.ranOutOfMemory() {
+		status.ExitStatus = initproc.ExitKilled
+	}
+	c.found(status)
+}
+
 // output is called when a watched job has more output.
 func (c *Container) output(id uint32) {
 	c.mu.Lock()

@@ -72,7 +72,8 @@ func (c *Container) outcome(ctx context.Context, j *job) (*wardenpb.LinkResponse
 		settle(false)
 		return nil, nil, ctx.Err()
 	}
-	stdout, stderr, err := initproc.ReadOutput(c.b.InitDir(), j.id)
+	c.tellMemory()
+	stdout, stderr, err := initproc.ReadOutputUpTo(c.b.InitDir(), j.id, c.r.opts.OutputLimit)
 	if err != nil {
 		c.log.Error("output of a job is lost", "job", j.id, "error", err)
 	}
@@ -119,7 +120,7 @@ func (c *Container) stream(ctx context.Context, j *job, send func(*wardenpb.Stre
 		return nil, err
 	}
 	defer unwatch()
-	output, err := initproc.OpenOutput(c.b.InitDir(), j.id)
+	output, err := initproc.OpenOutputUpTo(c.b.InitDir(), j.id, c.r.opts.OutputLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +130,7 @@ func (c *Container) stream(ctx context.Context, j *job, send func(*wardenpb.Stre
 			return nil, err
 		}
 		if ended {
+			c.tellMemory()
 			return &wardenpb.StreamResponse{ExitStatus: proto.Uint32(c.exitStatus(j)), Info: c.infoOrLast(ctx, j)}, nil
 		}
 		select {

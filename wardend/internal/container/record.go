@@ -106,7 +106,7 @@ func (c *Container) recordLocked() (*record, error) {
 		return nil, err
 	}
 	rec := &record{
-		Version: recordVersion, Backend: c.r.opts.Backend.Name(), Phase: c.phase, State: c.state, Name: fmt.Sprintf("%q", c.handle), Handle: []byte(c.handle),
+		Version: recordVersion, Backend: c.r.backend.Name(), Phase: c.phase, State: c.state, Name: fmt.Sprintf("%q", c.handle), Handle: []byte(c.handle),
 		Create: create, Grace: c.grace, Limits: c.limits, Ports: c.ports, Overflowed: c.overflowed,
 	}
 	if c.spec.Network.IsValid() {

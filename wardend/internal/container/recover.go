@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -30,20 +31,43 @@ func (r *Registry) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("depot: %w", err)
 	}
+	if err := r.recoverAll(ctx, entries); err != nil {
+		return err
+	}
+	if lost == nil {
+		return nil
+	}
+	return r.renewServer(lost, len(entries) == 0)
+}
+
+// recoverers is how many containers are found again at once: an init that says nothing is waited for half a minute,
+// which the others must not be.
+const recoverers = 16
+
+func (r *Registry) recoverAll(ctx context.Context, entries []fs.DirEntry) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(recoverers)
+	dirs := make([]string, 0, len(entries))
 	for _, entry := range entries {
 		dir := filepath.Join(r.opts.Depot, containersName, entry.Name())
 		if !entry.IsDir() {
 			r.leaveStray(dir, errStray)
 			continue
 		}
-		if err := r.recoverOne(ctx, dir); err != nil {
-			return fmt.Errorf("container in %s: %w", dir, err)
-		}
+		dirs = append(dirs, dir)
+		order := uint64(len(dirs))
+		group.Go(func() error {
+			if err := r.recoverOne(ctx, dir, order); err != nil {
+				return fmt.Errorf("container in %s: %w", dir, err)
+			}
+			return nil
+		})
 	}
-	if lost == nil {
-		return nil
+	r.order = uint64(len(dirs))
+	if err := group.Wait(); err != nil {
+		return err
 	}
-	return r.renewServer(lost, len(entries) == 0)
+	return r.backend.Sweep(ctx, dirs)
 }
 
 func (r *Registry) leaveStray(path string, reason error) {
@@ -75,11 +99,11 @@ func (r *Registry) readServer() error {
 }
 
 func (r *Registry) checkBackend(name string) error {
-	if name == r.opts.Backend.Name() {
+	if name == r.backend.Name() {
 		return nil
 	}
 	return fmt.Errorf("depot %s belongs to backend %s, not %s: destroy its containers with it first, or use another depot",
-		r.opts.Depot, name, r.opts.Backend.Name())
+		r.opts.Depot, name, r.backend.Name())
 }
 
 // lostJobs is how many ids are skipped when it is not known how many were given out: more than the jobs whose ids
@@ -105,7 +129,7 @@ func (r *Registry) renewServer(lost error, fresh bool) error {
 	return nil
 }
 
-func (r *Registry) recoverOne(ctx context.Context, dir string) error {
+func (r *Registry) recoverOne(ctx context.Context, dir string, order uint64) error {
 	rec, err := readRecord(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.recoverUnrecorded(ctx, dir, err)
@@ -125,7 +149,7 @@ func (r *Registry) recoverOne(ctx context.Context, dir string) error {
 				return err
 			}
 		}
-		c, err = r.fromRecord(rec)
+		c, err = r.fromRecord(rec, order)
 	}
 	if err != nil {
 		r.discardDamaged(ctx, dir, err)
@@ -139,12 +163,12 @@ func (r *Registry) recoverOne(ctx context.Context, dir string) error {
 }
 
 // fromRecord makes of a record what it is of. Its error is errDamaged.
-func (r *Registry) fromRecord(rec *record) (*Container, error) {
+func (r *Registry) fromRecord(rec *record, order uint64) (*Container, error) {
 	req := &wardenpb.CreateRequest{}
 	if err := proto.Unmarshal(rec.Create, req); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	c := r.newContainer(string(rec.Handle), req)
+	c := r.newContainer(string(rec.Handle), req, order)
 	if err := c.restore(rec); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -152,7 +176,7 @@ func (r *Registry) fromRecord(rec *record) (*Container, error) {
 }
 
 func (r *Registry) reopen(ctx context.Context, c *Container) error {
-	b, err := r.opts.Backend.Open(ctx, c.spec, c.initEvents())
+	b, err := r.backend.Open(ctx, c.spec, c.backendEvents())
 	c.setBackend(b)
 	if errors.Is(err, initproc.ErrLost) {
 		c.lost(err)
@@ -162,7 +186,9 @@ func (r *Registry) reopen(ctx context.Context, c *Container) error {
 	if err := c.adopt(ctx); err != nil {
 		return err
 	}
+	r.mu.Lock()
 	r.containers[c.handle] = c
+	r.mu.Unlock()
 	r.opts.Log.Info("found container", "handle", c.handle, "state", c.state, "jobs", len(c.jobs))
 	c.mu.Lock()
 	c.startTimer()
@@ -177,18 +203,18 @@ func (r *Registry) finishDestroy(ctx context.Context, c *Container) error {
 	if cause == nil {
 		return nil
 	}
-	b, err := r.opts.Backend.Open(ctx, c.spec, initproc.Events{})
+	b, err := r.backend.Open(ctx, c.spec, backend.Events{})
 	if b == nil {
 		return errors.Join(cause, err)
 	}
 	c.setBackend(b)
 	c.closeBackend()
-	for i, p := range c.ports {
-		c.ports[i].Pooled = r.opts.Ports.Take(p.Host)
-	}
+	c.takePools()
 	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", firstRetry, "error", cause)
 	left := r.remains(c, cause)
+	r.mu.Lock()
 	r.containers[c.handle] = left
+	r.mu.Unlock()
 	r.retryDestroy(left, firstRetry)
 	return nil
 }
@@ -222,7 +248,7 @@ func (r *Registry) discardDamaged(ctx context.Context, dir string, reason error)
 
 // discard removes what there is of a container that nobody can use.
 func (r *Registry) discard(ctx context.Context, spec backend.Spec) error {
-	if err := r.opts.Backend.Remove(ctx, spec); err != nil {
+	if err := r.backend.Remove(ctx, spec); err != nil {
 		return err
 	}
 	return os.RemoveAll(spec.Dir)
@@ -239,7 +265,7 @@ func (r *Registry) discardUnrecorded(ctx context.Context, dir string) error {
 	if rec, err := readRecord(dir); err == nil && dirName(string(rec.Handle)) != filepath.Base(dir) {
 		return fmt.Errorf("%s: %w", dir, errStray)
 	}
-	if err := r.opts.Backend.Remove(ctx, backend.Spec{Dir: dir}); err != nil {
+	if err := r.backend.Remove(ctx, backend.Spec{Dir: dir}); err != nil {
 		return err
 	}
 	for _, name := range []string{recordName, recordName + newSuffix} {
@@ -252,4 +278,15 @@ func (r *Registry) discardUnrecorded(ctx context.Context, dir string) error {
 		return fmt.Errorf("%s: %w", dir, errStray)
 	}
 	return err
+}
+
+// DepotBackend is the name of the backend that a depot's containers belong to, or "" when the depot has none or does not
+// say.
+func DepotBackend(depot string) string {
+	var rec serverRecord
+	raw, err := os.ReadFile(filepath.Join(depot, serverName))
+	if err != nil || json.Unmarshal(raw, &rec) != nil {
+		return ""
+	}
+	return rec.Backend
 }

@@ -68,9 +68,8 @@ func TestDestroyGoesOnAfterARestart(t *testing.T) {
 	r.Close()
 
 	opts := options(t, depot)
-	s := &stuck{Backend: opts.Backend}
+	s := stick(t, &opts)
 	s.left.Store(1)
-	opts.Backend = s
 	r = open(t, opts)
 	defer r.Close()
 	info, err := r.Info(t.Context(), &wardenpb.InfoRequest{Handle: &c.handle})

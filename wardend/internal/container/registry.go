@@ -27,8 +27,9 @@ const DefaultStopGrace = 10 * time.Second
 // Options are what a Registry needs. All are required but where a comment says otherwise.
 type Options struct {
 	// Depot is the directory for all that is kept; made when it is not there.
-	Depot    string
-	Backend  backend.Backend
+	Depot string
+	// Backend opens the backend once the depot is this server's own. The registry closes it.
+	Backend  func(ctx context.Context) (backend.Backend, error)
 	Ports    *pool.Ports
 	Networks *pool.Networks
 	// GraceTime is in seconds, for containers that were created without one.
@@ -48,8 +49,9 @@ type Options struct {
 
 // Registry holds the containers of one depot.
 type Registry struct {
-	opts Options
-	lock *os.File
+	opts    Options
+	lock    *os.File
+	backend backend.Backend
 	// ctx ends when the registry is closed.
 	ctx  context.Context //nolint:containedctx // the registry's own life
 	stop context.CancelFunc
@@ -90,8 +92,13 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	kind, err := opts.Backend(ctx)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
 	r := &Registry{
-		opts: opts, lock: lock,
+		opts: opts, lock: lock, backend: kind,
 		containers: map[string]*Container{}, creating: map[string]bool{}, references: map[*References]bool{},
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
@@ -152,6 +159,9 @@ func (r *Registry) Close() {
 	}
 	r.mu.Unlock()
 	r.work.Wait()
+	if err := r.backend.Close(); err != nil {
+		r.opts.Log.Warn("the backend did not let go of all", "error", err)
+	}
 	_ = r.lock.Close()
 }
 
@@ -227,7 +237,7 @@ func (r *Registry) newJobID() (uint32, error) {
 }
 
 func (r *Registry) writeServer(jobs uint32) error {
-	rec := serverRecord{Version: recordVersion, Backend: r.opts.Backend.Name(), Jobs: jobs}
+	rec := serverRecord{Version: recordVersion, Backend: r.backend.Name(), Jobs: jobs}
 	// On disk before an id is given out, and whole even after a power failure: no server starts without it.
 	if err := writeFile(filepath.Join(r.opts.Depot, serverName), rec, unix.O_SYNC); err != nil {
 		return fmt.Errorf("write job ids down: %w", err)

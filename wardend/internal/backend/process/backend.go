@@ -43,6 +43,15 @@ func New(log hclog.Logger, initCommand []string) *Backend {
 // Name is "process".
 func (*Backend) Name() string { return Name }
 
+// Networked is false: containers share the machine's network.
+func (*Backend) Networked() bool { return false }
+
+// Sweep has nothing to do: all that a container has lies in its directory.
+func (*Backend) Sweep(context.Context, []string) error { return nil }
+
+// Close has nothing to let go of.
+func (*Backend) Close() error { return nil }
+
 // cannot says in the log, once, what was asked for and is not done.
 func (b *Backend) cannot(what string) {
 	b.mu.Lock()
@@ -69,14 +78,14 @@ func (*Backend) Check(spec backend.Spec) error {
 }
 
 // Create makes the directories and mounts, and starts the init.
-func (b *Backend) Create(ctx context.Context, spec backend.Spec, events initproc.Events) (backend.Container, error) {
+func (b *Backend) Create(ctx context.Context, spec backend.Spec, events backend.Events) (backend.Container, error) {
 	c := b.container(spec)
 	err := c.build(spec)
 	if err == nil {
 		err = initproc.Start(c.InitDir(), b.command)
 	}
 	if err == nil {
-		c.init, err = initproc.Connect(ctx, c.InitDir(), events)
+		c.init, err = initproc.Connect(ctx, c.InitDir(), events.Events)
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Remove(context.WithoutCancel(ctx), spec))
@@ -88,14 +97,14 @@ func (b *Backend) Create(ctx context.Context, spec backend.Spec, events initproc
 }
 
 // Open finds a container again.
-func (b *Backend) Open(ctx context.Context, spec backend.Spec, events initproc.Events) (backend.Container, error) {
+func (b *Backend) Open(ctx context.Context, spec backend.Spec, events backend.Events) (backend.Container, error) {
 	c := b.container(spec)
 	for _, m := range spec.Mounts {
 		if link, err := c.paths.mountPoint(m.Target); err == nil {
 			c.paths.mounts[link] = m.Source
 		}
 	}
-	init, err := initproc.Connect(ctx, c.InitDir(), events)
+	init, err := initproc.Connect(ctx, c.InitDir(), events.Events)
 	if err != nil {
 		return c, err
 	}

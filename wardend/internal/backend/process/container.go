@@ -44,6 +44,9 @@ func (c *container) Close() {
 	}
 }
 
+// OutOfMemory is never true: there is no limit.
+func (*container) OutOfMemory() bool { return false }
+
 // EndOrphans finds the processes by what their jobs were started with.
 func (c *container) EndOrphans(ctx context.Context) error { return endOrphans(ctx, c.initDir, c.root) }
 

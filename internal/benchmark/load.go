@@ -1,4 +1,4 @@
-package main
+package benchmark
 
 import (
 	"fmt"
@@ -10,7 +10,8 @@ import (
 // busy is the load average, of the last minute and per core, from which on others take what is measured.
 const busy = 0.25
 
-func warnIfBusy() {
+// WarnIfBusy says when others use the processor already.
+func WarnIfBusy() {
 	var load float64
 	content, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -21,33 +22,33 @@ func warnIfBusy() {
 	}
 }
 
-// processorTime is what the kernel has counted since it started, in its ticks.
-type processorTime struct {
+// ProcessorTime is what the kernel has counted since it started, in its ticks.
+type ProcessorTime struct {
 	busy, stolen float64
 }
 
-// countTime reads the first line of /proc/stat: cpu user nice system idle iowait irq softirq steal. All zero where it
+// CountTime reads the first line of /proc/stat: cpu user nice system idle iowait irq softirq steal. All zero where it
 // cannot be read.
-func countTime() processorTime {
+func CountTime() ProcessorTime {
 	content, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return processorTime{}
+		return ProcessorTime{}
 	}
 	line, _, _ := strings.Cut(string(content), "\n")
 	var name string
 	var user, nice, system, idle, wait, irq, soft, steal float64
 	if _, err := fmt.Sscan(line, &name, &user, &nice, &system, &idle, &wait, &irq, &soft, &steal); err != nil {
-		return processorTime{}
+		return ProcessorTime{}
 	}
-	return processorTime{user + nice + system + irq + soft, steal}
+	return ProcessorTime{user + nice + system + irq + soft, steal}
 }
 
 // tolerable is the part of the wanted processor time that a host may take without anybody noticing it in a median.
 const tolerable = 0.05
 
-// warnIfStolen says when the host of a virtual machine gave it less than it wanted since before.
-func warnIfStolen(before processorTime) {
-	after := countTime()
+// WarnIfStolen says when the host of a virtual machine gave it less than it wanted since before.
+func WarnIfStolen(before ProcessorTime) {
+	after := CountTime()
 	stolen, wanted := after.stolen-before.stolen, after.busy-before.busy+after.stolen-before.stolen
 	if wanted > 0 && stolen/wanted > tolerable {
 		fmt.Fprintf(os.Stderr, "bench: the host of this machine took %.0f %% of the processor time that was wanted; "+

@@ -1,0 +1,84 @@
+package oci
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// errDynamic: this binary needs libraries, which a container's root need not have.
+var errDynamic = errors.New("this wardend is linked dynamically and cannot be a container's process 1: build it with CGO_ENABLED=0")
+
+// installInit puts a copy of this program into dir, named by its content, and answers its path. The copy stays what it
+// is when wardend is replaced by a newer release, and all containers of one release share its pages. Copies of other
+// releases are removed: containers that run them have them mounted.
+func installInit(dir string) (string, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("open this program: %w", err)
+	}
+	defer func() { _ = self.Close() }()
+	if err := checkStatic(self); err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, self); err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	const nameBytes = 10
+	path := filepath.Join(dir, hex.EncodeToString(sum.Sum(nil)[:nameBytes]))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		if err := copyProgram(self, path); err != nil {
+			return "", fmt.Errorf("install the init: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		if other := filepath.Join(dir, entry.Name()); other != path {
+			if err := os.Remove(other); err != nil {
+				return "", err
+			}
+		}
+	}
+	return path, nil
+}
+
+func checkStatic(program io.ReaderAt) error {
+	f, err := elf.NewFile(program)
+	if err != nil {
+		return fmt.Errorf("read this program: %w", err)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errDynamic
+		}
+	}
+	return nil
+}
+
+func copyProgram(from *os.File, path string) error {
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	const anybody = 0o555
+	to, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, anybody)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Chmod(anybody), to.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,105 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/initproc"
+	"github.com/durable-dea/dea/wardend/internal/layers"
+)
+
+// Open finds a container again. One whose init is gone, as all are after the machine has started anew, can still be
+// looked at and copied from.
+func (b *Backend) Open(ctx context.Context, spec backend.Spec, events backend.Events) (backend.Container, error) {
+	rec, err := readRecord(spec.Dir)
+	if err != nil {
+		// It was not even begun, or somebody has been at it: nothing in it can be used.
+		return b.container(spec, &record{}), fmt.Errorf("%w: %w", initproc.ErrLost, err)
+	}
+	c := b.container(spec, rec)
+	if err := c.reopenRoot(ctx, spec); err != nil {
+		return c, fmt.Errorf("%w: %w", initproc.ErrLost, err)
+	}
+	if !alive(rec) {
+		return c, initproc.ErrLost
+	}
+	if c.group, err = b.cgroups.Open(c.id); err != nil {
+		return c, fmt.Errorf("%w: %w", initproc.ErrLost, err)
+	}
+	if c.init, err = initproc.Connect(ctx, stateOf(spec.Dir), events.Events); err != nil {
+		return c, err
+	}
+	if err := b.network.Attach(ctx, rec.Network, rec.PID); err != nil {
+		b.warn("the container's network cannot be connected again", c.id, err)
+	}
+	return c, c.watch(events)
+}
+
+// reopenRoot mounts what a new start of the machine has unmounted.
+func (c *container) reopenRoot(ctx context.Context, spec backend.Spec) error {
+	writable, err := c.b.scratch.Open(ctx, c.id)
+	if err != nil {
+		return fmt.Errorf("what the container wrote: %w", err)
+	}
+	mounted, err := layers.Mounted(rootOf(c.dir))
+	if err != nil || mounted {
+		return err
+	}
+	return c.mount(ctx, spec, writable)
+}
+
+// Remove ends a container and frees all that it has, as far as there is any of it.
+func (b *Backend) Remove(ctx context.Context, spec backend.Spec) error {
+	id := filepath.Base(spec.Dir)
+	network := spec.Network
+	rec, err := readRecord(spec.Dir)
+	if err == nil {
+		network = rec.Network
+		if err := killInit(ctx, rec); err != nil {
+			return err
+		}
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if !network.IsValid() {
+			return nil
+		}
+		return b.network.Detach(groupCtx, network)
+	})
+	group.Go(func() error {
+		// Before the runtime forgets it: it may have a process that no record names yet.
+		if err := b.runtime.Delete(groupCtx, id); err != nil {
+			return err
+		}
+		return b.unmount(spec.Dir)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := errors.Join(b.cgroups.Remove(ctx, id), b.scratch.Remove(ctx, id)); err != nil {
+		return err
+	}
+	return removeOwn(spec.Dir)
+}
+
+// unmount frees the container's root. It must be gone for certain before anything beneath the container's directory is
+// removed: bind mounts lead to what is not the container's.
+func (b *Backend) unmount(dir string) error {
+	root := rootOf(dir)
+	if err := layers.Unmount(root); err != nil {
+		return err
+	}
+	mounted, err := layers.Mounted(root)
+	if err != nil {
+		return err
+	}
+	if mounted {
+		return errors.New("the container's root is still mounted")
+	}
+	return nil
+}

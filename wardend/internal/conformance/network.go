@@ -1,0 +1,229 @@
+package conformance
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+// outside is another machine: a network namespace behind a link, with an echo. The tests' own namespace is the host.
+type outside struct {
+	// Host is the host's address on the link, Address the other machine's echo.
+	Host, Address string
+	pid           int
+}
+
+const outsidePort = 7777
+
+// newOutside makes the machine of a number below 64; tests that run at once have different ones.
+func (f *fixture) newOutside(number int) *outside {
+	f.t.Helper()
+	o := &outside{Host: fmt.Sprintf("192.0.2.%d", 4*number+1)}
+	other := fmt.Sprintf("192.0.2.%d", 4*number+2)
+	o.Address = net.JoinHostPort(other, strconv.Itoa(outsidePort))
+
+	// It ends with the test's process, whatever ends that.
+	cmd := exec.Command(f.tool, "echo", strconv.Itoa(outsidePort)) //nolint:noctx // ended below
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(f.t, err)
+	require.NoError(f.t, cmd.Start())
+	f.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	_, err = bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(f.t, err)
+	o.pid = cmd.Process.Pid
+
+	name := fmt.Sprintf("out%d", number)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(o.pid)}
+	require.NoError(f.t, netlink.LinkAdd(veth))
+	f.t.Cleanup(func() { _ = netlink.LinkDel(veth) })
+	f.address(nil, name, o.Host)
+
+	ns, err := netns.GetFromPid(o.pid)
+	require.NoError(f.t, err)
+	defer func() { _ = ns.Close() }()
+	inside, err := netlink.NewHandleAt(ns)
+	require.NoError(f.t, err)
+	defer inside.Close()
+	f.address(inside, "eth0", other)
+	return o
+}
+
+// address gives a link an address of a /30, on the host when no other place is named.
+func (f *fixture) address(at *netlink.Handle, link, address string) {
+	f.t.Helper()
+	if at == nil {
+		at = &netlink.Handle{}
+	}
+	l, err := at.LinkByName(link)
+	require.NoError(f.t, err)
+	addr, err := netlink.ParseAddr(address + "/30")
+	require.NoError(f.t, err)
+	require.NoError(f.t, at.AddrAdd(l, addr))
+	require.NoError(f.t, at.LinkSetUp(l))
+}
+
+// dialFrom succeeds when the other machine reaches an address.
+func (f *fixture) dialFrom(o *outside, address string) error {
+	f.t.Helper()
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(o.pid), "-n", f.tool, "dial", address).CombinedOutput() //nolint:noctx // bounded by the tool
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// hostEcho is a service of the host itself, on all of its addresses.
+func (f *fixture) hostEcho() (port string) {
+	f.t.Helper()
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(conn, conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	require.NoError(f.t, err)
+	return port
+}
+
+func testAddresses(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	h := f.create()
+	info := f.info(h)
+	host, container := net.ParseIP(info.GetHostIp()).To4(), net.ParseIP(info.GetContainerIp()).To4()
+	require.EqualValues(t, 1, host[3]%4)
+	require.EqualValues(t, host[3]+1, container[3])
+	require.Contains(t, f.out(h, "cat /proc/net/fib_trie"), container.String())
+	require.Contains(t, f.out(h, "cat /proc/net/dev"), "eth0:")
+	require.Contains(t, f.out(h, "cat /etc/hosts"), container.String())
+}
+
+// testNetwork: what can reach what.
+func testNetwork(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	o := f.newOutside(1)
+	a, b := f.createWith(&wardenpb.CreateRequest{}), f.createWith(&wardenpb.CreateRequest{})
+	port, err := f.c.NetIn(f.ctx, &wardenpb.NetInRequest{Handle: &b, ContainerPort: proto.Uint32(8080)})
+	require.NoError(t, err)
+	f.serve(b, 8080)
+	f.serve(b, 8081)
+	mapped := strconv.Itoa(int(port.GetHostPort()))
+	toB := net.JoinHostPort(f.info(b).GetContainerIp(), "8080")
+	toB2 := net.JoinHostPort(f.info(b).GetContainerIp(), "8081")
+
+	t.Run("in", func(t *testing.T) {
+		require.NoError(t, exec.Command(f.tool, "dial", "127.0.0.1:"+mapped).Run()) //nolint:noctx // bounded
+		require.NoError(t, exec.Command(f.tool, "dial", o.Host+":"+mapped).Run())   //nolint:noctx // bounded
+		require.NoError(t, f.dialFrom(o, o.Host+":"+mapped))
+	})
+	service := f.hostEcho()
+	t.Run("out", func(t *testing.T) {
+		require.True(t, f.reaches(a, o.Address), "the world outside")
+		require.NoError(t, f.dialFrom(o, o.Host+":"+service), "the service answers others")
+		for name, address := range map[string]string{
+			"another container":        toB,
+			"the host's service":       o.Host + ":" + service,
+			"the host's service, near": f.info(a).GetHostIp() + ":" + service,
+			"another's host address":   f.info(b).GetHostIp() + ":" + service,
+			"an address of nobody":     nobody(t, f.info(b).GetContainerIp()) + ":80",
+		} {
+			start := time.Now()
+			assert.False(t, f.reaches(a, address), name)
+			assert.Less(t, time.Since(start), 2*time.Second, "%s: it is told so at once", name)
+		}
+		assert.True(t, f.reaches(b, "127.0.0.1:8080"), "itself")
+	})
+	t.Run("rules", func(t *testing.T) {
+		ip, _, err := net.SplitHostPort(toB)
+		require.NoError(t, err)
+		_, err = f.c.NetOut(f.ctx, &wardenpb.NetOutRequest{Handle: &a, Network: &ip, Port: proto.Uint32(8080)})
+		require.NoError(t, err)
+		require.True(t, f.reaches(a, toB))
+		require.False(t, f.reaches(a, toB2), "another port")
+		other := f.createWith(&wardenpb.CreateRequest{})
+		require.False(t, f.reaches(other, toB), "another container")
+		_, err = f.c.NetOut(f.ctx, &wardenpb.NetOutRequest{Handle: &a, Network: proto.String(o.Host + "/32"), PortRange: proto.String("1:65535")})
+		require.NoError(t, err)
+		require.True(t, f.reaches(a, o.Host+":"+service), "the host, by a rule")
+	})
+	f.destroy(b)
+	require.Error(t, f.dialFrom(o, o.Host+":"+mapped), "the port went with its container")
+}
+
+// nobody is an address of the pool that no container has.
+func nobody(t testing.TB, address string) string {
+	t.Helper()
+	ip := net.ParseIP(address).To4()
+	ip[3] += 200
+	return ip.String()
+}
+
+func testNetworkRestart(t *testing.T, s Suite) {
+	o := (&fixture{t: t, tool: s.Tool}).newOutside(2)
+	f := s.fixture(t, "--deny-network", "192.0.2.8/30")
+	h := f.createWith(&wardenpb.CreateRequest{})
+	require.False(t, f.reaches(h, o.Address), "denied")
+	_, err := f.c.NetOut(f.ctx, &wardenpb.NetOutRequest{Handle: &h, Network: proto.String(strings.Split(o.Address, ":")[0])})
+	require.NoError(t, err)
+	for range 2 {
+		require.True(t, f.reaches(h, o.Address), "a rule opens it")
+		f.server.End(syscall.SIGKILL)
+		f.server.Start()
+	}
+	other := f.createWith(&wardenpb.CreateRequest{})
+	require.False(t, f.reaches(other, o.Address), "for that container alone")
+}
+
+// testBandwidthEnforced: half a megabyte at 200 kB/s takes its time in both directions.
+func testBandwidthEnforced(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	o := f.newOutside(3)
+	h := f.createWith(&wardenpb.CreateRequest{})
+	send := func() int {
+		t.Helper()
+		return f.number(h, f.toolIn("send", o.Address, 600000))
+	}
+	require.Less(t, send(), 1000)
+	limit := func(rate, burst uint64) {
+		t.Helper()
+		_, err := f.c.LimitBandwidth(f.ctx, &wardenpb.LimitBandwidthRequest{Handle: &h, Rate: &rate, Burst: &burst})
+		require.NoError(t, err)
+	}
+	limit(200000, 20000)
+	require.Greater(t, send(), 2000)
+	f.server.End(syscall.SIGKILL)
+	f.server.Start()
+	require.Greater(t, send(), 2000)
+	limit(4294967295, 4294967295)
+	require.Less(t, send(), 1000)
+}
