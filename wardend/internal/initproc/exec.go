@@ -15,6 +15,10 @@ import (
 // exec starts a job's process.
 func (s *server) exec(spec *SpawnSpec, c *child) (pid int, err error) {
 	attr := &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: c.fds(), Sys: &syscall.SysProcAttr{Setsid: true}}
+	if s.contained {
+		// None of the init's ids, of which one is another.
+		attr.Sys.Credential = &syscall.Credential{NoSetGroups: true}
+	}
 	if u := spec.User; u != nil {
 		if err := c.give(u); err != nil {
 			return 0, explain(spec, err)

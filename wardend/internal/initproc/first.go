@@ -29,8 +29,8 @@ var errNotFirst = errors.New("an init with " + argState + " has to be process 1 
 // beFirst makes this process, which is process 1 of a container, one that nobody in the container can look into, with
 // the state directory as its current one.
 //
-// That is a directory of the machine, and /proc/1/cwd leads there. Two things keep the container's root off it, each by
-// itself: this process is not dumpable, and it has a capability that no job has.
+// That is a directory of the machine, and /proc/1/cwd leads there. Three things keep the container's root off it, each
+// by itself: this process is not dumpable, its group ids are not all the same, and it has a capability that no job has.
 func beFirst(o options) (forker, error) {
 	if os.Getpid() != 1 {
 		// Its way of ending all processes would end all of the machine's.
@@ -38,6 +38,10 @@ func beFirst(o options) (forker, error) {
 	}
 	if err := hide(); err != nil {
 		return nil, err
+	}
+	// Who has the same user and groups may set a process's rlimits, and with that end it.
+	if err := syscall.Setresgid(-1, -1, savedGID); err != nil {
+		return nil, fmt.Errorf("set the saved group: %w", err)
 	}
 	if err := unix.Fchdir(o.state); err != nil {
 		return nil, fmt.Errorf("state directory at file descriptor %d: %w", o.state, err)
@@ -47,6 +51,9 @@ func beFirst(o options) (forker, error) {
 	}
 	return newThreadForker(o)
 }
+
+// savedGID is the init's saved group id, any but its others.
+const savedGID = 1
 
 // hide makes the process one that others can neither trace nor follow into its files, and that leaves no core.
 func hide() error {

@@ -25,6 +25,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) >= 2 && os.Args[1] == commandName {
 		os.Exit(Main(os.Args[2:]...))
 	}
+	if len(os.Args) >= 3 && os.Args[1] == enterCommand {
+		fmt.Fprintln(os.Stderr, enter(os.Args[2], os.Args[3:]))
+		os.Exit(1)
+	}
+	if len(os.Args) == 3 && os.Args[1] == attackCommand {
+		attack(os.Args[2])
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 
