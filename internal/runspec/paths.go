@@ -78,12 +78,12 @@ const (
 	// PathLaunched is there once the app's launch has begun. Whoever finds it must not launch again; without it, no job
 	// in the container is the app's.
 	PathLaunched = "/tmp/.dea-launched"
-	// PathExitStatus holds the exit status of launch in decimal, once it has ended. It appears whole, by a rename,
-	// where the container's user may write to /tmp/dea; the job's own exit status is the same number.
-	PathExitStatus = "/tmp/dea/exit_status"
+	// PathExitStatus holds the exit status of launch in decimal, once it has ended. It appears whole, by a rename. It is not in
+	// /tmp/dea, which is root's in a container of its own. The job's own exit status is the same number.
+	PathExitStatus = "/tmp/.dea-exit-status"
 	// PathLaunchFault is there only when launch itself, and not the app, failed: one sentence for the user. It
 	// tells ExitMissingCommand from an app that ends with that number.
-	PathLaunchFault = "/tmp/dea/launch_fault"
+	PathLaunchFault = "/tmp/.dea-launch-fault"
 )
 
 // Beneath turns a contract path into one of the machine, for a container whose root is root; root is "" or "/" in a
