@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -42,7 +43,11 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 		return err
 	}
 	defer registry.Close()
-	listener, err := server.Listen(ctx, cfg.Socket, cfg.SocketMode)
+	gid, err := server.LookupGroup(cfg.SocketGroup)
+	if err != nil {
+		return fmt.Errorf("socket-group: %w", err)
+	}
+	listener, err := server.Listen(ctx, cfg.Socket, cfg.SocketMode, gid)
 	if err != nil {
 		return err
 	}
@@ -71,6 +76,19 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 	}
 	s.Shutdown(end)
 	return <-served
+}
+
+// listen makes the socket. Who names a group wants it to connect, whatever the mode says.
+func listen(ctx context.Context, cfg config.Config) (*net.UnixListener, error) {
+	const groups = 0o060
+	if cfg.SocketGroup == "" {
+		return server.Listen(ctx, cfg.Socket, cfg.SocketMode, -1)
+	}
+	gid, err := server.LookupGroup(cfg.SocketGroup)
+	if err != nil {
+		return nil, err
+	}
+	return server.Listen(ctx, cfg.Socket, cfg.SocketMode|groups, gid)
 }
 
 // cutLater ends a drain a while after it was told to hurry.

@@ -36,7 +36,8 @@ type Config struct {
 	// Socket is the unix socket's path, SocketMode its permissions.
 	Socket     string
 	SocketMode fs.FileMode
-	// SocketGroup is the name or number of the group that the socket belongs to; the server's own when empty.
+	// SocketGroup is the name or number of the group that the socket belongs to and that may connect, whatever
+	// SocketMode says; the server's own when empty.
 	SocketGroup string
 	// Name tells the wardends of one kernel apart: up to 8 of a-z and 0-9. Empty is one made of the depot's path.
 	Name string
