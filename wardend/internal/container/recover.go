@@ -45,7 +45,7 @@ func (r *Registry) recover(ctx context.Context) error {
 const recoverers = 16
 
 func (r *Registry) recoverAll(ctx context.Context, entries []fs.DirEntry) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(recoverers)
 	dirs := make([]string, 0, len(entries))
 	for _, entry := range entries {
@@ -57,7 +57,7 @@ func (r *Registry) recoverAll(ctx context.Context, entries []fs.DirEntry) error 
 		dirs = append(dirs, dir)
 		order := uint64(len(dirs))
 		group.Go(func() error {
-			if err := r.recoverOne(ctx, dir, order); err != nil {
+			if err := r.recoverOne(groupCtx, dir, order); err != nil {
 				return fmt.Errorf("container in %s: %w", dir, err)
 			}
 			return nil
