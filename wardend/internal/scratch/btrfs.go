@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,7 +20,7 @@ const (
 	btrfsImage = "btrfs.img"
 )
 
-// btrfs has a subvolume for each container. There is no lock: the file system's own suffice.
+// btrfs has a subvolume for each container.
 type btrfs struct {
 	// root is the directory with the subvolumes.
 	root string
@@ -28,7 +30,12 @@ type btrfs struct {
 	// last commit.
 	groups string
 	counts *counts
-	log    hclog.Logger
+	// search is of the one count that runs.
+	search search
+	// making is held, shared, while a subvolume is made; and alone, while the groups of those that are gone are swept.
+	making  sync.RWMutex
+	removed atomic.Uint64
+	log     hclog.Logger
 }
 
 // openBtrfs uses the file system that the store lies on when it is a btrfs whose quotas are enabled. Where they are not,
@@ -110,10 +117,12 @@ func (s *btrfs) prepare() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // it is not there before 6.7
 		return fmt.Errorf("quotas of %s: %w", s.root, err)
 	}
-	if mode == "squota" {
-		return nil
+	if mode != "squota" {
+		if err := s.prepareFull(dir); err != nil {
+			return err
+		}
 	}
-	return s.prepareFull(dir)
+	return s.sweepGroups(dir)
 }
 
 // prepareFull does what only full quotas need. When a large subvolume is removed, the kernel would rather no longer know
@@ -150,7 +159,10 @@ func (s *btrfs) Make(_ context.Context, id string) (string, error) {
 		return "", err
 	}
 	defer root.Close()
-	if err := createSubvolume(root, id); err != nil {
+	s.making.RLock()
+	err = createSubvolume(root, id)
+	s.making.RUnlock()
+	if err != nil {
 		if errors.Is(err, unix.EEXIST) {
 			return "", ErrExists
 		}
@@ -223,6 +235,19 @@ func (s *btrfs) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer root.Close()
+	if err := s.destroy(ctx, root, id, path); err != nil {
+		return fmt.Errorf("scratch directory %s: %w", id, err)
+	}
+	if s.removed.Add(1)%sweepEvery != 0 {
+		return nil
+	}
+	if err := s.sweepGroups(root); err != nil {
+		s.log.Warn("quota groups of subvolumes that are gone were not removed", "error", err)
+	}
+	return nil
+}
+
+func (s *btrfs) destroy(ctx context.Context, root *os.File, id, path string) error {
 	until := time.Now().Add(busyTime)
 	for {
 		err := destroySubvolume(root, id)
@@ -234,7 +259,7 @@ func (s *btrfs) Remove(ctx context.Context, id string) error {
 			// Subvolumes in it, or none itself: somebody's hand. An empty subvolume can be removed like a directory.
 			return os.RemoveAll(path)
 		default:
-			return fmt.Errorf("scratch directory %s: %w", id, err)
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -269,12 +294,11 @@ func (s *btrfs) countInodes(ctx context.Context, id string, counted func(uint64)
 		return err
 	}
 	defer dir.Close()
-	var buffer search
 	for object := uint64(1); ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, next, err := buffer.countInodes(dir, object)
+		n, next, err := s.search.countInodes(dir, object)
 		if err != nil {
 			return err
 		}

@@ -62,14 +62,19 @@ func destroySubvolume(dir *os.File, name string) error {
 	return ioctl(dir, "BTRFS_IOC_SNAP_DESTROY", ioWrite, 15, &args)
 }
 
+// BTRFS_FIRST_FREE_OBJECTID: a subvolume's root directory, among its objects, and the lowest id that a new subvolume gets.
+const (
+	rootDirectory  = 256
+	firstSubvolume = 256
+)
+
 // subvolumeID is the id of the subvolume that a file lies in: BTRFS_IOC_INO_LOOKUP with struct
 // btrfs_ioctl_ino_lookup_args.
 func subvolumeID(f *os.File) (uint64, error) {
-	const firstFree = 256 // BTRFS_FIRST_FREE_OBJECTID: the root directory of any subvolume
 	args := struct {
 		tree, object uint64
 		_            [4080]byte
-	}{object: firstFree}
+	}{object: rootDirectory}
 	err := ioctl(f, "BTRFS_IOC_INO_LOOKUP", ioRead|ioWrite, 18, &args)
 	return args.tree, err
 }
@@ -107,6 +112,12 @@ func limitSubvolume(f *os.File, bytes uint64) error {
 	return ioctl(f, "BTRFS_IOC_QGROUP_LIMIT", ioRead, 43, &args)
 }
 
+// removeGroup removes the quota group of a subvolume. EBUSY means that the subvolume is still being freed.
+func removeGroup(f *os.File, id uint64) error {
+	args := struct{ create, group uint64 }{group: id}
+	return ioctl(f, "BTRFS_IOC_QGROUP_CREATE", ioWrite, 42, &args)
+}
+
 // fileSystemID is how sysfs names the file system: BTRFS_IOC_FS_INFO with struct btrfs_ioctl_fs_info_args.
 func fileSystemID(f *os.File) (string, error) {
 	var args struct {
@@ -132,8 +143,8 @@ type searchKey struct {
 	_                          [9]uint32
 }
 
-// searchBuffer is how much is looked at in one call of the kernel: some 2,000 items, in about 50 microseconds.
-const searchBuffer = 256 << 10
+// searchBuffer is how much is looked at in one call of the kernel: some 500 items.
+const searchBuffer = 64 << 10
 
 // search is struct btrfs_ioctl_search_args_v2.
 type search struct {

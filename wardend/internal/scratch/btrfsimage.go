@@ -19,10 +19,10 @@ func (s *btrfs) mount(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	isNew := false
 	if !is {
-		if isNew, err = makeImage(ctx, o, s.image, "mkfs.btrfs", "--quiet", "--metadata", "single", "--data", "single",
-			"--label", "wardend-"+o.Instance); err != nil {
+		isNew, err := makeImage(ctx, o, s.image, "mkfs.btrfs", "--quiet", "--metadata", "single", "--data", "single",
+			"--label", "wardend-"+o.Instance)
+		if err != nil {
 			return err
 		}
 		if err := mountImage(ctx, s.image, s.root, "btrfs", btrfsOptions, isNew); err != nil {

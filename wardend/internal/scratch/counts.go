@@ -78,8 +78,8 @@ func (c *counts) get(id string) (uint64, error) {
 
 func (c *counts) run(id string, entry *inodeCount) {
 	defer c.wait.Done()
-	var start time.Time
-	err := c.ctx.Err()
+	start := time.Now()
+	var err error
 	select {
 	case <-c.ctx.Done():
 		err = c.ctx.Err()
@@ -90,9 +90,10 @@ func (c *counts) run(id string, entry *inodeCount) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	} else if entry.err = err; err == nil {
+	if !errors.Is(err, context.Canceled) {
+		entry.err = err
+	}
+	if err == nil {
 		entry.known, entry.last = true, entry.soFar.Load()
 	}
 	entry.until = time.Now().Add(max(freshness, costFactor*time.Since(start)))

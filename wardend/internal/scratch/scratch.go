@@ -72,18 +72,18 @@ const MinSize = 128 << 20
 // maxSize bounds the default: a file of an ext4 has at most 16 TiB.
 const maxSize = 8 << 40
 
-// kind is one way to limit: how it is opened, and where its containers lie.
+// kind is one way to limit: how it is opened, and what it has beneath the store's directory.
 type kind struct {
-	name  string
-	trace string
-	open  func(context.Context, Options) (Store, error)
+	name   string
+	traces []string
+	open   func(context.Context, Options) (Store, error)
 }
 
 func kinds() []kind {
 	return []kind{
-		{KindQuota, quotaDir, openQuota},
-		{KindBtrfs, btrfsDir, openBtrfs},
-		{KindImage, imagesDir, openImages},
+		{KindQuota, []string{quotaDir}, openQuota},
+		{KindBtrfs, []string{btrfsImage, btrfsDir}, openBtrfs},
+		{KindImage, []string{templateImage, imagesDir}, openImages},
 	}
 }
 
@@ -102,7 +102,7 @@ func Open(ctx context.Context, o Options) (Store, error) {
 	if err := os.MkdirAll(o.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("disk limits: %w", err)
 	}
-	candidates, err := candidates(o)
+	candidates, err := candidates(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -122,28 +122,53 @@ func Open(ctx context.Context, o Options) (Store, error) {
 }
 
 // candidates are the kinds to try, in order.
-func candidates(o Options) ([]kind, error) {
-	var wanted, found []kind
+func candidates(ctx context.Context, o Options) ([]kind, error) {
+	var wanted []kind
 	for _, k := range kinds() {
-		if o.Kind == KindAuto || o.Kind == k.name {
-			wanted = append(wanted, k)
-		}
-		if _, err := os.Lstat(filepath.Join(o.Dir, k.trace)); err == nil {
-			found = append(found, k)
-		} else if !errors.Is(err, os.ErrNotExist) {
+		is, err := k.isIn(o.Dir)
+		if err != nil {
 			return nil, fmt.Errorf("disk limits: %w", err)
+		}
+		switch {
+		case is && (o.Kind == KindAuto || o.Kind == k.name):
+			return []kind{k}, nil
+		case is:
+			if err := k.clear(ctx, o); err != nil {
+				return nil, err
+			}
+		case o.Kind == KindAuto || o.Kind == k.name:
+			wanted = append(wanted, k)
 		}
 	}
 	if len(wanted) == 0 {
 		return nil, fmt.Errorf("disk limits: there is no kind %q", o.Kind)
 	}
-	if len(found) == 0 {
-		return wanted, nil
+	return wanted, nil
+}
+
+// isIn says whether a store of the kind is in the directory.
+func (k kind) isIn(dir string) (bool, error) {
+	for _, trace := range k.traces {
+		_, err := os.Lstat(filepath.Join(dir, trace))
+		if !errors.Is(err, os.ErrNotExist) {
+			return err == nil, err
+		}
 	}
-	if o.Kind != KindAuto && found[0].name != o.Kind {
-		return nil, &OtherKindError{Dir: o.Dir, Kind: found[0].name}
+	return false, nil
+}
+
+// clear removes a store of the kind, which a killed server has left, so that one of another kind can be made. It fails
+// with an *OtherKindError when there are containers in it.
+func (k kind) clear(ctx context.Context, o Options) error {
+	store, err := k.open(ctx, o)
+	if err != nil {
+		return fmt.Errorf("disk limits: store of kind %q in %s: %w", k.name, o.Dir, err)
 	}
-	return found[:1], nil
+	ids, err := store.IDs(ctx)
+	if err == nil && len(ids) != 0 {
+		err = &OtherKindError{Dir: o.Dir, Kind: k.name}
+	}
+	return errors.Join(err, store.Close())
 }
 
 // size is how large an image in dir is to be made.
