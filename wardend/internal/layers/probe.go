@@ -40,8 +40,10 @@ func clean(probe string) error {
 
 func try(probe string) error {
 	layer := filepath.Join(probe, "layer")
-	if err := os.MkdirAll(layer, 0o700); err != nil {
-		return err
+	for _, dir := range []string{probe, layer} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(layer, "file"), nil, 0o600); err != nil {
 		return err
