@@ -42,7 +42,7 @@ type InUseError struct {
 	Dirs []string
 	// Processes are those in them; none when the kernel was still busy with what has ended already.
 	Processes []Process
-	// Err is why the removal was given up: that of the context.
+	// Err holds what the kernel said, and why the removal was given up: the context's error.
 	Err error
 }
 
@@ -58,5 +58,5 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("cgroups of container %s cannot be removed, %s", e.ID, who)
 }
 
-// Unwrap gives the context's error.
+// Unwrap gives the causes.
 func (e *InUseError) Unwrap() error { return e.Err }

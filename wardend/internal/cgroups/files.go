@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ func write(path, value string) error {
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd) //nolint:errcheck // what counts is what write said
+	defer unix.Close(fd)
 	if _, err := retry(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
 		return fmt.Errorf("write %q to %s: %w", value, path, err)
 	}
@@ -46,21 +47,18 @@ func read(path string) (string, error) {
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer unix.Close(fd) //nolint:errcheck // only read
-	buf := make([]byte, readSize)
-	total := 0
+	defer unix.Close(fd)
+	buf := make([]byte, 0, readSize)
 	for {
-		if total == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
-		}
-		n, err := retry(func() (int, error) { return unix.Read(fd, buf[total:]) })
+		buf = slices.Grow(buf, 1)
+		n, err := retry(func() (int, error) { return unix.Read(fd, buf[len(buf):cap(buf)]) })
 		if err != nil {
 			return "", &fs.PathError{Op: "read", Path: path, Err: err}
 		}
 		if n <= 0 {
-			return string(buf[:total]), nil
+			return string(buf), nil
 		}
-		total += n
+		buf = buf[:len(buf)+n]
 	}
 }
 

@@ -38,9 +38,9 @@ func (g *Group) SetCPUShares(shares uint64) error {
 }
 
 // weight converts v1's shares to v2's weight: the parabola in the logarithms that goes through the least, the default
-// and the most of both. It is what crun and runc have used since 2025. Their older formula, a straight line between
-// the ends, made the default 1024 a weight of 39, so that a container with the default had less than half of what
-// any other group of the machine has.
+// and the most of both. It is what crun (1.23) and runc (1.3.2) have used since 2025. Their older formula, a straight
+// line between the ends, made the default 1024 a weight of 39: less than half of what any other group of the machine
+// has. What v1's shares would keep and this does not is the ratio of two containers: 2048 and 1024 become 174 and 100.
 func weight(shares uint64) uint64 {
 	switch {
 	case shares <= minShares:

@@ -168,20 +168,21 @@ func (w *watcher) forget(id string) {
 
 // close ends all watches and waits until nothing looks any more.
 func (w *watcher) close() error {
-	defer w.running.Wait()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return nil
-	}
 	w.closed = true
 	for key := range w.watches {
 		w.dropLocked(key)
 	}
-	if w.file == nil {
+	file := w.file
+	w.file = nil
+	w.mu.Unlock()
+	if file == nil {
 		return nil
 	}
-	return w.file.Close()
+	// It waits for who reads, who may wait for the lock.
+	err := file.Close()
+	w.running.Wait()
+	return err
 }
 
 func (w *watcher) run(file *os.File, conn syscall.RawConn) {

@@ -34,9 +34,10 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	}
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		var busy []string
+		var why []error
 		for _, dir := range left {
 			if err := removeTree(dir); errors.Is(err, unix.EBUSY) {
-				busy = append(busy, dir)
+				busy, why = append(busy, dir), append(why, err)
 			} else if err != nil {
 				failed = append(failed, err)
 			}
@@ -45,7 +46,8 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 			break
 		}
 		if err := sleep(ctx, wait); err != nil {
-			failed = append(failed, &InUseError{ID: id, Dirs: left, Processes: processes(left), Err: err})
+			why = append(why, err)
+			failed = append(failed, &InUseError{ID: id, Dirs: left, Processes: processes(left), Err: errors.Join(why...)})
 			break
 		}
 	}
