@@ -216,8 +216,12 @@ func (r *Report) checkHome(m *merged) {
 	}
 	what := "directory " + r.User.Home
 	e, err := m.find(r.User.Home, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		r.find(what, OK, "is missing; containers get one")
+		return
+	}
 	if err != nil {
-		r.find(what, Failed, "jobs start there, and it cannot be found: %v", err)
+		r.find(what, Failed, "jobs start there, and it cannot be looked at: %v", err)
 		return
 	}
 	defer e.close()
@@ -261,6 +265,7 @@ func (r *Report) checkFrame(m *merged) {
 	}
 }
 
+// checkResolv looks for name servers: the machine's, which containers get, or the rootfs' own, which count without.
 func (r *Report) checkResolv(m *merged) {
 	const what = "file /" + resolvFile
 	content, _, err := m.read(resolvFile)
@@ -268,9 +273,14 @@ func (r *Report) checkResolv(m *merged) {
 		r.find(what, Warned, "cannot be read: %v", err)
 		return
 	}
-	if _, reachable := filterResolv(content); !reachable {
-		r.find(what, Warned, "names no server that a container can reach: names are not resolved")
-		return
+	_, own := filterResolv(content)
+	_, machine, err := ResolvConf("/")
+	switch {
+	case err == nil && machine:
+		r.find(what, OK, "containers get the name servers of this machine")
+	case own:
+		r.find(what, OK, "names a server; those of this machine cannot be reached from containers")
+	default:
+		r.find(what, Warned, "names no server that a container can reach, nor does this machine: names are not resolved")
 	}
-	r.find(what, OK, "names a server")
 }

@@ -60,23 +60,21 @@ func TestCheck(t *testing.T) {
 
 func TestCheckFinds(t *testing.T) {
 	for words, with := range map[string]map[string]string{
-		"user vcap has uid 0":                    {passwdFile: "vcap:x:0:0::/:\nroot:x:0:0::/root:\n"},
-		"user root is missing":                   {passwdFile: "vcap:x:1:1::/home/vcap:\n"},
-		"user root has uid 9 in place of 0":      {passwdFile: "vcap:x:1:1::/home/vcap:\nroot:x:9:9::/:\n"},
-		"user vcap cannot be told":               {passwdFile: "vcap:x:x:0::/:\n"},
-		"program /bin/bash cannot be found":      {"usr/bin/bash": ""},
-		"program /bin/bash is no program":        {"usr/bin/bash": "words"},
-		"program /bin/bash is no file":           {"usr/bin/bash": "", "usr/bin/bash/x": "x"},
-		"for another kind of machine":            {"usr/bin/bash": "\x7fELF\x02\x01" + strings.Repeat("\x00", 12) + "\xfe\xca"},
-		"directory /home/vcap jobs start there":  {"home/vcap/x": ""},
-		"jobs start there, and it is no":         {"home/vcap/x": "", "home/vcap": "file"},
-		"directory /proc is no directory":        {"proc/x": "", "proc": "file"},
-		"names no server that a container can":   {resolvFile: "nameserver 127.0.0.53\nnameserver ::1\nnameserver words\nnameserver\n"},
-		"file /etc/resolv.conf cannot be read":   {resolvFile: "->resolv.conf"},
-		"directory /dev cannot be looked at":     {"dev/x": "", "dev": "->dev"},
-		"directory /tmp has mode 0755":           {"tmp/x": "x"},
-		"directory /home/vcap belongs to uid":    {passwdFile: "vcap:x:4321:1::/home/vcap:\nroot:x:0:0::/root:\n"},
-		"file /etc/resolv.conf names no server ": {resolvFile: ""},
+		"user vcap has uid 0":                   {passwdFile: "vcap:x:0:0::/:\nroot:x:0:0::/root:\n"},
+		"user root is missing":                  {passwdFile: "vcap:x:1:1::/home/vcap:\n"},
+		"user root has uid 9 in place of 0":     {passwdFile: "vcap:x:1:1::/home/vcap:\nroot:x:9:9::/:\n"},
+		"user vcap cannot be told":              {passwdFile: "vcap:x:x:0::/:\n"},
+		"program /bin/bash cannot be found":     {"usr/bin/bash": ""},
+		"program /bin/bash is no program":       {"usr/bin/bash": "words"},
+		"program /bin/bash is no file":          {"usr/bin/bash": "", "usr/bin/bash/x": "x"},
+		"for another kind of machine":           {"usr/bin/bash": "\x7fELF\x02\x01" + strings.Repeat("\x00", 12) + "\xfe\xca"},
+		"directory /home/vcap is missing; cont": {"home/vcap/x": ""},
+		"jobs start there, and it is no":        {"home/vcap/x": "", "home/vcap": "file"},
+		"directory /proc is no directory":       {"proc/x": "", "proc": "file"},
+		"file /etc/resolv.conf cannot be read":  {resolvFile: "->resolv.conf"},
+		"directory /dev cannot be looked at":    {"dev/x": "", "dev": "->dev"},
+		"directory /tmp has mode 0755":          {"tmp/x": "x"},
+		"directory /home/vcap belongs to uid":   {passwdFile: "vcap:x:4321:1::/home/vcap:\nroot:x:0:0::/root:\n"},
 	} {
 		report, err := Check([]string{usable(t, with)})
 		require.NoError(t, err)
@@ -100,17 +98,40 @@ func TestCheckModes(t *testing.T) {
 func TestCheckLayers(t *testing.T) {
 	file := filepath.Join(layer(t, map[string]string{"f": "x"}), "f")
 	for words, layers := range map[string][]string{
-		"is no absolute path":        {"relative"},
-		"no such file":               {"/no/such/dir"},
-		"is no directory":            {file},
-		"a rootfs has 1 to 500":      nil,
-		"a rootfs has 1 to 500 laye": make([]string, maxLayers+1),
+		"is no absolute path": {"relative"},
+		"no such file":        {"/no/such/dir"},
+		"is no directory":     {file},
+		"a rootfs has 1 to ":  nil,
 	} {
 		report, err := Check(layers)
 		require.NoError(t, err)
 		require.False(t, report.Usable)
-		if len(layers) <= maxLayers {
-			require.Contains(t, details(report), words)
-		}
+		require.Contains(t, details(report), words)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"as it is":     {map[string]string{"etc/resolv.conf": "# words\nnameserver 192.0.2.1\nnameserver 192.0.2.1 \n"}, "nameserver 192.0.2.1\nnameserver 192.0.2.1\n"},
+		"three":        {map[string]string{"etc/resolv.conf": strings.Repeat("nameserver 192.0.2.1\n", 9)}, strings.Repeat("nameserver 192.0.2.1\n", 3)},
+		"behind stubs": {map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "nameserver 192.0.2.2\n"}, "nameserver 192.0.2.2\n"},
+		"link":         {map[string]string{"etc/resolv.conf": "->../run/systemd/resolve/resolv.conf", "run/systemd/resolve/resolv.conf": "nameserver 192.0.2.2\n"}, "nameserver 192.0.2.2\n"},
+		"none":         {nil, ""},
+		"out of reach": {map[string]string{"etc/resolv.conf": "nameserver ::1\nnameserver 2001:db8::1\nnameserver 0.0.0.0\nnameserver 127.0.0.1\nnameserver words\nnameserver\nsearch x\n"}, ""},
+		"options":      {map[string]string{"etc/resolv.conf": "nameserver 192.0.2.1\noptions ndots:2 edns0\nsearch a.example b.example `x`\nsortlist 1\n"}, "nameserver 192.0.2.1\noptions ndots:2 edns0\nsearch a.example b.example\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok, err := ResolvConf(layer(t, c.files))
+			require.NoError(t, err)
+			require.Equal(t, c.want != "", ok)
+			if ok {
+				require.Equal(t, c.want, got)
+			} else {
+				require.Equal(t, "# "+noServers+"\n", got)
+			}
+		})
 	}
 }

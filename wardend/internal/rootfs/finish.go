@@ -28,7 +28,7 @@ func finishDebian(ctx context.Context, root string, sum *Summary) error {
 	if err := makeFrame(root); err != nil {
 		return err
 	}
-	resolv, reachable, err := makeResolv("/")
+	resolv, reachable, err := ResolvConf("/")
 	if err != nil {
 		return err
 	}

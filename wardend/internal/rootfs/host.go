@@ -101,7 +101,7 @@ func (b *builder) host(include []string) error {
 	if err := makeFrame(b.to); err != nil {
 		return err
 	}
-	resolv, reachable, err := makeResolv(b.from)
+	resolv, reachable, err := ResolvConf(b.from)
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,11 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/wardend/internal/layers"
 )
 
 const (
-	// maxLayers is more than an overlay can have.
-	maxLayers = 500
 	// maxLinks is how many links a path may lead through: the kernel's own bound.
 	maxLinks = 40
 	// maxDepth bounds the directories that are open at once.
@@ -49,13 +49,13 @@ type entry struct {
 	path string
 }
 
-// openMerged opens layers, the uppermost first. The error is a sentence for the user.
-func openMerged(layers []string) (*merged, error) {
-	if len(layers) == 0 || len(layers) > maxLayers {
-		return nil, fmt.Errorf("a rootfs has 1 to %d layers, not %d", maxLayers, len(layers))
+// openMerged opens layers' directories, the uppermost first. The error is a sentence for the user.
+func openMerged(dirs []string) (*merged, error) {
+	if len(dirs) == 0 || len(dirs) > layers.MaxLayers {
+		return nil, fmt.Errorf("a rootfs has 1 to %d layers, not %d", layers.MaxLayers, len(dirs))
 	}
 	m := &merged{}
-	for _, layer := range layers {
+	for _, layer := range dirs {
 		// The operator's or the client's own path: links on the way to it are theirs.
 		fd, err := unix.Open(layer, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {

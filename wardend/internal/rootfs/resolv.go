@@ -23,9 +23,10 @@ func resolvFiles() []string {
 	return []string{"etc/resolv.conf", "run/systemd/resolve/resolv.conf"}
 }
 
-// makeResolv gives the resolv.conf of a rootfs: of the first of the machine's files that names any server that a
-// container can reach. Without one the content only says so, and ok is false.
-func makeResolv(from string) (content string, ok bool, err error) {
+// ResolvConf gives the resolv.conf of a container: of the first of the machine's files that names any server which a
+// container can reach. Without one the content is a comment that says so, and ok is false. From is the machine's root
+// directory. It fails when a file is there and cannot be read.
+func ResolvConf(from string) (content string, ok bool, err error) {
 	for _, name := range resolvFiles() {
 		raw, err := readSmall(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
