@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -78,7 +79,7 @@ func (s *soak) try(call func(context.Context) error) error {
 	defer cancel()
 	for {
 		err := call(ctx)
-		if err == nil || !strings.Contains(err.Error(), warden.ErrUnavailable.Error()) || ctx.Err() != nil {
+		if err == nil || !errors.Is(err, warden.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
 		select {
@@ -117,7 +118,7 @@ func (s *soak) run(total int) {
 		select {
 		case <-done:
 			return
-		case <-time.After(time.Duration(200+rand.IntN(1500)) * time.Millisecond):
+		case <-time.After(time.Duration(30+rand.IntN(600)) * time.Millisecond):
 			s.w.End(syscall.SIGKILL)
 			s.w.Start()
 			s.kills++

@@ -208,7 +208,7 @@ func testInfo(t *testing.T, s Suite) {
 	assert.Equal(t, []uint64{uint64(job)}, f.info(h).GetJobIds())
 	f.eventually(func() bool {
 		info := f.info(h)
-		return info.GetMemoryStat().GetTotalRss() > 1<<20 && info.GetMemoryStat().GetRss() > 1<<20 &&
+		return info.GetMemoryStat().GetTotalRss() > 100<<10 && info.GetMemoryStat().GetRss() > 100<<10 &&
 			info.GetCpuStat().GetUsage() > uint64(50*time.Millisecond) && info.GetCpuStat().GetUser() > 0 &&
 			info.GetDiskStat().GetBytesUsed() >= 1000000 && info.GetDiskStat().GetInodesUsed() > 1
 	}, "statistics are those of the job")
