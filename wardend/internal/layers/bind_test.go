@@ -209,3 +209,16 @@ func TestBindErrors(t *testing.T) {
 	require.NoError(t, MountBind(o.Target, o.IDs, Bind{Source: filepath.Join(dir, "link"), Target: "/x"}))
 	assert.Equal(t, "x", read(t, o.Target, "x"))
 }
+
+// TestBindOfAnOpenFile is how the running program gets into a container after an upgrade has removed its file.
+func TestBindOfAnOpenFile(t *testing.T) {
+	dir := tempDir(t)
+	o := newTree(t, dir)
+	write(t, dir, "program", "old")
+	file, err := os.Open(filepath.Join(dir, "program"))
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, os.Remove(file.Name()))
+	require.NoError(t, MountBind(o.Target, o.IDs, Bind{Source: procPath(int(file.Fd())), Target: "/.wardend-init", ReadOnly: true}))
+	assert.Equal(t, "old", read(t, o.Target, ".wardend-init"))
+}

@@ -33,7 +33,8 @@ type Overlay struct {
 	// Layers are 1 to MaxLayers directories or links to directories, the top
 	// one first, in file systems that can be idmapped; none may lie within
 	// another, nor upper, work and target in them. Their files belong to the
-	// machine's ids 0 to IDs.Size-1. Any number of overlays can share them.
+	// machine's ids 0 to IDs.Size-1; those of others are nobody's and cannot be
+	// changed. Any number of overlays can share a layer.
 	Layers []string
 	// Upper takes what the container writes, and Work is the kernel's for
 	// doing so: two empty directories of one file system, made when missing.
@@ -192,10 +193,20 @@ func makeDirectory(path string, mode uint32) (int, error) {
 	return fd, nil
 }
 
-// own gives an open file to the user and group id, with all of mode whatever the umask is.
+// own gives an open file to the user and group id, with all of mode whatever
+// the umask is. What is so already is not written to the disk's journal once more.
 func own(fd int, id, mode uint32) error {
-	if err := unix.Fchown(fd, int(id), int(id)); err != nil {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
 		return err
+	}
+	if stat.Uid != id || stat.Gid != id {
+		if err := unix.Fchown(fd, int(id), int(id)); err != nil {
+			return err
+		}
+	}
+	if stat.Mode&^unix.S_IFMT == mode {
+		return nil
 	}
 	return unix.Fchmod(fd, mode)
 }
