@@ -14,7 +14,8 @@ var ErrRoot = errors.New("nothing can be mounted over /")
 
 // Bind is a directory or file of the machine that a container sees.
 type Bind struct {
-	// Source is a path on the machine; links are followed. What is mounted
+	// Source is a path on the machine; links are followed. An open file by its
+	// name in /proc will do, unless it was removed. What is mounted
 	// beneath it is seen, too, as it is at the time, and stays in use until
 	// the container is gone.
 	Source string
@@ -78,6 +79,9 @@ func cloneSource(b Bind) (fd int, isDir bool, err error) {
 		err = fmt.Errorf("mount_setattr: %w", err)
 	} else {
 		err = unix.Fstat(fd, &stat)
+	}
+	if err == nil && stat.Nlink == 0 {
+		err = fmt.Errorf("it has been removed, though it is still open: %w", unix.ENOENT)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

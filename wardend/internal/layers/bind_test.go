@@ -210,15 +210,22 @@ func TestBindErrors(t *testing.T) {
 	assert.Equal(t, "x", read(t, o.Target, "x"))
 }
 
-// TestBindOfAnOpenFile is how the running program gets into a container after an upgrade has removed its file.
-func TestBindOfAnOpenFile(t *testing.T) {
+// TestBindOfARemovedFile: the kernel clones what is removed but open, and then attaches it nowhere.
+func TestBindOfARemovedFile(t *testing.T) {
 	dir := tempDir(t)
 	o := newTree(t, dir)
 	write(t, dir, "program", "old")
 	file, err := os.Open(filepath.Join(dir, "program"))
 	require.NoError(t, err)
 	defer file.Close()
-	require.NoError(t, os.Remove(file.Name()))
-	require.NoError(t, MountBind(o.Target, o.IDs, Bind{Source: procPath(int(file.Fd())), Target: "/.wardend-init", ReadOnly: true}))
+	bind := Bind{Source: procPath(int(file.Fd())), Target: "/.wardend-init", ReadOnly: true}
+	require.NoError(t, MountBind(o.Target, o.IDs, bind))
 	assert.Equal(t, "old", read(t, o.Target, ".wardend-init"))
+
+	require.NoError(t, os.Remove(file.Name()))
+	bind.Target = "/other"
+	err = MountBind(o.Target, o.IDs, bind)
+	require.ErrorIs(t, err, unix.ENOENT)
+	assert.Contains(t, err.Error(), "has been removed")
+	assert.NoFileExists(t, filepath.Join(o.Target, "other"))
 }
