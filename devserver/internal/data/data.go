@@ -80,6 +80,43 @@ func Open(path string) (*Dir, error) {
 	return dir, nil
 }
 
+// LetPass lets users pass through the directory who are told what lies in it by name: containers have their roots in it,
+// and users of their own. What else lies in it is still nobody's but its owner's.
+func (d *Dir) LetPass() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("let containers' users pass: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("let containers' users pass: %w", err)
+		}
+		if info.Mode().IsRegular() || info.IsDir() {
+			const others = 0o077
+			if err := os.Chmod(filepath.Join(d.path, entry.Name()), info.Mode().Perm()&^others); err != nil {
+				return fmt.Errorf("let containers' users pass: %w", err)
+			}
+		}
+	}
+	nodes := filepath.Dir(d.Node(1))
+	if err := os.MkdirAll(nodes, Passable); err != nil {
+		return fmt.Errorf("make the nodes' directory: %w", err)
+	}
+	for _, dir := range []string{nodes, d.path} {
+		if err := os.Chmod(dir, Passable); err != nil {
+			return fmt.Errorf("let containers' users pass: %w", err)
+		}
+	}
+	return nil
+}
+
+// Passable is the mode of a directory whose content only its owner sees, and that everybody can pass.
+const Passable = 0o711
+
 // Close lets others have the directory.
 func (d *Dir) Close() error {
 	var removed error

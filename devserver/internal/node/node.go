@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/durable-dea/dea/devserver/internal/data"
 	"github.com/durable-dea/dea/devserver/internal/process"
 	"github.com/durable-dea/dea/devserver/internal/wait"
 	"github.com/durable-dea/dea/warden"
@@ -68,8 +70,12 @@ type Node struct {
 // Prepare makes the node's directories and writes its dea.yml.
 func Prepare(options Options, spawner *process.Spawner) (*Node, error) {
 	n := &Node{options: options, spawner: spawner}
-	for _, dir := range []string{n.base(), n.depot()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []string{options.Dir, n.depot(), n.base()} {
+		mode := fs.FileMode(data.Passable) // to the containers' roots
+		if dir == n.base() {
+			mode = 0o700
+		}
+		if err := errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode)); err != nil {
 			return nil, fmt.Errorf("make the directories of node %d: %w", options.Number, err)
 		}
 	}

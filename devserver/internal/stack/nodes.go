@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -76,6 +77,11 @@ func (s *Stack) prepareNodes() error {
 	networks, err := carve(s.options.Network, s.options.Nodes)
 	if err != nil {
 		return err
+	}
+	if s.options.Backend != "process" && os.Geteuid() == 0 {
+		if err := s.dir.LetPass(); err != nil {
+			return err
+		}
 	}
 	temporal := s.temporalConfig()
 	for i := range s.options.Nodes {

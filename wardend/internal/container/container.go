@@ -141,8 +141,8 @@ func (c *Container) adopt(ctx context.Context) error {
 // takePools takes from the pools what the container has of them already.
 func (c *Container) takePools() {
 	if c.spec.Network.IsValid() {
-		if _, err := c.r.opts.Networks.Take(c.spec.Network.Addr()); err != nil {
-			c.log.Warn("the container's network is outside of the pool now", "network", c.spec.Network)
+		if err := c.r.opts.Networks.Adopt(c.spec.Network); err != nil {
+			c.log.Warn("the container's network is not the pool's to give out", "network", c.spec.Network, "error", err)
 		}
 	}
 	for i, p := range c.ports {

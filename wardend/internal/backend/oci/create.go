@@ -106,6 +106,10 @@ func (c *container) build(ctx context.Context, spec backend.Spec) error {
 	if c.group, err = c.b.cgroups.Create(c.id); err != nil {
 		return err
 	}
+	// On cgroup v2 the init must own what it puts jobs into.
+	if err := c.group.Delegate(c.rec.IDs.Host, c.rec.IDs.Host); err != nil {
+		return err
+	}
 	if c.b.opts.PidsLimit > 0 {
 		if err := c.group.SetPids(c.b.opts.PidsLimit); err != nil {
 			return err
