@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -116,7 +117,7 @@ func TestDebootstrapIsEnded(t *testing.T) {
 	}()
 	var inside []int
 	require.Eventually(t, func() bool {
-		inside = sleepers(t)
+		inside = sleepers(t, "1000", "1001")
 		return len(inside) == 2
 	}, 20*time.Second, 10*time.Millisecond)
 	cancel()
@@ -129,15 +130,42 @@ func TestDebootstrapIsEnded(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// sleepers are the processes of TestDebootstrapIsEnded's script that sleep.
-func sleepers(t *testing.T) []int {
+// TestDebootstrapDiesToo: a killed wardend leaves no process, and what else it leaves the next one clears.
+func TestDebootstrapDiesToo(t *testing.T) {
+	needRoot(t)
+	if dir := os.Getenv(killedDir); dir != "" {
+		_, err := Debian(t.Context(), DebianOptions{Dir: dir})
+		require.NoError(t, err)
+		return
+	}
+	fakeDebootstrap(t, `mount -t tmpfs none "$5"; sleep 1002 & sleep 1003`)
+	dir := filepath.Join(t.TempDir(), "new")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "-test.run", "^TestDebootstrapDiesToo$")
+	cmd.Env = append(os.Environ(), killedDir+"="+dir)
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return len(sleepers(t, "1002", "1003")) == 2 }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.Eventually(t, func() bool { return len(sleepers(t, "1002", "1003")) == 0 }, 20*time.Second, 10*time.Millisecond)
+	_, err = Host(t.Context(), HostOptions{Dir: dir, From: machine(t)})
+	require.NoError(t, err)
+	left, err := os.ReadDir(filepath.Dir(dir))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+// sleepers are the processes that sleep for one of the numbers of seconds.
+func sleepers(t *testing.T, seconds ...string) []int {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
 	var pids []int
 	for _, at := range found {
 		raw, err := os.ReadFile(at)
-		if err != nil || string(raw) != "sleep\x001000\x00" && string(raw) != "sleep\x001001\x00" {
+		number, sleeps := strings.CutPrefix(string(raw), "sleep\x00")
+		if err != nil || !sleeps || !slices.Contains(seconds, strings.TrimSuffix(number, "\x00")) {
 			continue
 		}
 		pid, err := strconv.Atoi(strings.Split(at, "/")[2])

@@ -328,9 +328,7 @@ func TestThisMachine(t *testing.T) {
 		}
 		return nil
 	}))
-	// In the root's own file system, for the links, if temporary files lie there too.
-	dir := filepath.Join(t.TempDir(), "new")
-	require.NoError(t, os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o755))
+	dir := filepath.Join(besideUsr(t), "new")
 	sum, err := Host(t.Context(), HostOptions{Dir: dir, Exclude: []string{
 		"/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/icons", "/usr/include", "/usr/src", "/usr/lib/jvm", "/usr/local/go", "/usr/lib/node_modules",
 	}})
@@ -364,6 +362,24 @@ func TestThisMachine(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, report.Usable, "%v", report.Findings)
 	useRootfs(t, dir)
+}
+
+// besideUsr makes a directory on the file system of the machine's programs, which need not be copied there.
+func besideUsr(t *testing.T) string {
+	t.Helper()
+	var programs, here unix.Stat_t
+	require.NoError(t, unix.Stat("/usr", &programs))
+	for _, above := range []string{os.TempDir(), "/var/tmp"} {
+		if unix.Stat(above, &here) != nil || here.Dev != programs.Dev {
+			continue
+		}
+		dir, err := os.MkdirTemp(above, "rootfs")
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, removeTree(dir)) })
+		return dir
+	}
+	t.Skip("no directory for temporary files is on the file system of /usr")
+	return ""
 }
 
 // useRootfs runs common programs as vcap in namespaces of their own, with the rootfs beneath an overlay.
