@@ -48,7 +48,7 @@ type forkWay func(program string, args []string, attr *syscall.ProcAttr) (int, e
 func newThreadForker(o options) (*threadForker, error) {
 	t := &threadForker{calls: make(chan forkCall), ways: forkWays(o.v2)}
 	ready := make(chan error)
-	go t.run(o.v1, ready)
+	go onThread(func() { t.run(o.v1, ready) })
 	if err := <-ready; err != nil {
 		return nil, err
 	}
@@ -58,26 +58,26 @@ func newThreadForker(o options) (*threadForker, error) {
 	return t, nil
 }
 
-// run is the thread.
-func (t *threadForker) run(tasks []int, ready chan<- error) {
+// onThread calls f on a thread of its own that is not the main one. That one stands for the whole process: memory is
+// charged to its cgroup, and want of memory there ends the process.
+func onThread(f func()) {
 	runtime.LockOSThread()
-	if unix.Gettid() == os.Getpid() {
-		// The main thread stands for the whole process: memory is charged to its cgroup, and who runs out of memory
-		// there ends the process. While it is locked to this goroutine, another one gets another thread.
-		started := make(chan struct{})
-		go func() {
-			runtime.LockOSThread()
-			close(started)
-			t.serve(tasks, ready)
-		}()
-		<-started
-		runtime.UnlockOSThread()
+	defer runtime.UnlockOSThread()
+	if unix.Gettid() != os.Getpid() {
+		f()
 		return
 	}
-	t.serve(tasks, ready)
+	// While the main thread is locked to this goroutine, another one gets another thread.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onThread(f)
+	}()
+	<-done
 }
 
-func (t *threadForker) serve(tasks []int, ready chan<- error) {
+// run is the thread.
+func (t *threadForker) run(tasks []int, ready chan<- error) {
 	err := confineThread()
 	for _, fd := range tasks {
 		if err == nil {
