@@ -148,7 +148,9 @@ func (r *Reader) payload(length int) ([]byte, error) {
 				return nil, &FrameError{Reason: fmt.Sprintf("there is no room for its %d bytes", length), Err: err}
 			}
 		}
-		payload = append(payload, make([]byte, more)...)
+		grown := make([]byte, have+more)
+		copy(grown, payload)
+		payload = grown
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +18,12 @@ import (
 	"github.com/durable-dea/dea/wardend/internal/container"
 )
 
-// readAhead is how many messages are read while a request runs.
-const readAhead = 64
+// What is read of a connection while a request of it runs, in order to notice its client's end: no more when that many
+// messages, or that many bytes of them, wait. The message that passes the bound is still read whole.
+const (
+	readAhead      = 64
+	readAheadBytes = 256 << 10
+)
 
 // hangupCheck is how often a connection is looked at that cannot tell of its client's end by being read: the client
 // has closed its sending half only, or has sent more than is read ahead.
@@ -38,16 +43,23 @@ type conn struct {
 	// waiting ends with gone, and when the server drains: for requests that only wait.
 	waiting context.Context //nolint:containedctx // as above
 	queue   chan message
+	// queued are the bytes in the queue; taken is told when they become fewer.
+	queued atomic.Int64
+	taken  chan struct{}
 }
 
 // message is what was read: a request's envelope, or why there is none.
 type message struct {
 	m   *wardenpb.Message
 	err error
+	// reserved are the bytes of the server's budget that it has, until it is answered.
+	reserved int
 }
 
+func (m message) bytes() int64 { return int64(len(m.m.GetPayload())) }
+
 func newConn(s *Server, nc *net.UnixConn) *conn {
-	c := &conn{s: s, nc: nc, refs: s.registry.Connect(), queue: make(chan message, readAhead)}
+	c := &conn{s: s, nc: nc, refs: s.registry.Connect(), queue: make(chan message, readAhead), taken: make(chan struct{}, 1)}
 	c.gone, c.cut = context.WithCancel(context.Background())
 	return c
 }
@@ -73,6 +85,9 @@ func (c *conn) run() {
 	closeConn()
 	_ = c.nc.Close()
 	<-read
+	for unanswered := range c.queue {
+		c.s.room.give(unanswered.reserved)
+	}
 	c.refs.Close()
 }
 
@@ -82,7 +97,17 @@ func (c *conn) answerAll() {
 		case <-c.s.draining.Done():
 			return
 		case next, ok := <-c.queue:
-			if !ok || c.answer(next) != nil {
+			if !ok {
+				return
+			}
+			c.queued.Add(-next.bytes())
+			select {
+			case c.taken <- struct{}{}:
+			default:
+			}
+			err := c.answer(next)
+			c.s.room.give(next.reserved)
+			if err != nil {
 				return
 			}
 		}
@@ -98,9 +123,19 @@ func (c *conn) read() {
 
 func (c *conn) readMessages() {
 	reader := warden.NewReader(c.nc, c.s.maxMessage)
-	for {
+	reserved := 0
+	reader.Reserve(func(n int) error {
+		err := c.s.room.take(n)
+		if err == nil {
+			reserved += n
+		}
+		return err
+	})
+	for c.awaitRoom() {
+		reserved = 0
 		m, err := reader.Message()
-		if errors.Is(err, io.EOF) || !c.enqueue(message{m, err}) {
+		if errors.Is(err, io.EOF) || !c.enqueue(message{m, err, reserved}) {
+			c.s.room.give(reserved)
 			return
 		}
 		var bad *warden.MessageError
@@ -110,8 +145,26 @@ func (c *conn) readMessages() {
 	}
 }
 
+// awaitRoom waits until so few bytes are queued that another message may be read. It says whether the client was
+// still there to be answered.
+func (c *conn) awaitRoom() bool {
+	for c.queued.Load() > readAheadBytes {
+		select {
+		case <-c.taken:
+		case <-c.gone.Done():
+			return false
+		case <-time.After(hangupCheck):
+			if c.hungUp() {
+				c.cut()
+			}
+		}
+	}
+	return true
+}
+
 // enqueue says whether the client was still there to be answered.
 func (c *conn) enqueue(m message) bool {
+	c.queued.Add(m.bytes())
 	select {
 	case c.queue <- m:
 		return true

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/wardend/internal/container"
 )
 
@@ -17,6 +18,8 @@ type Server struct {
 	registry   *container.Registry
 	log        hclog.Logger
 	maxMessage int
+	// room bounds what the connections have read together.
+	room *budget
 	// lastWrite is how long a client may take to read an answer when the server drains.
 	lastWrite time.Duration
 
@@ -33,9 +36,19 @@ type Server struct {
 // lastWrite is Server.lastWrite by default: one who does not read must not keep a server from ending.
 const lastWrite = 5 * time.Second
 
+// roomFor is how many requests of the longest kind are read at a time, of all connections together. Requests up to
+// 64 KiB, which nearly all are, do not count.
+const roomFor = 4
+
 // New makes a server of the registry's containers. MaxMessage is the longest request in bytes, warden's default if 0.
 func New(registry *container.Registry, maxMessage int, log hclog.Logger) *Server {
-	s := &Server{registry: registry, log: log, maxMessage: maxMessage, lastWrite: lastWrite, conns: map[*conn]bool{}}
+	if maxMessage <= 0 {
+		maxMessage = warden.DefaultMaxMessage
+	}
+	s := &Server{
+		registry: registry, log: log, maxMessage: maxMessage, room: newBudget(roomFor * int64(maxMessage)),
+		lastWrite: lastWrite, conns: map[*conn]bool{},
+	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	return s
 }

@@ -3,12 +3,10 @@ package server
 import (
 	"context"
 	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/backend"
 	"github.com/durable-dea/dea/wardend/internal/backend/process"
 	"github.com/durable-dea/dea/wardend/internal/container"
 	"github.com/durable-dea/dea/wardend/internal/initproc"
@@ -43,6 +42,11 @@ func tempSocket(t testing.TB) string {
 // start serves until the test ends; all containers are destroyed then.
 func start(t testing.TB, maxMessage int) (s *Server, socket string) {
 	t.Helper()
+	return startOn(t, maxMessage, process.New(hclog.NewNullLogger(), []string{"/proc/self/exe", "init"}))
+}
+
+func startOn(t testing.TB, maxMessage int, b backend.Backend) (s *Server, socket string) {
+	t.Helper()
 	socket = tempSocket(t)
 	start, size := pool.DefaultRange()
 	ports, err := pool.NewPorts(start, size)
@@ -50,11 +54,11 @@ func start(t testing.TB, maxMessage int) (s *Server, socket string) {
 	networks, err := pool.NewNetworks(netip.MustParsePrefix("10.254.0.0/24"), nil)
 	require.NoError(t, err)
 	registry, err := container.Open(t.Context(), container.Options{
-		Depot: t.TempDir(), Backend: process.New(hclog.NewNullLogger(), []string{"/proc/self/exe", "init"}),
+		Depot: t.TempDir(), Backend: func(context.Context) (backend.Backend, error) { return b, nil },
 		Ports: ports, Networks: networks, GraceTime: 3600, OutputLimit: 1 << 20, Log: hclog.NewNullLogger(),
 	})
 	require.NoError(t, err)
-	listener, err := Listen(t.Context(), socket, 0o600)
+	listener, err := Listen(t.Context(), socket, 0o600, -1)
 	require.NoError(t, err)
 	s = New(registry, maxMessage, hclog.NewNullLogger())
 	served := make(chan error, 1)
@@ -73,31 +77,6 @@ func client(t testing.TB, socket string) *warden.Client {
 	c := warden.NewClient(socket)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
-}
-
-func TestListen(t *testing.T) {
-	for _, mode := range []fs.FileMode{0o600, 0o660, 0o777} {
-		socket := tempSocket(t)
-		l, err := Listen(t.Context(), socket, mode)
-		require.NoError(t, err)
-		info, err := os.Stat(socket)
-		require.NoError(t, err)
-		require.Equal(t, mode, info.Mode().Perm())
-		_, err = Listen(t.Context(), socket, mode)
-		require.ErrorContains(t, err, "another server is listening there")
-		l.SetUnlinkOnClose(false)
-		require.NoError(t, l.Close())
-		l, err = Listen(t.Context(), socket, mode)
-		require.NoError(t, err, "a dead server's socket is replaced")
-		require.NoError(t, l.Close())
-		require.NoFileExists(t, socket)
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err := Listen(t.Context(), file, 0o600)
-	require.ErrorContains(t, err, "something else than a socket")
-	_, err = Listen(t.Context(), "/no/such/dir/s", 0o600)
-	require.ErrorIs(t, err, syscall.ENOENT)
 }
 
 func TestMessageOverTheLimit(t *testing.T) {
@@ -158,7 +137,7 @@ func TestDrainWaitsForNoOneWhoDoesNotRead(t *testing.T) {
 func TestShutdownTakesNoOneMore(t *testing.T) {
 	s, _ := start(t, 0)
 	s.Shutdown(t.Context())
-	listener, err := Listen(t.Context(), tempSocket(t), 0o600)
+	listener, err := Listen(t.Context(), tempSocket(t), 0o600, -1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, listener.Close()) }()
 	client, err := net.Dial("unix", listener.Addr().String())
@@ -194,34 +173,4 @@ func TestAClientThatFloods(t *testing.T) {
 	}, 20*time.Second, 5*time.Millisecond, "its connection is given up although it cannot be read")
 	_, err = c.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: created.Handle})
 	require.NoError(t, err)
-}
-
-// FuzzServer: whatever a client sends, the server goes on, and answers the next one.
-func FuzzServer(f *testing.F) {
-	_, socket := start(f, 1<<16)
-	c := client(f, socket)
-	_, err := c.Create(f.Context(), &wardenpb.CreateRequest{Handle: proto.String("h")})
-	require.NoError(f, err)
-	for _, seed := range []string{
-		"", "0\r\n\r\n", "4\r\n\x08\x5b\x12\x00\r\n", "8\r\n\x08\x5d\x12\x04\x0a\x02hi\r\n", "99999\r\nx", "7\r\n\x08\x0e\x12\x03\x0a\x01h\r\n",
-		"9\r\n\x08\x16\x12\x05\x0a\x01h\x10\x01\r\n", "7\r\n\x08\x1f\x12\x03\x0a\x01h\r\n", "7\r\n\x08\x33\x12\x03\x0a\x01h\r\n",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-		require.NoError(t, err)
-		defer func() { _ = conn.Close() }()
-		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-		_, _ = conn.Write(in) // it may be closed before the end
-		_ = conn.CloseWrite()
-		r := warden.NewReader(conn, 0)
-		for {
-			if _, err := r.Message(); err != nil {
-				break
-			}
-		}
-		_, err = c.Ping(t.Context(), &wardenpb.PingRequest{})
-		require.NoError(t, err)
-	})
 }
