@@ -13,6 +13,7 @@ import (
 
 	"github.com/durable-dea/dea/wardend/internal/backend"
 	"github.com/durable-dea/dea/wardend/internal/cgroups"
+	"github.com/durable-dea/dea/wardend/internal/layers"
 	"github.com/durable-dea/dea/wardend/internal/network"
 	"github.com/durable-dea/dea/wardend/internal/ociruntime"
 	"github.com/durable-dea/dea/wardend/internal/scratch"
@@ -53,6 +54,8 @@ type Backend struct {
 	scratch scratch.Store
 	network *network.Network
 	cgroups *cgroups.Manager
+	// private: the depot is a mount of its own.
+	private bool
 	// inodesOnce keeps what cannot be limited from being said again and again.
 	inodesOnce sync.Once
 }
@@ -85,6 +88,11 @@ func (b *Backend) open(ctx context.Context) (err error) {
 	if err := b.opts.settle(); err != nil {
 		return err
 	}
+	// Where the machine's mounts are shared, containers' roots would show up in every service's.
+	if err := layers.Private(b.opts.Depot); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	}
+	b.private = true
 	if b.init, err = installInit(filepath.Join(b.opts.Depot, "init")); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
@@ -150,6 +158,9 @@ func (b *Backend) Close() error {
 	}
 	if b.scratch != nil {
 		errs = append(errs, b.scratch.Close())
+	}
+	if b.private && emptyDir(filepath.Join(b.opts.Depot, "containers")) {
+		errs = append(errs, layers.Unmount(b.opts.Depot))
 	}
 	return errors.Join(errs...)
 }

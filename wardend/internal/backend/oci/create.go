@@ -97,7 +97,7 @@ func (c *container) build(ctx context.Context, spec backend.Spec) error {
 	if err != nil {
 		return fmt.Errorf("make room to write: %w", err)
 	}
-	if err := c.mount(ctx, spec, writable); err != nil {
+	if err := c.mount(ctx, spec, writable, false); err != nil {
 		return err
 	}
 	if err := c.furnish(spec.Handle); err != nil {
@@ -120,15 +120,15 @@ func (c *container) build(ctx context.Context, spec backend.Spec) error {
 	return nil
 }
 
-// mount puts the root together. What is there of it already makes way.
-func (c *container) mount(ctx context.Context, spec backend.Spec, writable string) error {
+// mount puts the root together, again where it was before.
+func (c *container) mount(ctx context.Context, spec backend.Spec, writable string, again bool) error {
 	list, err := layers.Parse(spec.Rootfs)
 	if err != nil {
 		return err
 	}
 	overlay := layers.Overlay{
 		Layers: list, Upper: filepath.Join(writable, "upper"), Work: filepath.Join(writable, "work"),
-		Target: rootOf(c.dir), IDs: c.rec.IDs,
+		Target: rootOf(c.dir), IDs: c.rec.IDs, Again: again,
 	}
 	for _, dir := range []string{overlay.Upper, overlay.Work, overlay.Target} {
 		if err := os.MkdirAll(dir, dirMode); err != nil { //nolint:gosec // the container's own, or on the way to it
@@ -164,7 +164,8 @@ func (c *container) furnish(handle string) error {
 		"etc/hostname": name + "\n",
 		"etc/hosts":    "127.0.0.1 localhost\n" + inside.String() + " " + name + "\n",
 	}
-	if servers := c.nameServers(); servers != "" {
+	// The stack's own where the machine has no name server that is reached from inside.
+	if servers, ok, err := rootfs.ResolvConf("/"); err == nil && ok {
 		files["etc/resolv.conf"] = servers
 	}
 	owner := int(c.rec.IDs.Host)
@@ -200,34 +201,6 @@ func (c *container) furnishHome(root *os.Root) error {
 		return err
 	}
 	return root.Lchown(home, owner.UID, owner.GID)
-}
-
-// nameServers is the machine's resolv.conf as a container can use it: one that the machine answers itself on its
-// loopback is not reached from inside. Empty leaves the rootfs's own.
-func (c *container) nameServers() string {
-	raw, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		return ""
-	}
-	var lines []string
-	servers := 0
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], ";") {
-			continue
-		}
-		if fields[0] == "nameserver" {
-			if strings.HasPrefix(fields[1], "127.") || strings.Contains(fields[1], ":") {
-				continue
-			}
-			servers++
-		}
-		lines = append(lines, strings.Join(fields, " "))
-	}
-	if servers == 0 {
-		return ""
-	}
-	return strings.Join(lines, "\n") + "\n"
 }
 
 // hostname makes a name that the kernel and other programs take out of any handle.

@@ -50,7 +50,7 @@ func (c *container) reopenRoot(ctx context.Context, spec backend.Spec) error {
 	if err != nil || mounted {
 		return err
 	}
-	return c.mount(ctx, spec, writable)
+	return c.mount(ctx, spec, writable, true)
 }
 
 // Remove ends a container and frees all that it has, as far as there is any of it.
