@@ -95,5 +95,8 @@ func (n *Network) connect(ctx context.Context, s slot, ns *os.File) (bool, error
 	if err := n.setUpHost(link, s); err != nil {
 		return made, err
 	}
-	return made, n.inNamespace(ns, func() error { return setUpContainer(link.Attrs().ParentIndex, s) })
+	if err := n.inNamespace(ns, func() error { return setUpContainer(link.Attrs().ParentIndex, s) }); err != nil {
+		return made, err
+	}
+	return made, n.waitForCarrier(ctx, link)
 }

@@ -3,7 +3,9 @@ package network
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,7 +104,9 @@ func (r *rulebook) read(ctx context.Context) (inventory, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := persist(ctx, r.readLocked)
-	return r.have, err
+	have := r.have
+	have.links, have.chains, have.ports = maps.Clone(have.links), maps.Clone(have.chains), maps.Clone(have.ports)
+	return have, err
 }
 
 func (r *rulebook) readLocked() error {
@@ -149,17 +153,29 @@ func (r *rulebook) readChains(conn *nftables.Conn, have *inventory) error {
 }
 
 func (r *rulebook) readSets(conn *nftables.Conn, have *inventory) error {
+	tables, err := conn.ListTablesOfFamily(r.ip.Family)
+	if err != nil || !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == r.ip.Name }) {
+		return err
+	}
+	sets, err := conn.GetSets(r.ip)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, s := range sets {
+		there[s.Name] = true
+	}
 	read := func(set *nftables.Set, element func(nftables.SetElement)) error {
-		elements, err := conn.GetSetElements(set)
-		if errors.Is(err, unix.ENOENT) {
+		if !there[set.Name] {
 			return nil
 		}
+		elements, err := conn.GetSetElements(set)
 		for _, e := range elements {
 			element(e)
 		}
 		return err
 	}
-	err := read(r.links, func(e nftables.SetElement) {
+	err = read(r.links, func(e nftables.SetElement) {
 		if a, ok := addressIn(e.Key, unix.IFNAMSIZ); ok {
 			if i, ok := r.indexOf(a); ok {
 				have.links[i] = true

@@ -54,6 +54,7 @@ func (n *Network) makeLink(ctx context.Context, s slot, ns *os.File) (link netli
 		if link != nil || err != nil {
 			return link, false, err
 		}
+		// Or the other end's name is taken, by a link that Detach left to die in this same namespace.
 		if err = n.removeNow(ctx, s); err != nil {
 			return nil, false, err
 		}
@@ -104,6 +105,18 @@ func (n *Network) setUpHost(link netlink.Link, s slot) error {
 		return fmt.Errorf("address %s: %w", s.host, err)
 	}
 	return n.links.LinkSetUp(link)
+}
+
+// waitForCarrier waits until the host's end sends. It was up before its other end; the kernel notices that one a moment
+// later, and drops packets until then: the container's first connection would wait a second for its next try.
+func (n *Network) waitForCarrier(ctx context.Context, link netlink.Link) error {
+	return persist(ctx, func() error {
+		now, err := n.links.LinkByIndex(link.Attrs().Index)
+		if err == nil && now.Attrs().OperState != netlink.OperUp {
+			err = fmt.Errorf("link %s: no carrier: %w", link.Attrs().Name, unix.EAGAIN)
+		}
+		return err
+	})
 }
 
 // setUpContainer runs in the container's namespace.

@@ -134,12 +134,12 @@ func (n *Network) reapLinks(s slot) error {
 	return errors.Join(errs...)
 }
 
-// removeNow removes a container's links and waits.
+// removeNow removes a container's links, and all that are dying, and waits.
 func (n *Network) removeNow(ctx context.Context, s slot) error {
 	if err := n.reapLinks(s); err != nil {
 		return err
 	}
-	return persist(ctx, func() error { return n.reap.now(s.index) })
+	return persist(ctx, n.reap.all)
 }
 
 // removeLinks removes all links of the instance.

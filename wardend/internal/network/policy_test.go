@@ -1,0 +1,126 @@
+package network
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestTheWorldIsOpenButForDeny(t *testing.T) {
+	out := newOutside(t)
+	n := open(t, "t1", testPool())
+	c := attach(t, n, 0)
+	for _, network := range []string{"tcp4", "udp4"} {
+		assert.Equal(t, hostAddress, c.reaches(t, network, farAddress+":8080"), "it leaves with the host's address")
+		assert.Equal(t, hostAddress, c.reaches(t, network, allowedAddress+":8080"), "allow wins over deny")
+		assert.NotEmpty(t, hostReaches(t, network, deniedAddress+":8080"), "the target is there")
+		c.refused(t, network, deniedAddress+":8080")
+	}
+	require.Empty(t, c.do(t, ask{Op: "ping", Address: farAddress + " 8 0"}).Err)
+	require.NotEmpty(t, c.do(t, ask{Op: "ping", Address: deniedAddress + " 8 0"}).Err)
+	_ = out
+}
+
+func TestRefusedManyTimesAtOnce(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	c := attach(t, n, 0)
+	for range 30 {
+		c.refused(t, "tcp4", deniedAddress+":8080")
+	}
+}
+
+func TestOtherProtocolsAreToldOnce(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	// The kernel remembers whom it told: a container that no other test has.
+	c := attach(t, n, 9000)
+	got := c.dial(t, "udp4", deniedAddress+":8080")
+	require.Equal(t, unix.EHOSTUNREACH, got.Errno, got.Err)
+	require.Less(t, got.Took, atOnce)
+}
+
+func TestContainersAndHostAreClosed(t *testing.T) {
+	out := newOutside(t)
+	n := open(t, "t1", testPool())
+	a, b := attach(t, n, 0), attach(t, n, 1)
+	hostListens(t, "7070")
+
+	assert.Equal(t, b.host.String(), hostReaches(t, "tcp4", b.at(port8080)), "the host reaches its containers")
+	assert.NotEmpty(t, hostReaches(t, "udp4", b.at(port8080)))
+	assert.Equal(t, outsideAddress, out.reaches(t, "tcp4", hostAddress+":7070"), "the host's service is there")
+
+	for _, network := range []string{"tcp4", "udp4"} {
+		a.refused(t, network, b.at(port8080))
+		for _, host := range []string{hostAddress, a.host.String(), b.host.String()} {
+			a.refused(t, network, host+":7070")
+		}
+		a.refused(t, network, "10.254.0.10:8080") // of no container; outside has it
+	}
+	for _, target := range []string{b.address().String(), hostAddress, a.host.String()} {
+		require.NotEmpty(t, a.do(t, ask{Op: "ping", Address: target + " 8 0"}).Err, target)
+	}
+	// Neither does the outside reach containers, though it knows the way.
+	for _, own := range []string{"10.254.0.2", "10.254.0.6"} {
+		out.run(t, "ip", "addr", "del", own+"/32", "dev", "lo")
+	}
+	out.run(t, "ip", "route", "add", testPool().String(), "via", hostAddress)
+	for _, network := range []string{"tcp4", "udp4"} {
+		out.refused(t, network, a.at(port8080))
+	}
+	// What containers answer still passes.
+	assert.NotEmpty(t, hostReaches(t, "tcp4", a.at(port8080)))
+}
+
+// hostMAC is the hardware address of the host's end of a container's link.
+func hostMAC(t *testing.T, c *container) string {
+	t.Helper()
+	fields := strings.Fields(command(t, "ip", "-o", "link", "show", c.link))
+	for i, f := range fields {
+		if f == "link/ether" {
+			return fields[i+1]
+		}
+	}
+	require.FailNow(t, "no address", c.link)
+	return ""
+}
+
+func TestForgedPacketsGoNowhere(t *testing.T) {
+	out := newOutside(t)
+	n := open(t, "t1", testPool())
+	a, b := attach(t, n, 0), attach(t, n, 1)
+	hostListens(t, "7070")
+	far := netip.MustParseAddrPort(farAddress + ":4000")
+	try := func(from netip.AddrPort) told {
+		require.Empty(t, out.do(t, ask{Op: "bind", Address: far.String()}).Err)
+		require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: udpPacket(from, far, "x"), Args: []string{hostMAC(t, a)}}).Err)
+		return out.do(t, ask{Op: "catch", Wait: "200ms"})
+	}
+	assert.Empty(t, try(netip.AddrPortFrom(a.address(), 4001)).Err, "its own address passes")
+	for _, from := range []string{b.address().String(), b.host.String(), a.host.String(), hostAddress, "127.0.0.1", "203.0.113.7"} {
+		assert.NotEmpty(t, try(netip.MustParseAddrPort(from+":4001")).Err, "as %s", from)
+	}
+}
+
+func TestLoopbackOfTheHostIsOutOfReach(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	a := attach(t, n, 0)
+	require.NoError(t, n.NetOut(t.Context(), a.network, rule4("127.0.0.0/8", all)))
+	to := netip.MustParseAddrPort("127.0.0.1:4002")
+	require.NoError(t, bind(to.String()))
+	require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: udpPacket(netip.AddrPortFrom(a.address(), 4001), to, "x"), Args: []string{hostMAC(t, a)}}).Err)
+	_, err := catch("300ms")
+	require.Error(t, err)
+	// The same packet arrives where it may.
+	require.NoError(t, n.NetOut(t.Context(), a.network, rule4(hostAddress, all)))
+	to = netip.MustParseAddrPort(hostAddress + ":4002")
+	require.NoError(t, bind(to.String()))
+	require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: udpPacket(netip.AddrPortFrom(a.address(), 4001), to, "x"), Args: []string{hostMAC(t, a)}}).Err)
+	_, err = catch("300ms")
+	require.NoError(t, err)
+}
