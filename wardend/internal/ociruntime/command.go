@@ -45,6 +45,8 @@ type call struct {
 	plain bool
 	// files are file descriptors 3 and up.
 	files []*os.File
+	// held is a file that all processes of the runtime's keep open, and the container's does not; or nil.
+	held *os.File
 	// output gets both output streams; nil returns them.
 	output *os.File
 }
@@ -107,6 +109,9 @@ func (r *Runtime) prepare(ctx context.Context, c call, log, output *os.File) *ex
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.ExtraFiles = append(append(cmd.ExtraFiles, c.files...), log)
+	if c.held != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, c.held)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error {
 		// A runtime's helpers are in its process group until they are the container's.

@@ -62,16 +62,21 @@ func (r *Runtime) end(ctx context.Context, id string, rec record) error {
 	case rec.PID != 0:
 		return endProcess(ctx, rec.PID, func(start uint64) bool { return start == rec.Start })
 	}
-	// Begun, and whoever did it was killed before the pid was known.
+	// Begun, and whoever did it gave up or was killed before the pid was known.
+	if err := r.settle(ctx, id); err != nil {
+		return err
+	}
 	before, err := ticks()
 	if err != nil {
 		return err
 	}
-	pid := r.statePID(ctx, id)
-	if pid == 0 {
-		return ctx.Err()
+	if pid := r.statePID(ctx, id); pid != 0 {
+		if err := endProcess(ctx, pid, func(start uint64) bool { return start <= before }); err != nil {
+			return err
+		}
 	}
-	return endProcess(ctx, pid, func(start uint64) bool { return start <= before })
+	// A runtime that was killed may not have come to write down what it had started.
+	return endCgroup(ctx, rec.Cgroup)
 }
 
 // statePID asks the runtime for process 1. 0: it has none, or does not know the container.
@@ -93,8 +98,11 @@ func (r *Runtime) forget(ctx context.Context, id string) error {
 	if err == nil && !exists(r.stateOf(id)) {
 		return nil
 	}
+	if err == nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
+		return err
 	}
 	if err != nil {
 		if _, unknown := r.command(ctx, call{args: []string{"state", id}}); unknown == nil {

@@ -20,7 +20,7 @@ func options(t *testing.T, path string) Options {
 func leavesNothing(t *testing.T, opts Options) {
 	t.Helper()
 	f := &finder{opts: opts}
-	require.Empty(t, cgroupDirs(t, f.cgroup()))
+	require.Empty(t, cgroups(t, f.cgroup()))
 	for _, name := range []string{runtimeName, recordsName} {
 		entries, err := os.ReadDir(filepath.Join(opts.StateDir, name))
 		require.NoError(t, err)
@@ -195,22 +195,25 @@ func TestFindAProcessThatDoesNotWork(t *testing.T) {
 
 // TestFindCleansUpAfterOneThatWasKilled: whoever tried before was killed while the container ran.
 func TestFindCleansUpAfterOneThatWasKilled(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		opts := Options{StateDir: r.dir, InitBinary: initBinary, IDs: farIDs, Log: nullLog()}
-		f := &finder{opts: opts, timeout: wait}
-		bundle, spec, err := f.build()
-		require.NoError(t, err)
-		spec.Process.Args[1] = "wait"
-		require.NoError(t, r.WriteBundle(bundle, spec))
-		pid, err := r.Run(t.Context(), Run{ID: probeID, Bundle: bundle})
-		require.NoError(t, err)
-		require.False(t, ended(pid))
-		ids, err := r.IDs(t.Context())
-		require.NoError(t, err)
-		require.Empty(t, ids)
-		_, err = Find(t.Context(), opts)
-		require.NoError(t, err)
-		require.True(t, ended(pid))
-		leavesNothing(t, opts)
-	})
+	for _, name := range runtimes() {
+		t.Run(name, func(t *testing.T) {
+			r := find(t, name)
+			opts := Options{StateDir: r.dir, InitBinary: initBinary, IDs: farIDs, Log: nullLog()}
+			f := &finder{opts: opts, timeout: wait}
+			bundle, spec, err := f.build()
+			require.NoError(t, err)
+			spec.Process.Args[1] = "wait"
+			require.NoError(t, r.WriteBundle(bundle, spec))
+			pid, err := r.Run(t.Context(), Run{ID: probeID, Bundle: bundle})
+			require.NoError(t, err)
+			require.False(t, ended(pid))
+			ids, err := r.IDs(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, ids)
+			_, err = Find(t.Context(), opts)
+			require.NoError(t, err)
+			require.True(t, ended(pid))
+			leavesNothing(t, opts)
+		})
+	}
 }

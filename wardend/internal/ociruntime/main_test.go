@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,9 @@ var initBinary string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		if os.Getenv(hangsVariable) != "" {
+			return m.Run() // it is killed, and would leave what is made here
+		}
 		dir, err := os.MkdirTemp("", "ociruntime")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -82,13 +86,8 @@ func find(t testing.TB, name string) *Runtime {
 	return r
 }
 
-// each runs a test with every runtime that there is.
-func each(t *testing.T, test func(*testing.T, *Runtime)) {
-	t.Helper()
-	for _, name := range []string{"crun", "runc"} {
-		t.Run(name, func(t *testing.T) { test(t, find(t, name)) })
-	}
-}
+// runtimes are what a test is run with.
+func runtimes() []string { return []string{"crun", "runc"} }
 
 var number atomic.Uint32
 
@@ -102,7 +101,7 @@ func container(t testing.TB, r *Runtime, args ...string) Run {
 	root := filepath.Join(bundle, "rootfs")
 	c := Container{
 		ID: id, Root: root, Hostname: "host-" + id, Args: append([]string{"/init"}, args...),
-		IDs: idmap.Range{Host: 1_900_000_000 + n*65536, Size: 65536}, CgroupPath: fmt.Sprintf("/wardend-test%d-%s", os.Getpid(), id),
+		IDs: idmap.Range{Host: 1_900_000_000 + n*65536, Size: 65536}, CgroupPath: cgroupPath(id),
 	}
 	for _, dir := range []string{"proc", "sys", "dev"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
@@ -113,7 +112,8 @@ func container(t testing.TB, r *Runtime, args ...string) Run {
 	require.NoError(t, err)
 	require.NoError(t, r.WriteBundle(bundle, spec))
 	t.Cleanup(func() {
-		ctx := context.WithoutCancel(t.Context())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), wait)
+		defer cancel()
 		require.NoError(t, r.Delete(ctx, id))
 		require.NoError(t, removeCgroups(ctx, c.CgroupPath))
 	})
@@ -150,15 +150,16 @@ func ended(pid int) bool {
 	return errors.Is(err, proctree.ErrGone) || stat.State == 'Z'
 }
 
-// cgroupsOf are the directories of the tests' cgroups.
-func cgroupDirs(t *testing.T, pattern string) []string {
+// cgroups are the directories of a cgroup that are there.
+func cgroups(t *testing.T, path string) []string {
 	t.Helper()
-	all, err := filepath.Glob("/sys/fs/cgroup/*/" + pattern)
+	dirs, err := cgroupDirs(path)
 	require.NoError(t, err)
-	top, err := filepath.Glob("/sys/fs/cgroup/" + pattern)
-	require.NoError(t, err)
-	return append(all, top...)
+	return slices.DeleteFunc(dirs, func(dir string) bool { return !exists(dir) })
 }
+
+// cgroupPath is that of a container of these tests.
+func cgroupPath(id string) string { return fmt.Sprintf("/wardend-test%d-%s", os.Getpid(), id) }
 
 func script(t *testing.T, body string) string {
 	t.Helper()

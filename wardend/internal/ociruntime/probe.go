@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -126,6 +124,10 @@ func (f *finder) detached(ctx context.Context, r *Runtime, bundle string, spec *
 	defer held.Close()
 	_, err = r.Run(ctx, Run{ID: probeID, Bundle: bundle, Files: []*os.File{handed}})
 	handed.Close()
+	var failed *CommandError
+	if errors.As(err, &failed) {
+		return failed // the words alone
+	}
 	if err != nil {
 		return err
 	}
@@ -151,7 +153,11 @@ func (f *finder) attached(ctx context.Context, r *Runtime, bundle string, spec *
 	if err := r.WriteBundle(bundle, spec); err != nil {
 		return err
 	}
-	return r.run(ctx, Run{ID: probeID, Bundle: bundle}, false)
+	rec, err := r.run(ctx, Run{ID: probeID, Bundle: bundle}, false)
+	if rec != nil {
+		rec.Close()
+	}
+	return err
 }
 
 // readFilter is the seccomp filter that crun keeps of a container, as it handed it to the kernel. Nil for a runtime that
@@ -177,32 +183,4 @@ func (f *finder) cleanUp(ctx context.Context, r *Runtime) error {
 	return errors.Join(
 		os.RemoveAll(r.stateOf(probeID)), r.removeRecord(probeID), os.RemoveAll(filepath.Join(f.opts.StateDir, probeName)),
 		removeCgroups(ctx, f.cgroup()))
-}
-
-// removeCgroups removes a cgroup without children from every hierarchy. One that still has a process for a moment is
-// tried again until ctx ends.
-func removeCgroups(ctx context.Context, path string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter(fsV1, fsV2))
-	if err != nil {
-		return err
-	}
-	const pause = 5 * time.Millisecond
-	var errs []error
-	for _, m := range mounts {
-		for {
-			err := os.Remove(filepath.Join(m.Mountpoint, path))
-			if err == nil || errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			if !errors.Is(err, unix.EBUSY) || ctx.Err() != nil {
-				errs = append(errs, err)
-				break
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

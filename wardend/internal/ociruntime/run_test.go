@@ -16,42 +16,45 @@ import (
 )
 
 func TestAContainer(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		before := mountsOf(t, "/proc/self/mountinfo")
-		run := container(t, r, "report", "more")
-		// What a careless stack might hold: a disk of the machine's, readable by all.
-		device := filepath.Join(run.Bundle, "rootfs", "device")
-		require.NoError(t, unix.Mknod(device, unix.S_IFBLK|0o666, hostDisk(t)))
-		require.NoError(t, os.Chmod(device, 0o666)) //nolint:gosec // the point
-		log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-		require.NoError(t, err)
-		defer log.Close()
-		run.Log = log
-		file, err := os.Open(tempFile(t, "from a file"))
-		require.NoError(t, err)
-		defer file.Close()
+	for _, name := range runtimes() {
+		t.Run(name, func(t *testing.T) {
+			r := find(t, name)
+			before := mountsOf(t, "/proc/self/mountinfo")
+			run := container(t, r, "report", "more")
+			// What a careless stack might hold: a disk of the machine's, readable by all.
+			device := filepath.Join(run.Bundle, "rootfs", "device")
+			require.NoError(t, unix.Mknod(device, unix.S_IFBLK|0o666, hostDisk(t)))
+			require.NoError(t, os.Chmod(device, 0o666)) //nolint:gosec // the point
+			log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+			require.NoError(t, err)
+			defer log.Close()
+			run.Log = log
+			file, err := os.Open(tempFile(t, "from a file"))
+			require.NoError(t, err)
+			defer file.Close()
 
-		s, pid := start(t, r, run, file)
+			s, pid := start(t, r, run, file)
 
-		assert.Equal(t, []string{"/init", "report", "more"}, s.Args)
-		assert.Subset(t, s.Env, []string{"GOMAXPROCS=1", "GOGC=50"})
-		for _, e := range s.Env {
-			assert.Regexp(t, "^(GOMAXPROCS|GOGC|HOME|PATH|_)=", e, "nothing of the machine's")
-		}
-		assert.Equal(t, "/", s.Dir)
-		assert.Equal(t, "host-"+run.ID, s.Hostname)
-		assert.Equal(t, "from a file", s.FromFile)
-		checkFiles(t, s, log.Name())
-		checkPrivileges(t, s)
-		checkNamespaces(t, s, pid)
-		checkMounts(t, s)
-		checkAttempts(t, s)
-		checkDevices(t, s, pid)
-		assert.Equal(t, before, mountsOf(t, "/proc/self/mountinfo"), "the machine's mounts stay")
-		assert.Equal(t, before, mountsOf(t, "/proc/1/mountinfo"))
-		require.NoError(t, r.Delete(t.Context(), run.ID))
-		assert.True(t, ended(pid))
-	})
+			assert.Equal(t, []string{"/init", "report", "more"}, s.Args)
+			assert.Subset(t, s.Env, []string{"GOMAXPROCS=1", "GOGC=50"})
+			for _, e := range s.Env {
+				assert.Regexp(t, "^(GOMAXPROCS|GOGC|HOME|PATH|_)=", e, "nothing of the machine's")
+			}
+			assert.Equal(t, "/", s.Dir)
+			assert.Equal(t, "host-"+run.ID, s.Hostname)
+			assert.Equal(t, "from a file", s.FromFile)
+			checkFiles(t, s, log.Name())
+			checkPrivileges(t, s)
+			checkNamespaces(t, s, pid)
+			checkMounts(t, s)
+			checkAttempts(t, s)
+			checkDevices(t, s, pid)
+			assert.Equal(t, before, mountsOf(t, "/proc/self/mountinfo"), "the machine's mounts stay")
+			assert.Equal(t, before, mountsOf(t, "/proc/1/mountinfo"))
+			require.NoError(t, r.Delete(t.Context(), run.ID))
+			assert.True(t, ended(pid))
+		})
+	}
 }
 
 func hostDisk(t *testing.T) int {
@@ -146,16 +149,16 @@ func checkMounts(t *testing.T, s said) {
 	for _, line := range strings.Split(strings.TrimSpace(mounts), "\n") {
 		fields := strings.Fields(line)
 		point, flags := fields[4], fields[5]
-		switch {
-		case point == "/sys":
+		switch point {
+		case "/sys":
 			assert.Contains(t, flags, "ro,")
-		case point == "/dev":
+		case "/dev":
 			assert.Contains(t, line, "mode=755")
-		case point == "/dev/shm":
+		case "/dev/shm":
 			assert.Contains(t, line, "size=65536k")
-		case point == "/proc/sys" || point == "/proc/bus":
+		case "/proc/sys", "/proc/bus":
 			assert.Contains(t, flags, "ro,")
-		case point == "/":
+		case "/":
 			assert.Contains(t, flags, "rw,")
 		}
 		assert.NotContains(t, line, "shared:", "nothing goes to the machine")
@@ -190,14 +193,13 @@ func checkDevices(t *testing.T, s said, pid int) {
 		return
 	}
 	assert.Contains(t, s.Text["/device"], "operation not permitted", "a disk of the machine's")
-	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-	require.NoError(t, err)
-	var path string
-	for _, line := range strings.Split(string(raw), "\n") {
-		if _, p, ok := strings.Cut(line, ":devices:"); ok {
-			path = p
-		}
-	}
+	path := devicesOf(t, pid)
+	job := "/sys/fs/cgroup/pids" + path + "-job"
+	require.NoError(t, os.Mkdir(job, 0o755)) //nolint:gosec // as cgroups are
+	defer func() { assert.Eventually(t, func() bool { return os.Remove(job) == nil }, wait, tick) }()
+	require.NoError(t, os.WriteFile(filepath.Join(job, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0))
+	defer kill(t, pid)
+	assert.Equal(t, path, devicesOf(t, pid))
 	rules, err := os.ReadFile("/sys/fs/cgroup/devices" + path + "/devices.list")
 	require.NoError(t, err)
 	assert.NotContains(t, string(rules), "a *:*")
@@ -208,39 +210,56 @@ func checkDevices(t *testing.T, s said, pid int) {
 	}
 }
 
-func TestRunIsRefused(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		run := container(t, r, "wait")
-		raw, err := os.ReadFile(filepath.Join(run.Bundle, configName))
-		require.NoError(t, err)
-		bad := strings.Replace(string(raw), `"/init"`, `"/no/such/program"`, 1)
-		require.NoError(t, os.WriteFile(filepath.Join(run.Bundle, configName), []byte(bad), 0o600))
-		_, err = r.Run(t.Context(), run)
-		var failed *CommandError
-		require.ErrorAs(t, err, &failed)
-		require.ErrorContains(t, err, "/no/such/program")
-		require.NotContains(t, failed.Words, "level=")
-		require.NotContains(t, failed.Words, `"msg"`)
-		require.Contains(t, list(t, r), run.ID, "it is the caller's to delete")
-		require.NoError(t, r.Delete(t.Context(), run.ID))
-		require.NotContains(t, list(t, r), run.ID)
-
-		require.NoError(t, os.WriteFile(filepath.Join(run.Bundle, configName), raw, 0o600))
-		_, err = r.Run(t.Context(), run)
-		require.NoError(t, err)
-		_, err = r.Run(t.Context(), run)
-		require.ErrorIs(t, err, ErrExists)
-
-		for _, id := range []string{"", ".", "..", "a/b", "-x", "a b", strings.Repeat("x", 81), "\x00"} {
-			_, err := r.Run(t.Context(), Run{ID: id, Bundle: run.Bundle})
-			require.Error(t, err)
-			require.Error(t, r.Delete(t.Context(), id))
+// devicesOf is a process's cgroup in the hierarchy of devices.
+func devicesOf(t *testing.T, pid int) string {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(raw), "\n") {
+		if _, path, ok := strings.Cut(line, ":devices:"); ok {
+			return path
 		}
-		_, err = r.Run(t.Context(), Run{ID: "elsewhere", Bundle: "/no/such/bundle"})
-		require.ErrorAs(t, err, &failed)
-		require.NotEmpty(t, failed.Words)
-		require.NoError(t, r.Delete(t.Context(), "elsewhere"))
-	})
+	}
+	require.Fail(t, "no such hierarchy")
+	return ""
+}
+
+func TestRunIsRefused(t *testing.T) {
+	for _, name := range runtimes() {
+		t.Run(name, func(t *testing.T) {
+			r := find(t, name)
+			run := container(t, r, "wait")
+			raw, err := os.ReadFile(filepath.Join(run.Bundle, configName))
+			require.NoError(t, err)
+			bad := strings.Replace(string(raw), `"/init"`, `"/no/such/program"`, 1)
+			require.NoError(t, os.WriteFile(filepath.Join(run.Bundle, configName), []byte(bad), 0o600))
+			_, err = r.Run(t.Context(), run)
+			var failed *CommandError
+			require.ErrorAs(t, err, &failed)
+			require.ErrorContains(t, err, "/no/such/program")
+			require.NotContains(t, failed.Words, "level=")
+			require.NotContains(t, failed.Words, `"msg"`)
+			require.Contains(t, list(t, r), run.ID, "it is the caller's to delete")
+			require.NoError(t, r.Delete(t.Context(), run.ID))
+			require.NotContains(t, list(t, r), run.ID)
+
+			require.NoError(t, os.WriteFile(filepath.Join(run.Bundle, configName), raw, 0o600))
+			_, err = r.Run(t.Context(), run)
+			require.NoError(t, err)
+			_, err = r.Run(t.Context(), run)
+			require.ErrorIs(t, err, ErrExists)
+
+			for _, id := range []string{"", ".", "..", "a/b", "-x", "a b", strings.Repeat("x", 81), "\x00"} {
+				_, err := r.Run(t.Context(), Run{ID: id, Bundle: run.Bundle})
+				require.Error(t, err)
+				require.Error(t, r.Delete(t.Context(), id))
+			}
+			_, err = r.Run(t.Context(), Run{ID: "elsewhere", Bundle: "/no/such/bundle"})
+			require.ErrorAs(t, err, &failed)
+			require.NotEmpty(t, failed.Words)
+			require.NoError(t, r.Delete(t.Context(), "elsewhere"))
+		})
+	}
 }
 
 func TestRunGivenUp(t *testing.T) {
@@ -273,57 +292,65 @@ func TestRunGivenUp(t *testing.T) {
 
 // TestRunAtOnce: many at a time, also with a mount namespace for each.
 func TestRunAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		main, err := os.Readlink("/proc/self/ns/mnt")
-		require.NoError(t, err)
-		const many = 12
-		errs := make(chan error, many)
-		for range many {
-			run := container(t, r, "wait")
-			go func() {
-				pid, err := r.Run(context.Background(), run)
-				if err == nil && ended(pid) {
-					err = errors.New("it has ended")
-				}
-				errs <- errors.Join(err, r.Delete(context.Background(), run.ID))
-			}()
-		}
-		for range many {
-			require.NoError(t, <-errs)
-		}
-		require.Empty(t, list(t, r))
-		require.Eventually(t, func() bool {
-			threads, err := filepath.Glob("/proc/self/task/*/ns/mnt")
+	for _, name := range runtimes() {
+		t.Run(name, func(t *testing.T) {
+			r := find(t, name)
+			main, err := os.Readlink("/proc/self/ns/mnt")
 			require.NoError(t, err)
-			for _, thread := range threads {
-				if link, err := os.Readlink(thread); err == nil && link != main {
-					return false
-				}
+			const many = 12
+			errs := make(chan error, many)
+			for range many {
+				run := container(t, r, "wait")
+				go func() {
+					pid, err := r.Run(context.Background(), run)
+					if err == nil && ended(pid) {
+						err = errors.New("it has ended")
+					}
+					errs <- errors.Join(err, r.Delete(context.Background(), run.ID))
+				}()
 			}
-			return true
-		}, wait, tick, "no thread is left elsewhere")
-	})
+			for range many {
+				require.NoError(t, <-errs)
+			}
+			require.Empty(t, list(t, r))
+			require.Eventually(t, func() bool {
+				threads, err := filepath.Glob("/proc/self/task/*/ns/mnt")
+				require.NoError(t, err)
+				for _, thread := range threads {
+					if link, err := os.Readlink(thread); err == nil && link != main {
+						return false
+					}
+				}
+				return true
+			}, wait, tick, "no thread is left elsewhere")
+		})
+	}
 }
 
 // TestHiddenSeesWhatIsMountedLater: a mount made after Find is there in the run.
 func TestHiddenSeesWhatIsMountedLater(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		run := container(t, r, "report")
-		root := filepath.Join(run.Bundle, "rootfs")
-		require.NoError(t, unix.Mount(root, root, "", unix.MS_BIND, ""))
-		at := filepath.Join(root, "mnt")
-		require.NoError(t, os.Mkdir(at, 0o755)) //nolint:gosec // as mount points are
-		require.NoError(t, unix.Mount("later", at, "tmpfs", 0, ""))
-		t.Cleanup(func() {
-			require.NoError(t, unix.Unmount(at, unix.MNT_DETACH))
-			require.NoError(t, unix.Unmount(root, unix.MNT_DETACH))
+	for _, name := range runtimes() {
+		t.Run(name, func(t *testing.T) {
+			r := find(t, name)
+			run := container(t, r, "report")
+			root := filepath.Join(run.Bundle, "rootfs")
+			require.NoError(t, unix.Mount(root, root, "", unix.MS_BIND, ""))
+			// As a container's overlay is mounted.
+			require.NoError(t, unix.Mount("", root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NOSUID|unix.MS_NODEV, ""))
+			at := filepath.Join(root, "mnt")
+			require.NoError(t, os.Mkdir(at, 0o755)) //nolint:gosec // as mount points are
+			require.NoError(t, unix.Mount("later", at, "tmpfs", 0, ""))
+			t.Cleanup(func() {
+				require.NoError(t, unix.Unmount(at, unix.MNT_DETACH))
+				require.NoError(t, unix.Unmount(root, unix.MNT_DETACH))
+			})
+			s, _ := start(t, r, run)
+			require.Contains(t, s.Text["/proc/self/mountinfo"], " /mnt ")
+			require.NoError(t, r.Delete(t.Context(), run.ID))
+			require.NoError(t, unix.Unmount(at, 0), "nothing keeps it busy")
+			require.NoError(t, unix.Mount("later", at, "tmpfs", 0, ""))
 		})
-		s, _ := start(t, r, run)
-		require.Contains(t, s.Text["/proc/self/mountinfo"], " /mnt ")
-		require.NoError(t, r.Delete(t.Context(), run.ID))
-		require.NoError(t, unix.Unmount(at, 0), "nothing keeps it busy")
-		require.NoError(t, unix.Mount("later", at, "tmpfs", 0, ""))
-	})
+	}
 }
 
 func list(t *testing.T, r *Runtime) []string {

@@ -2,6 +2,7 @@ package ociruntime
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,37 +82,31 @@ func (r *Runtime) root() string { return filepath.Join(r.dir, runtimeName) }
 // away. Whoever is killed in here leaves a container that IDs lists; the runtime, killed with it, gives up what it has
 // begun.
 func (r *Runtime) Run(ctx context.Context, run Run) (pid int, err error) {
-	if err := r.run(ctx, run, true); err != nil {
+	if err := checkID(run.ID); err != nil {
 		return 0, err
 	}
-	pid, err = readPID(filepath.Join(run.Bundle, pidName))
-	if err != nil {
-		return 0, fmt.Errorf("run container %s: %w", run.ID, err)
-	}
-	rec := record{PID: pid}
-	// One that has ended already has no start time, and is not looked for again.
-	stat, err := proctree.Read(pid)
+	f, err := r.run(ctx, run, true)
 	if err == nil {
-		rec.Start = stat.Start
-	} else if !errors.Is(err, proctree.ErrGone) {
-		return 0, fmt.Errorf("run container %s: %w", run.ID, err)
+		pid, err = noteProcess(f, filepath.Join(run.Bundle, pidName))
 	}
-	if err := r.writeRecord(run.ID, rec); err != nil {
+	if f != nil {
+		f.Close()
+	}
+	if err != nil {
 		return 0, fmt.Errorf("run container %s: %w", run.ID, err)
 	}
 	return pid, nil
 }
 
-func (r *Runtime) run(ctx context.Context, run Run, detach bool) error {
-	if err := checkID(run.ID); err != nil {
-		return err
-	}
-	if err := r.beginRecord(run.ID); err != nil {
-		return fmt.Errorf("run container %s: %w", run.ID, err)
+// run gives the record, open, unless it could not be made; the container's Run may have failed.
+func (r *Runtime) run(ctx context.Context, run Run, detach bool) (*os.File, error) {
+	rec, err := r.beginRecord(run.ID, cgroupOf(run.Bundle))
+	if err != nil {
+		return nil, err
 	}
 	pidFile := filepath.Join(run.Bundle, pidName)
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("run container %s: %w", run.ID, err)
+		return rec, err
 	}
 	args := []string{"run", "--bundle", run.Bundle, "--pid-file", pidFile}
 	if detach {
@@ -120,8 +115,36 @@ func (r *Runtime) run(ctx context.Context, run Run, detach bool) error {
 	if len(run.Files) > 0 {
 		args = append(args, "--preserve-fds", strconv.Itoa(len(run.Files)))
 	}
-	_, err := r.command(ctx, call{args: append(args, run.ID), files: run.Files, output: run.Log})
-	return err
+	_, err = r.command(ctx, call{args: append(args, run.ID), files: run.Files, held: rec, output: run.Log})
+	return rec, err
+}
+
+// cgroupOf is where a bundle's process 1 is to be put; empty if it does not say, which the runtime will complain about
+// if it minds.
+func cgroupOf(bundle string) string {
+	var spec struct {
+		Linux struct {
+			CgroupsPath string `json:"cgroupsPath"`
+		} `json:"linux"`
+	}
+	raw, err := os.ReadFile(filepath.Join(bundle, configName))
+	if err != nil || json.Unmarshal(raw, &spec) != nil {
+		return ""
+	}
+	return spec.Linux.CgroupsPath
+}
+
+// noteProcess adds process 1 to a record.
+func noteProcess(rec *os.File, pidFile string) (int, error) {
+	pid, err := readPID(pidFile)
+	if err != nil {
+		return 0, err
+	}
+	stat, err := proctree.Read(pid)
+	if err != nil && !errors.Is(err, proctree.ErrGone) {
+		return 0, err
+	}
+	return pid, appendRecord(rec, record{PID: pid, Start: stat.Start})
 }
 
 func readPID(path string) (int, error) {
