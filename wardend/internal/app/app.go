@@ -43,11 +43,7 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 		return err
 	}
 	defer registry.Close()
-	gid, err := server.LookupGroup(cfg.SocketGroup)
-	if err != nil {
-		return fmt.Errorf("socket-group: %w", err)
-	}
-	listener, err := server.Listen(ctx, cfg.Socket, cfg.SocketMode, gid)
+	listener, err := listen(ctx, cfg)
 	if err != nil {
 		return err
 	}
