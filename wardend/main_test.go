@@ -72,10 +72,11 @@ func (w *wardend) Socket() string { return filepath.Join(w.dir, "s") }
 func (w *wardend) depot() string { return filepath.Join(w.dir, "depot") }
 
 func (w *wardend) command(args ...string) *exec.Cmd {
-	program, err := w.program, error(nil)
+	program := w.program
 	if program == "" {
-		program, err = os.Executable()
+		self, err := os.Executable()
 		require.NoError(w.t, err)
+		program = self
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), asWardend+"=1")

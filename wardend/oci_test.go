@@ -22,7 +22,7 @@ func workDir() (string, error) {
 }
 
 func build(program, source string) error {
-	cmd := exec.Command("go", "build", "-o", program, source) //nolint:gosec,noctx // go test bounds it
+	cmd := exec.Command("go", "build", "-o", program, source) //nolint:gosec // of the test
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w: %s", source, err, out)
@@ -50,8 +50,8 @@ var servers atomic.Int32
 
 var errNoReal = errors.New("no real containers here")
 
-// real makes the parts, or says why there can be no real containers.
-var real = sync.OnceValues(func() (parts realParts, err error) {
+// madeParts makes the parts, or says why there can be no real containers.
+var madeParts = sync.OnceValues(func() (parts realParts, err error) {
 	if os.Geteuid() != 0 {
 		return parts, fmt.Errorf("%w: this is not root", errNoReal)
 	}
@@ -74,9 +74,9 @@ var real = sync.OnceValues(func() (parts realParts, err error) {
 		return parts, err
 	}
 	parts.rootfs = filepath.Join(parts.dir, "rootfs")
-	make := exec.Command(parts.program, "rootfs", "host", parts.rootfs, //nolint:gosec,noctx // go test bounds it
+	host := exec.Command(parts.program, "rootfs", "host", parts.rootfs, //nolint:gosec // of the test
 		"--exclude", "/usr/local", "--exclude", "/usr/share", "--exclude", "/usr/include", "--exclude", "/usr/src", "--exclude", "/usr/lib/gcc")
-	if out, err := make.CombinedOutput(); err != nil {
+	if out, err := host.CombinedOutput(); err != nil {
 		return parts, fmt.Errorf("make a rootfs: %w: %s", err, out)
 	}
 	return parts, nil
@@ -88,7 +88,7 @@ const needReal = "WARDEND_TEST_REAL"
 
 func realOrSkip(t testing.TB) realParts {
 	t.Helper()
-	parts, err := real()
+	parts, err := madeParts()
 	if errors.Is(err, errNoReal) && os.Getenv(needReal) == "" {
 		t.Skip(err)
 	}
@@ -114,7 +114,10 @@ func startReal(t testing.TB, parts realParts, flags ...string) *wardend {
 func TestConformanceOCI(t *testing.T) {
 	parts := realOrSkip(t)
 	conformance.Suite{
-		Start: func(t testing.TB, flags ...string) conformance.Server { return startReal(t, parts, flags...) },
-		Real:  true, Rootfs: parts.rootfs, Tool: parts.tool,
+		Start: func(t testing.TB, flags ...string) conformance.Server {
+			t.Helper()
+			return startReal(t, parts, flags...)
+		},
+		Real: true, Rootfs: parts.rootfs, Tool: parts.tool,
 	}.Run(t)
 }

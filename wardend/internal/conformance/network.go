@@ -38,7 +38,7 @@ func (f *fixture) newOutside(number int) *outside {
 	o.Address = net.JoinHostPort(other, strconv.Itoa(outsidePort))
 
 	// It ends with the test's process, whatever ends that.
-	cmd := exec.Command(f.tool, "echo", strconv.Itoa(outsidePort)) //nolint:noctx // ended below
+	cmd := exec.Command(f.tool, "echo", strconv.Itoa(outsidePort))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(f.t, err)
@@ -86,7 +86,7 @@ func (f *fixture) address(at *netlink.Handle, link, address string) {
 // dialFrom succeeds when the other machine reaches an address.
 func (f *fixture) dialFrom(o *outside, address string) error {
 	f.t.Helper()
-	out, err := exec.Command("nsenter", "-t", strconv.Itoa(o.pid), "-n", f.tool, "dial", address).CombinedOutput() //nolint:noctx // bounded by the tool
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(o.pid), "-n", f.tool, "dial", address).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -122,7 +122,7 @@ func testAddresses(t *testing.T, s Suite) {
 	info := f.info(h)
 	host, container := net.ParseIP(info.GetHostIp()).To4(), net.ParseIP(info.GetContainerIp()).To4()
 	require.EqualValues(t, 1, host[3]%4)
-	require.EqualValues(t, host[3]+1, container[3])
+	require.Equal(t, host[3]+1, container[3])
 	require.Contains(t, f.out(h, "cat /proc/net/fib_trie"), container.String())
 	require.Contains(t, f.out(h, "cat /proc/net/dev"), "eth0:")
 	require.Contains(t, f.out(h, "cat /etc/hosts"), container.String())
@@ -142,8 +142,8 @@ func testNetwork(t *testing.T, s Suite) {
 	toB2 := net.JoinHostPort(f.info(b).GetContainerIp(), "8081")
 
 	t.Run("in", func(t *testing.T) {
-		require.NoError(t, exec.Command(f.tool, "dial", "127.0.0.1:"+mapped).Run()) //nolint:noctx // bounded
-		require.NoError(t, exec.Command(f.tool, "dial", o.Host+":"+mapped).Run())   //nolint:noctx // bounded
+		require.NoError(t, exec.Command(f.tool, "dial", "127.0.0.1:"+mapped).Run())
+		require.NoError(t, exec.Command(f.tool, "dial", o.Host+":"+mapped).Run())
 		require.NoError(t, f.dialFrom(o, o.Host+":"+mapped))
 	})
 	service := f.hostEcho()

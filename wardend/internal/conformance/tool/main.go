@@ -61,7 +61,7 @@ func echo(port string) error {
 
 // dial succeeds when a word comes back from an echo.
 func dial(address string) error {
-	conn, err := net.DialTimeout("tcp4", address, timeout) //nolint:noctx // bounded
+	conn, err := net.DialTimeout("tcp4", address, timeout)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func send(address, bytes string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := net.DialTimeout("tcp4", address, timeout) //nolint:noctx // bounded
+	conn, err := net.DialTimeout("tcp4", address, timeout)
 	if err != nil {
 		return err
 	}
