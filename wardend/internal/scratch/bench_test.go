@@ -24,6 +24,19 @@ func BenchmarkContainer(b *testing.B) {
 	}
 }
 
+// BenchmarkOpen is what an empty store costs at the server's start and end, mkfs included where there is one.
+func BenchmarkOpen(b *testing.B) {
+	for _, v := range variants() {
+		b.Run(v.name, func(b *testing.B) {
+			s := newStore(b, v)
+			for b.Loop() {
+				require.NoError(b, s.Close())
+				s.open(b)
+			}
+		})
+	}
+}
+
 // BenchmarkSteps is what each step costs beside many other containers.
 func BenchmarkSteps(b *testing.B) {
 	const others = 200
@@ -38,12 +51,12 @@ func BenchmarkSteps(b *testing.B) {
 		{"remove", func(s *testStore, id string) error { return s.Remove(b.Context(), id) }},
 	}
 	for _, v := range variants() {
-		s := newStore(b, v)
-		for i := range others {
-			s.make(b, fmt.Sprintf("other%d", i))
-		}
 		for _, step := range steps {
 			b.Run(v.name+"/"+step.name, func(b *testing.B) {
+				s := newStore(b, v)
+				for i := range others {
+					s.make(b, fmt.Sprintf("other%d", i))
+				}
 				for i := 0; b.Loop(); i++ {
 					b.StopTimer()
 					id := fmt.Sprintf("c%d", i)

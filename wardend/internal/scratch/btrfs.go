@@ -106,11 +106,8 @@ func (s *btrfs) prepare() error {
 		return err
 	}
 	if _, err := os.Lstat(s.groups); errors.Is(err, os.ErrNotExist) {
-		if err := enableQuota(dir, quotaEnableSimple); err != nil {
-			s.log.Debug("btrfs has no simple quotas here", "error", err)
-			if err := enableQuota(dir, quotaEnable); err != nil {
-				return err
-			}
+		if err := s.enable(dir); err != nil {
+			return err
 		}
 	}
 	mode, err := trimmed(filepath.Join(s.groups, "mode"))
@@ -123,6 +120,19 @@ func (s *btrfs) prepare() error {
 		}
 	}
 	return s.sweepGroups(dir)
+}
+
+// enable enables simple quotas, else full ones, which count at once; in a file system of our own there is nothing yet.
+func (s *btrfs) enable(dir *os.File) error {
+	err := enableQuota(dir, quotaEnableSimple)
+	if err == nil {
+		return nil
+	}
+	s.log.Debug("btrfs has no simple quotas here", "error", err)
+	if err := enableQuota(dir, quotaEnable); err != nil || s.image == "" {
+		return err
+	}
+	return waitForRescan(dir)
 }
 
 // prepareFull does what only full quotas need. When a large subvolume is removed, the kernel would rather no longer know

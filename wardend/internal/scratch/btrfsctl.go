@@ -97,6 +97,10 @@ func rescanQuota(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_QUOTA_RESCAN", ioWrite, 44, &args)
 }
 
+func waitForRescan(f *os.File) error {
+	return rawIoctl(f, "BTRFS_IOC_QUOTA_RESCAN_WAIT", btrfsIoctl(0, 46, 0), nil)
+}
+
 // limitSubvolume limits the bytes that the subvolume of f may refer to; 0 is no limit.
 func limitSubvolume(f *os.File, bytes uint64) error {
 	const maxReferred = 1 << 0 // BTRFS_QGROUP_LIMIT_MAX_RFER

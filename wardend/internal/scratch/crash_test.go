@@ -31,12 +31,14 @@ func points() map[string]point {
 		"chmod":                {unix.SYS_FCHMODAT, 0},
 		"mount":                {unix.SYS_MOUNT, 0},
 		"unmount":              {unix.SYS_UMOUNT2, 0},
+		"quotactl":             {unix.SYS_QUOTACTL_FD, 0},
 		"setxattr":             {unix.SYS_SETXATTR, 0},
 		"LOOP_CTL_GET_FREE":    ioctl(unix.LOOP_CTL_GET_FREE),
 		"LOOP_CONFIGURE":       ioctl(unix.LOOP_CONFIGURE),
 		"SUBVOL_CREATE":        ioctl(btrfsIoctl(ioWrite, 14, 4096)),
 		"SNAP_DESTROY":         ioctl(btrfsIoctl(ioWrite, 15, 4096)),
 		"QUOTA_CTL":            ioctl(btrfsIoctl(ioRead|ioWrite, 40, 16)),
+		"FSSETXATTR":           ioctl(setAttributes),
 		"QGROUP_LIMIT":         ioctl(btrfsIoctl(ioRead, 43, 48)),
 	}
 }
@@ -65,6 +67,13 @@ func deaths() map[string]map[string][]string {
 			"remove": {"unmount", "remove"},
 			"close":  {"remove"},
 		},
+		KindQuota: {
+			"open":   {"mkdir", "FSSETXATTR", "quotactl", "remove"},
+			"make":   {"mkdir", "quotactl", "FSSETXATTR"},
+			"limit":  {"quotactl"},
+			"remove": {"quotactl", "remove"},
+			"close":  {"remove"},
+		},
 	}
 }
 
@@ -76,7 +85,11 @@ func TestKilledAnywhere(t *testing.T) {
 				t.Run(kind+"/"+name+"/"+at, func(t *testing.T) {
 					t.Parallel()
 					needRoot(t)
-					s := &testStore{options: Options{Dir: t.TempDir(), Kind: kind, Size: imgSize, Instance: "test"}}
+					dir := plain
+					if kind == KindQuota {
+						dir = ext4WithProjectQuotas()
+					}
+					s := &testStore{options: Options{Dir: dir(t), Kind: kind, Size: imgSize, Instance: "test"}}
 					die(t, fmt.Sprintf("%s %s %d %s", kind, s.options.Dir, phase, strings.ReplaceAll(at, " ", "-")))
 					findAgain(t, s, name)
 				})
@@ -135,12 +148,13 @@ func child(what string) int {
 		return fail(err)
 	}
 	var s Store
+	var root string
 	steps := []func() error{
 		func() (err error) {
 			s, err = Open(context.Background(), Options{Dir: dir, Kind: kind, Size: imgSize, Instance: "test"})
 			return err
 		},
-		func() error { _, err := s.Make(context.Background(), "a"); return err },
+		func() (err error) { root, err = s.Make(context.Background(), "a"); return err },
 		func() error { return s.Limit(context.Background(), "a", 8*mib, 0) },
 		func() error { return s.Remove(context.Background(), "a") },
 		func() error { return s.Close() },
@@ -155,14 +169,7 @@ func child(what string) int {
 			return fail(err)
 		}
 		if i == 1 {
-			roots, err := filepath.Glob(filepath.Join(dir, "btrfs", "a"))
-			if len(roots) == 0 {
-				roots, err = filepath.Glob(filepath.Join(dir, "images", "a", "root"))
-			}
-			if err != nil || len(roots) != 1 {
-				return fail(fmt.Errorf("%v %w", roots, err))
-			}
-			if err := os.WriteFile(filepath.Join(roots[0], "file"), make([]byte, mib), fileMode); err != nil {
+			if err := os.WriteFile(filepath.Join(root, "file"), make([]byte, mib), fileMode); err != nil {
 				return fail(err)
 			}
 		}

@@ -5,7 +5,8 @@
 //
 // What can limit a directory depends on the machine. From the best to the worst:
 //
-//	project quota  an ext4 or xfs that was mounted with prjquota: bytes and inodes, no cost, no other file system
+//	project quota  an ext4 or xfs that was mounted with prjquota: bytes and inodes, no cost, no other file system. On ext4
+//	               they do not hold for who has CAP_SYS_RESOURCE on the host; what goes through an overlay has not
 //	btrfs          a subvolume for each container. Either the file system that the store lies on, or one sparse image
 //	               that is made, and mounted by a loop device; bytes only
 //	image          a sparse ext4 image for each container, mounted by a loop device each; bytes only
