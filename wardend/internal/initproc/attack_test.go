@@ -86,6 +86,7 @@ func attack(target string) {
 // TestJobsCannotLookIntoTheInit: its current directory is a directory of the machine.
 func TestJobsCannotLookIntoTheInit(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		attackAs := func(uid uint32, target string) string {
 			spec := s.spec(uid, "")
@@ -149,6 +150,7 @@ func TestTheStateDirectoryIsAllOfTheMachine(t *testing.T) {
 // TestLinksThatLeadIntoTheInit: root of the container can put links of /proc where the init opens something for a job.
 func TestLinksThatLeadIntoTheInit(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		s.run(0, "ln -s /proc/self/cwd /mnt/cwd; ln -s /proc/1/cwd /mnt/first; ln -s /proc/self/fd/3 /mnt/fd")
 		for _, dir := range []string{"/mnt/cwd", "/mnt/cwd/jobs", "/mnt/first", "/proc/self/cwd", "", ".", "jobs", "../state"} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -265,21 +266,23 @@ func TestEveryWayIntoACgroup(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			// As the forking thread is locked: what is traced is let go by who traces it.
-			onThread(func() { done <- func() error {
-				pid, err := way("/bin/sh", []string{"sh", "-c", "read x; cat /proc/self/cgroup"}, &syscall.ProcAttr{
-					Dir: "/", Files: []uintptr{in.Fd(), w.Fd(), 2}, Sys: &syscall.SysProcAttr{},
-				})
-				if err != nil {
+			onThread(func() {
+				done <- func() error {
+					pid, err := way("/bin/sh", []string{"sh", "-c", "read x; cat /proc/self/cgroup"}, &syscall.ProcAttr{
+						Dir: "/", Files: []uintptr{in.Fd(), w.Fd(), 2}, Sys: &syscall.SysProcAttr{},
+					})
+					if err != nil {
+						return err
+					}
+					_, _ = out.WriteString("go\n")
+					var ws syscall.WaitStatus
+					_, err = syscall.Wait4(pid, &ws, 0, nil)
+					if err == nil && ws.ExitStatus() != 0 {
+						err = fmt.Errorf("exit status %d", ws.ExitStatus())
+					}
 					return err
-				}
-				_, _ = out.WriteString("go\n")
-				var ws syscall.WaitStatus
-				_, err = syscall.Wait4(pid, &ws, 0, nil)
-				if err == nil && ws.ExitStatus() != 0 {
-					err = fmt.Errorf("exit status %d", ws.ExitStatus())
-				}
-				return err
-			}() })
+				}()
+			})
 		}()
 		require.NoError(t, <-done, "way %d", i)
 		require.NoError(t, w.Close())
@@ -342,4 +345,18 @@ func TestKilledWhileItStarts(t *testing.T) {
 		require.True(t, j.Ended)
 	}
 	require.Equal(t, "lives\n", s.run(1000, "echo lives"))
+}
+
+// tellThreads is run by a program's first goroutine before all else, which then has the main thread.
+func tellThreads() {
+	fmt.Println(unix.Gettid() == os.Getpid())
+	onThread(func() { fmt.Println(unix.Gettid() == os.Getpid()) })
+	onThread(func() { onThread(func() { fmt.Println(unix.Gettid() == os.Getpid()) }) })
+}
+
+// TestOnThread: what is called there never runs on the main thread, also when it is called from there.
+func TestOnThread(t *testing.T) {
+	out, err := exec.Command("/proc/self/exe", threadsCommand).Output()
+	require.NoError(t, err)
+	require.Equal(t, "true\nfalse\nfalse\n", string(out))
 }

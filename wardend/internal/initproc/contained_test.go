@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -23,8 +24,10 @@ import (
 
 // Commands of the test's program, beside an init's.
 const (
-	enterCommand  = "enter"
-	attackCommand = "attack"
+	enterCommand   = "enter"
+	attackCommand  = "attack"
+	stormCommand   = "storm"
+	threadsCommand = "threads"
 )
 
 // testIDs are what the ids of the tests' containers are on the machine.
@@ -107,7 +110,7 @@ func inNamespaces(t testing.TB, o boxOptions) *box {
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = in.Log, in.Log, files
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: testBase, Size: testSize}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET,
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET,
 		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
 		Credential: &syscall.Credential{}, Setsid: true,
 	}
@@ -176,8 +179,12 @@ func run(t testing.TB, c *Client, dir string, ended <-chan JobStatus, spec *Spaw
 	t.Helper()
 	_, err := c.Spawn(t.Context(), spec)
 	require.NoError(t, err)
-	for status = <-ended; status.Job != spec.Job; {
-		status = <-ended
+	for timeout := time.After(wait); status.Job != spec.Job; {
+		select {
+		case status = <-ended:
+		case <-timeout:
+			require.Fail(t, "the job does not end", "%+v", spec)
+		}
 	}
 	out, errOut, err := ReadOutputUpTo(dir, spec.Job, spec.OutputLimit)
 	require.NoError(t, err)

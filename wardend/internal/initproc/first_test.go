@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,6 +29,7 @@ func fields(text string) map[string]string {
 
 func TestUsersOfJobs(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		require.Equal(t, 1, s.PID(), "pids are those of the container")
 		require.Equal(t, Version, s.Version())
@@ -71,6 +74,7 @@ func TestUsersOfJobs(t *testing.T) {
 
 func TestSpawnRefusedInAContainer(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		s.run(0, "true")
 		files := openFiles(t, b.pid)
@@ -81,8 +85,8 @@ func TestSpawnRefusedInAContainer(t *testing.T) {
 			"the container has no user or group with the id 70001":    func(x *SpawnSpec) { x.User.GID = 70001 },
 			"the container has no user or group with the id 70002":    func(x *SpawnSpec) { x.User.Groups = []uint32{1, 70002} },
 			"the container has no user or group with the id 42949672": func(x *SpawnSpec) { x.User.UID = 1<<32 - 1 },
-			"no program to run":                                       func(x *SpawnSpec) { x.Args = nil },
-			"start /usr in /: permission denied":                      func(x *SpawnSpec) { x.Args = []string{"/usr"} },
+			"no program to run":                  func(x *SpawnSpec) { x.Args = nil },
+			"start /usr in /: permission denied": func(x *SpawnSpec) { x.Args = []string{"/usr"} },
 		} {
 			spec := s.spec(1000, "")
 			change(spec)
@@ -102,11 +106,13 @@ func TestSpawnRefusedInAContainer(t *testing.T) {
 // TestRlimitsOfAnotherUser: the init may set those of any process of its container, but raise none over its own.
 func TestRlimitsOfAnotherUser(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		for _, uid := range []uint32{0, 1000} {
 			spec := s.spec(uid, "ulimit -Hn; ulimit -Ss; ulimit -Hu")
 			spec.Rlimits = []Rlimit{
-				{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Value: 77}, {Name: "stack", Resource: unix.RLIMIT_STACK, Value: 4 << 20},
+				{Name: "nofile", Resource: unix.RLIMIT_NOFILE, Value: 77},
+				{Name: "stack", Resource: unix.RLIMIT_STACK, Value: 4 << 20},
 				{Name: "nproc", Resource: unix.RLIMIT_NPROC, Value: 55},
 			}
 			_, stdout, _ := run(t, s.Client, b.dir, s.ended, spec)
@@ -123,6 +129,7 @@ func TestRlimitsOfAnotherUser(t *testing.T) {
 // TestStopInAContainer ends what has left its job's session and what has no parent any more.
 func TestStopInAContainer(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		leave := "(setsid sleep 1000 & setsid sleep 1000 &) >/dev/null 2>&1;"
 		spawn(t, s.Client, s.spec(1000, leave+"sleep 1000"))
@@ -146,6 +153,7 @@ func TestStopInAContainer(t *testing.T) {
 // TestForkBomb: it cannot outrun a Stop.
 func TestForkBomb(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		for range 3 {
 			spec := s.spec(1000, "exec 2>/dev/null; bomb() { bomb | bomb & }; bomb; while :; do bomb; done")
@@ -160,9 +168,65 @@ func TestForkBomb(t *testing.T) {
 	})
 }
 
+// storm becomes processes that each fork once, in sessions of their own, and end: whoever lists them comes too late. They
+// end by themselves after a while.
+func storm() {
+	const processes, seconds = 8, 30
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	for range processes {
+		if pid, _, _ := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid == 0 {
+			hop(now.Sec + seconds)
+		}
+	}
+	os.Exit(0)
+}
+
+// hop does nothing but system calls: a forked Go program has but the one thread, and no scheduler.
+func hop(deadline int64) {
+	var now unix.Timespec
+	for now.Sec < deadline {
+		syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+		if pid, _, _ := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
+			break
+		}
+		syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0) //nolint:gosec // the kernel wants it so
+	}
+	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// TestStorm: what forks and ends all the time cannot outrun a Stop, though none of it is there for long.
+func TestStorm(t *testing.T) {
+	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
+		s := b.shell(t)
+		for range 5 {
+			spec := s.spec(1000, "")
+			spec.Args = []string{b.program, stormCommand}
+			status, _, _ := run(t, s.Client, b.dir, s.ended, spec)
+			require.Zero(t, status.ExitStatus)
+			require.NotEmpty(t, b.descendants(t))
+			start := time.Now()
+			require.NoError(t, s.Stop(t.Context(), true, 0))
+			require.Empty(t, b.descendants(t))
+			require.Less(t, time.Since(start), 5*time.Second)
+		}
+	})
+}
+
+// TestHide: beside the other things that keep jobs out of the init.
+func TestHide(t *testing.T) {
+	defer func() { require.NoError(t, unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)) }()
+	require.NoError(t, hide())
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	require.NoError(t, err)
+	require.Zero(t, dumpable)
+}
+
 // TestSignalsFromTheContainersRoot do nothing to the init.
 func TestSignalsFromTheContainersRoot(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		s.run(0, "for s in {1..64}; do kill -$s 1; kill -$s 1; done 2>/dev/null; true")
 		require.Equal(t, "lives\n", s.run(1000, "kill -TERM 1 2>/dev/null; echo lives"))
@@ -171,6 +235,7 @@ func TestSignalsFromTheContainersRoot(t *testing.T) {
 
 func TestTheEndOfAContainer(t *testing.T) {
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		spawn(t, s.Client, s.spec(1000, "trap '' TERM; setsid sleep 1000"))
 		require.NoError(t, s.Shutdown(t.Context()))
@@ -178,6 +243,7 @@ func TestTheEndOfAContainer(t *testing.T) {
 		require.ErrorIs(t, Kill(b.dir), errInContainer, "what an init writes of itself ends no process of the machine's")
 	})
 	eachBox(t, func(t *testing.T, b *box) {
+		t.Helper()
 		s := b.shell(t)
 		spawn(t, s.Client, s.spec(1000, "trap '' TERM; setsid sleep 1000"))
 		require.NoError(t, os.RemoveAll(b.dir))
@@ -225,8 +291,16 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, options{probe: true, state: 4, v2: []int{5}}, o)
 	for _, args := range [][]string{
-		{"x"}, {argState}, {argState, "x"}, {argState, "3"}, {argState, "-1"}, {argState, "4294967300"}, {"--x", "4"},
-		{argCgroupV1, "5"}, {argState, "4", argCgroupV1, "5,,6"}, {argState, "4", argCgroupV1, "5", argCgroupV2, "6"},
+		{"x"},
+		{argState},
+		{argState, "x"},
+		{argState, "3"},
+		{argState, "-1"},
+		{argState, "4294967300"},
+		{"--x", "4"},
+		{argCgroupV1, "5"},
+		{argState, "4", argCgroupV1, "5,,6"},
+		{argState, "4", argCgroupV1, "5", argCgroupV2, "6"},
 		{argState, "4", argCgroupV2, "5,6,7"},
 	} {
 		_, err := parseOptions(args)

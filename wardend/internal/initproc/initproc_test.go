@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 		attack(os.Args[2])
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == stormCommand {
+		storm()
+	}
+	if len(os.Args) == 2 && os.Args[1] == threadsCommand {
+		tellThreads()
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -213,7 +213,7 @@ func (s *server) copyOut(f *os.File, keep func([]byte)) error {
 		n := 0
 		var readErr error
 		err := raw.Read(func(fd uintptr) bool {
-			buf := s.buffers.Get().(*[readSize]byte) 
+			buf := s.buffers.Get().(*[readSize]byte)
 			defer s.buffers.Put(buf)
 			n, readErr = unix.Read(int(fd), buf[:])
 			if n > 0 {

@@ -53,8 +53,12 @@ func bundle(t testing.TB, top, program, id string, args []string) string {
 		Linux: &specs.Linux{
 			UIDMappings: ids, GIDMappings: ids, CgroupsPath: "/" + id,
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
-				{Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+				{Type: specs.UserNamespace},
+				{Type: specs.PIDNamespace},
+				{Type: specs.MountNamespace},
+				{Type: specs.NetworkNamespace},
+				{Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
 			},
 		},
 	}
