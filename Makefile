@@ -13,6 +13,9 @@ TOOLS := $(BIN)/tools
 MODULES  := . devserver
 EXAMPLES := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 
+# How long `make fuzz` fuzzes each target.
+FUZZTIME ?= 5m
+
 # How long one `go test` may take before it prints where it hangs.
 TEST_TIMEOUT ?= 10m
 
@@ -38,7 +41,7 @@ demo-check: build ## the demo with an end: everything it started must be gone
 	@scripts/demo.sh --check
 
 .PHONY: test
-test: build test-unit test-alone test-integration ## all tests, the integration tests on real processes included
+test: build test-unit test-alone test-fuzz test-integration ## all tests, the integration tests on real processes included
 
 # -vet=off: `make lint` vets, once; it does not see the examples.
 .PHONY: test-unit
@@ -52,6 +55,15 @@ test-unit: ## the tests of each module and of the examples, without the integrat
 test-alone: ## build and vet the root module without go.work
 	GOWORK=off $(GO) build -o /dev/null ./...
 	GOWORK=off $(GO) vet ./...
+
+# What reads a socket, for a moment; `go test` alone tries only what is known already.
+.PHONY: test-fuzz
+test-fuzz: ## fuzz each target of warden and wardend for some seconds
+	@GO=$(GO) scripts/fuzz.sh 3s ./warden/... ./wardend/...
+
+.PHONY: fuzz
+fuzz: ## fuzz every target there is, FUZZTIME each (5m)
+	@GO=$(GO) scripts/fuzz.sh $(FUZZTIME) ./...
 
 # -count=1: what these tests run is in bin/, where Go's test cache does not look.
 .PHONY: test-integration
