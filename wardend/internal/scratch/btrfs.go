@@ -196,7 +196,16 @@ func (s *btrfs) Limit(_ context.Context, id string, bytes, inodes uint64) error 
 		return err
 	}
 	defer dir.Close()
-	if err := limitSubvolume(dir, bytes); err != nil {
+	group, err := subvolumeID(dir)
+	if err != nil {
+		return fmt.Errorf("disk limit of %s: %w", id, err)
+	}
+	root, err := os.Open(s.root)
+	if err != nil {
+		return fmt.Errorf("disk limit of %s: %w", id, err)
+	}
+	defer root.Close()
+	if err := limitSubvolume(root, group, bytes); err != nil {
 		return fmt.Errorf("disk limit of %s: %w", id, err)
 	}
 	if inodes != 0 {

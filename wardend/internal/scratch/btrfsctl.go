@@ -101,18 +101,19 @@ func waitForRescan(f *os.File) error {
 	return rawIoctl(f, "BTRFS_IOC_QUOTA_RESCAN_WAIT", btrfsIoctl(0, 46, 0), nil)
 }
 
-// limitSubvolume limits the bytes that the subvolume of f may refer to; 0 is no limit.
-func limitSubvolume(f *os.File, bytes uint64) error {
+// limitSubvolume limits the bytes that a subvolume may refer to; 0 is no limit. F lies in another one that has no limit:
+// the change is written on the account of the subvolume that it is asked by, which must not be the one that is full.
+func limitSubvolume(f *os.File, id, bytes uint64) error {
 	const maxReferred = 1 << 0 // BTRFS_QGROUP_LIMIT_MAX_RFER
 	if bytes == 0 {
 		bytes = math.MaxUint64 // takes the limit away
 	}
 	args := struct {
-		group                        uint64 // 0: the one of f's subvolume
+		group                        uint64
 		flags, maxReferred           uint64
 		maxExclusive                 uint64
 		reserveReferred, reserveExcl uint64
-	}{flags: maxReferred, maxReferred: bytes}
+	}{group: id, flags: maxReferred, maxReferred: bytes}
 	return ioctl(f, "BTRFS_IOC_QGROUP_LIMIT", ioRead, 43, &args)
 }
 

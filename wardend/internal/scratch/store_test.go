@@ -118,6 +118,17 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestLimitsThatAreTooSmall: a limit can be changed however little the one before leaves.
+func TestLimitsThatAreTooSmall(t *testing.T) {
+	forEach(t, func(s *testStore) {
+		t := s.tb
+		s.make(t, "small")
+		for _, bytes := range []uint64{2048, 4096, 1, 7 << 10, 0} {
+			require.NoError(t, s.Limit(t.Context(), "small", bytes, 0), "%d", bytes)
+		}
+	})
+}
+
 func TestInodeLimits(t *testing.T) {
 	forEach(t, func(s *testStore) {
 		t, ctx := s.tb, s.tb.Context()
