@@ -16,7 +16,7 @@ import (
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/cli"
 	"github.com/durable-dea/dea/wardend/internal/conformance"
-	"github.com/durable-dea/dea/wardend/internal/sandbox"
+	"github.com/durable-dea/dea/internal/sandbox"
 )
 
 // asWardend in the environment makes the test's program wardend. An init has no such variable, but its argument.

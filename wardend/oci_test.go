@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/durable-dea/dea/wardend/internal/conformance"
-	"github.com/durable-dea/dea/wardend/internal/sandbox"
+	"github.com/durable-dea/dea/internal/sandbox"
 	"github.com/stretchr/testify/require"
 )
 

@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"github.com/durable-dea/dea/internal/benchmark"
-	"github.com/durable-dea/dea/wardend/internal/sandbox"
+	"github.com/durable-dea/dea/internal/sandbox"
 )
 
 func main() {
