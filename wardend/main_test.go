@@ -12,11 +12,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/durable-dea/dea/internal/sandbox"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/cli"
 	"github.com/durable-dea/dea/wardend/internal/conformance"
-	"github.com/durable-dea/dea/internal/sandbox"
 )
 
 // asWardend in the environment makes the test's program wardend. An init has no such variable, but its argument.

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/durable-dea/dea/wardend/internal/conformance"
 	"github.com/durable-dea/dea/internal/sandbox"
+	"github.com/durable-dea/dea/wardend/internal/conformance"
 	"github.com/stretchr/testify/require"
 )
 
