@@ -141,6 +141,19 @@ func TestOwnersInAContainer(t *testing.T) {
 	}
 }
 
+// TestSetuidForAnother: a copy on the host that is given to somebody does not lend his rights.
+func TestSetuidForAnother(t *testing.T) {
+	needRoot(t)
+	from, to := t.TempDir(), t.TempDir()
+	write(t, from+"/suid", "x")
+	require.NoError(t, os.Chmod(from+"/suid", 0o755|fs.ModeSetuid|fs.ModeSetgid))
+	require.NoError(t, Copy(t.Context(), from+"/suid", to+"/same", nil))
+	require.Equal(t, 0o755|fs.ModeSetuid|fs.ModeSetgid, modeOf(t, to+"/same"))
+	require.NoError(t, Copy(t.Context(), from+"/suid", to+"/his", vcap))
+	require.Equal(t, fs.FileMode(0o755), modeOf(t, to+"/his"))
+	require.Equal(t, *vcap, ownerOf(t, to+"/his"))
+}
+
 // inside starts a process in user and mount namespaces of its own, which runs script and then waits; it answers the
 // process's root, as it sees it.
 func inside(t *testing.T, script string) *os.Root {

@@ -20,10 +20,15 @@ const (
 	safeBits = uint32(0o1777)
 )
 
-// Copy copies source to target, both of the host's own. Owner may be nil: then copies belong to who runs this. Every
-// error but the context's is ErrFailed.
+// Copy copies source to target, both of the host's own. Owner may be nil: then copies belong to who runs this. The
+// setuid and setgid bits are not copied for another owner, whose rights nobody has lent, just as chown takes them away.
+// Every error but the context's is ErrFailed.
 func Copy(ctx context.Context, source, target string, owner *Owner) error {
-	return run(ctx, &copier{owner: owner, bits: allBits, chownAll: true}, side{}, source, side{}, target)
+	bits := allBits
+	if owner != nil {
+		bits = safeBits
+	}
+	return run(ctx, &copier{owner: owner, bits: bits, chownAll: true}, side{}, source, side{}, target)
 }
 
 // CopyIn copies hostPath into a container's tree, to path, which is absolute there; without a leading slash it is
