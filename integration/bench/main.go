@@ -9,8 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/durable-dea/dea/internal/benchmark"
 	"github.com/durable-dea/dea/integration/internal/stack"
+	"github.com/durable-dea/dea/internal/benchmark"
 )
 
 func main() {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
-	"github.com/durable-dea/dea/internal/benchmark"
 	"github.com/durable-dea/dea/integration/internal/stack"
+	"github.com/durable-dea/dea/internal/benchmark"
 )
 
 const (

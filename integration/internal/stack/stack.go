@@ -41,6 +41,8 @@ type Options struct {
 	Nodes int
 	// Data is the data directory, kept by Stop; empty means a temporary one, which Stop removes.
 	Data string
+	// Flags are further ones of the devserver.
+	Flags []string
 	// Output takes what the devserver says beside its addresses; nil means nowhere.
 	Output io.Writer
 }
@@ -102,15 +104,16 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 	if options.Nodes == 0 {
 		nodes = 1
 	}
-	if err := s.start(ctx, devserver, nodes); err != nil {
+	if err := s.start(ctx, devserver, nodes, options.Flags); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Stack) start(ctx context.Context, devserver string, nodes int) error {
-	s.command = exec.Command(devserver, "--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", "0",
-		"--output", "json")
+func (s *Stack) start(ctx context.Context, devserver string, nodes int, flags []string) error {
+	s.command = exec.Command(devserver, append([]string{
+		"--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", "0", "--output", "json",
+	}, flags...)...)
 	// A group of its own: an interrupt at the terminal is for the test, which then stops the stack. A test that cannot,
 	// killed or at its time's end, takes the stack with it all the same.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
