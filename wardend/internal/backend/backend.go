@@ -49,7 +49,7 @@ type Backend interface {
 	Networked() bool
 	// Check says whether a container could be made of the spec. Its error is a sentence of the protocol's.
 	Check(spec Spec) error
-	// Create makes a container with its init. After an error nothing of it is left but spec.Dir.
+	// Create makes a container with its init. After an error some of it may be there, which is for Remove.
 	Create(ctx context.Context, spec Spec, events Events) (Container, error)
 	// Open finds a container again that an earlier server made. When its init is gone, the error is
 	// initproc.ErrLost and the Container is one whose Init is nil: it can be looked at, copied from and destroyed.
@@ -95,7 +95,7 @@ type Container interface {
 	OutOfMemory() bool
 	// EndOrphans ends the processes of a container whose init is gone.
 	EndOrphans(ctx context.Context) error
-	// Stats are what the container uses now.
+	// Stats are what the container uses now; after an error, as far as it is known.
 	Stats(ctx context.Context) (Stats, error)
 	// Close lets go of the container, which goes on.
 	Close()

@@ -58,8 +58,8 @@ type Container struct {
 	// gone is closed when it is being destroyed, after lastInfo was set.
 	gone     chan struct{}
 	lastInfo *wardenpb.InfoResponse
-	// copies counts those that are under way.
-	copies sync.WaitGroup
+	// inside counts the requests that may make something of it; see enter.
+	inside sync.WaitGroup
 	// refs counts the connections that refer to it; timer is set while there is none, and rounds counts the timers.
 	refs   int
 	timer  *time.Timer
@@ -115,6 +115,7 @@ func (c *Container) adopt(ctx context.Context) error {
 		return err
 	}
 	c.takePools()
+	c.tellMemory()
 	if c.b.Init() == nil {
 		return nil
 	}
@@ -126,8 +127,7 @@ func (c *Container) adopt(ctx context.Context) error {
 		c.told("egress rule cannot be applied again", c.b.NetOut(ctx, rule))
 	}
 	c.told("limits cannot be applied again", c.b.Limit(ctx, c.limits))
-	c.tellMemory()
-	if c.state == StateStopped {
+	if c.currentState() == StateStopped {
 		// The earlier server may have died before it told the init so.
 		c.r.work.Go(func() {
 			if err := c.endProcesses(false); err != nil && c.r.ctx.Err() == nil && !c.isGone() {
@@ -145,6 +145,8 @@ func (c *Container) takePools() {
 			c.log.Warn("the container's network is not the pool's to give out", "network", c.spec.Network, "error", err)
 		}
 	}
+	c.mu.Lock() // the container's events write it down
+	defer c.mu.Unlock()
 	for i, p := range c.ports {
 		c.ports[i].Pooled = c.r.opts.Ports.Take(p.Host)
 	}
@@ -273,17 +275,40 @@ func (c *Container) closeBackend() {
 	}
 }
 
-// needActive calls f while the container is active, and keeps it so meanwhile.
-func (c *Container) needActive(f func() error) error {
-	c.stateMu.RLock()
-	defer c.stateMu.RUnlock()
+func (c *Container) currentState() State {
 	c.mu.Lock()
-	state := c.state
-	c.mu.Unlock()
-	if state != StateActive {
-		return refuse("Container state must be one of '%s', current state is '%s'", StateActive, state)
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// enter calls f for a container that is there: whoever destroys it waits for f before anything is removed, so that
+// nothing is made for a container that is gone. F must not wait for what the container does.
+func (c *Container) enter(f func() error) error {
+	c.mu.Lock()
+	if c.isGone() {
+		c.mu.Unlock()
+		return unknownHandle()
 	}
-	return f()
+	c.inside.Add(1)
+	c.mu.Unlock()
+	defer c.inside.Done()
+	err := f()
+	if err != nil && c.isGone() {
+		return unknownHandle()
+	}
+	return err
+}
+
+// needActive calls f, as enter does, while the container is active, and keeps it so meanwhile.
+func (c *Container) needActive(f func() error) error {
+	return c.enter(func() error {
+		c.stateMu.RLock()
+		defer c.stateMu.RUnlock()
+		if state := c.currentState(); state != StateActive {
+			return refuse("Container state must be one of '%s', current state is '%s'", StateActive, state)
+		}
+		return f()
+	})
 }
 
 // Stop ends the container's processes. Only the first call waits for that.

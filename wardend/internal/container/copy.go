@@ -43,26 +43,16 @@ func (r *Registry) CopyOut(ctx context.Context, req *wardenpb.CopyOutRequest) (*
 // whileThere calls f with a context that ends when the container is being destroyed, which waits for f: what is still
 // written to cannot be removed, and a new container of the same handle lies at the same place.
 func (c *Container) whileThere(ctx context.Context, f func(context.Context) error) error {
-	c.mu.Lock()
-	if c.isGone() {
-		c.mu.Unlock()
-		return unknownHandle()
-	}
-	c.copies.Add(1)
-	c.mu.Unlock()
-	defer c.copies.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.r.work.Go(func() {
-		select {
-		case <-c.gone:
-			cancel()
-		case <-ctx.Done():
-		}
+	return c.enter(func() error {
+		c.r.work.Go(func() {
+			select {
+			case <-c.gone:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+		return f(ctx)
 	})
-	err := f(ctx)
-	if err != nil && c.isGone() {
-		return unknownHandle()
-	}
-	return err
 }

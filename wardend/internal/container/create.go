@@ -64,7 +64,7 @@ func (r *Registry) newHandleLocked() string {
 	}
 }
 
-func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.CreateRequest) (_ *Container, err error) {
+func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.CreateRequest) (*Container, error) {
 	r.mu.Lock()
 	r.order++
 	order := r.order
@@ -73,38 +73,50 @@ func (r *Registry) create(ctx context.Context, handle string, req *wardenpb.Crea
 	if err := r.backend.Check(c.spec); err != nil {
 		return nil, &Error{Message: err.Error()}
 	}
+	var err error
 	if c.spec.Network, err = r.network(ctx, req.GetNetwork()); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			r.opts.Networks.Release(c.spec.Network)
-		}
-	}()
 	if err := c.makeDir(); err != nil {
+		r.opts.Networks.Release(c.spec.Network)
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(c.spec.Dir))
-		}
-	}()
+	if err := c.make(ctx); err != nil {
+		return nil, r.giveUp(ctx, c, err)
+	}
+	return c, nil
+}
+
+// make has the backend make the container, and writes down before that it may be there, and after it that it is.
+func (c *Container) make(ctx context.Context) error {
 	if err := c.save(); err != nil {
-		return nil, err
+		return err
 	}
-	b, err := r.backend.Create(ctx, c.spec, c.backendEvents())
+	b, err := c.r.backend.Create(ctx, c.spec, c.backendEvents())
 	c.setBackend(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.mu.Lock()
 	c.phase = phaseReady
 	c.mu.Unlock()
-	if err := c.save(); err != nil {
-		c.closeBackend()
-		return nil, errors.Join(err, r.backend.Remove(ctx, c.spec))
+	return c.save()
+}
+
+// giveUp removes what there is of a container that could not be made, and answers why it could not. What cannot be
+// freed is kept, as after a destroy that failed: nothing of it may be given to another container.
+func (r *Registry) giveUp(ctx context.Context, c *Container, cause error) error {
+	// What its init has still to say must not be written into the directory of the next one.
+	c.saveMu.Lock()
+	c.removing = true
+	c.saveMu.Unlock()
+	c.closeBackend()
+	left := r.discard(ctx, c.spec)
+	if left == nil {
+		r.opts.Networks.Release(c.spec.Network)
+		return cause
 	}
-	return c, nil
+	return errors.Join(cause, left, r.keep(ctx, c, left))
 }
 
 // makeDir makes the container's directory. One that is there is what an earlier container left that could not be

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/backend"
 )
 
 // Back-off of a destroy that failed.
@@ -32,8 +33,9 @@ func (r *Registry) destroy(ctx context.Context, c *Container, retry time.Duratio
 	if !c.beginDestroy(ctx) {
 		return unknownHandle()
 	}
-	c.copies.Wait()
+	// Requests that wait for the init wait no longer; what the others still make must not be made after the removal.
 	c.closeBackend()
+	c.inside.Wait()
 	err := r.discard(ctx, c.spec)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,9 +47,24 @@ func (r *Registry) destroy(ctx context.Context, c *Container, retry time.Duratio
 		return nil
 	}
 	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", retry, "error", err)
-	r.containers[c.handle] = r.remains(c, err)
+	r.containers[c.handle] = r.remains(c, c.b, err)
 	r.retryDestroy(r.containers[c.handle], retry)
 	return err
+}
+
+// keep lists a container that was never listed and cannot be freed, and goes on trying.
+func (r *Registry) keep(ctx context.Context, c *Container, cause error) error {
+	b, err := r.backend.Open(ctx, c.spec, backend.Events{})
+	if b == nil {
+		return err
+	}
+	b.Close()
+	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", firstRetry, "error", cause)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.containers[c.handle] = r.remains(c, b, cause)
+	r.retryDestroy(r.containers[c.handle], firstRetry)
+	return nil
 }
 
 // beginDestroy says whether the caller is the first to destroy the container. Those that wait in it get their answer
@@ -86,7 +103,7 @@ func (c *Container) release() {
 }
 
 // remains is what takes the place of a container that could not be freed.
-func (r *Registry) remains(c *Container, cause error) *Container {
+func (r *Registry) remains(c *Container, b backend.Container, cause error) *Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	opened := make(chan struct{})
@@ -96,7 +113,7 @@ func (r *Registry) remains(c *Container, cause error) *Container {
 		events = append(events, event)
 	}
 	left := &Container{
-		r: r, log: c.log, handle: c.handle, order: c.order, request: c.request, spec: c.spec, grace: c.grace, b: c.b, opened: opened,
+		r: r, log: c.log, handle: c.handle, order: c.order, request: c.request, spec: c.spec, grace: c.grace, b: b, opened: opened,
 		phase: phaseDestroying, state: StateStopped, limits: c.limits, ports: c.ports, netOut: c.netOut,
 		events: events, jobs: map[uint32]*job{}, gone: make(chan struct{}), refs: c.refs,
 	}

@@ -15,14 +15,22 @@ func (r *Registry) Info(ctx context.Context, req *wardenpb.InfoRequest) (*warden
 	if err != nil {
 		return nil, err
 	}
-	return c.info(ctx, nil)
+	info, err := c.info(ctx, nil)
+	if err != nil && c.isGone() {
+		return nil, unknownHandle()
+	}
+	return info, err
 }
 
-// info leaves the job out that it is told with, if it is.
+// info leaves the job out that it is told with, if it is. Of a container that is stopped, parts may be gone, and why they
+// are is among its events: it is told without what cannot be read.
 func (c *Container) info(ctx context.Context, told *job) (*wardenpb.InfoResponse, error) {
 	stats, err := c.b.Stats(ctx)
-	if err != nil {
+	if err != nil && c.currentState() == StateActive {
 		return nil, err
+	}
+	if err != nil {
+		c.log.Debug("statistics of a stopped container cannot be read", "error", err)
 	}
 	host, inside := c.b.Addresses()
 	c.mu.Lock()

@@ -19,6 +19,15 @@ func (r *Registry) limit(ctx context.Context, handle string, change func(*backen
 	if err != nil {
 		return backend.Limits{}, err
 	}
+	var limits backend.Limits
+	err = c.enter(func() error {
+		limits, err = c.limit(ctx, change)
+		return err
+	})
+	return limits, err
+}
+
+func (c *Container) limit(ctx context.Context, change func(*backend.Limits) bool) (backend.Limits, error) {
 	// One change at a time: the backend is given all limits at once.
 	c.limitMu.Lock()
 	defer c.limitMu.Unlock()

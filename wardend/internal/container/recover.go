@@ -189,10 +189,10 @@ func (r *Registry) reopen(ctx context.Context, c *Container) error {
 	r.mu.Lock()
 	r.containers[c.handle] = c
 	r.mu.Unlock()
-	r.opts.Log.Info("found container", "handle", c.handle, "state", c.state, "jobs", len(c.jobs))
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.opts.Log.Info("found container", "handle", c.handle, "state", c.state, "jobs", len(c.jobs))
 	c.startTimer()
-	c.mu.Unlock()
 	return nil
 }
 
@@ -203,19 +203,10 @@ func (r *Registry) finishDestroy(ctx context.Context, c *Container) error {
 	if cause == nil {
 		return nil
 	}
-	b, err := r.backend.Open(ctx, c.spec, backend.Events{})
-	if b == nil {
+	c.takePools()
+	if err := r.keep(ctx, c, cause); err != nil {
 		return errors.Join(cause, err)
 	}
-	c.setBackend(b)
-	c.closeBackend()
-	c.takePools()
-	r.opts.Log.Error("container cannot be destroyed", "handle", c.handle, "retry_in", firstRetry, "error", cause)
-	left := r.remains(c, cause)
-	r.mu.Lock()
-	r.containers[c.handle] = left
-	r.mu.Unlock()
-	r.retryDestroy(left, firstRetry)
 	return nil
 }
 
@@ -246,7 +237,8 @@ func (r *Registry) discardDamaged(ctx context.Context, dir string, reason error)
 	}
 }
 
-// discard removes what there is of a container that nobody can use.
+// discard removes what there is of a container that nobody can use. As long as the backend has not freed it, nothing in
+// its directory is touched: what is mounted there may be anybody's.
 func (r *Registry) discard(ctx context.Context, spec backend.Spec) error {
 	if err := r.backend.Remove(ctx, spec); err != nil {
 		return err
