@@ -186,13 +186,13 @@ func storm() {
 func hop(deadline int64) {
 	var now unix.Timespec
 	for now.Sec < deadline {
-		syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
 		if pid, _, _ := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
 			break
 		}
-		syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0) //nolint:gosec // the kernel wants it so
+		_, _, _ = syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0) //nolint:gosec // the kernel wants it so
 	}
-	syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
 // TestStorm: what forks and ends all the time cannot outrun a Stop, though none of it is there for long.

@@ -18,6 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func appendRecord(b []byte, s Stream, data []byte) []byte {
+	return append(appendHeader(b, s, len(data)), data...)
+}
+
 // hostileDir is a state directory whose init does what it likes.
 func hostileDir(t testing.TB) (dir, jobs string) {
 	t.Helper()

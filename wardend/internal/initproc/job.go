@@ -167,6 +167,7 @@ func (s *server) fork(j *job, spec *SpawnSpec, c *child) error {
 	default:
 	}
 	s.forked.Broadcast()
+	s.spend(spec)
 	if err := writeJSON(ownFile(spec.Job, kindStarted), j.status); err != nil {
 		s.log.Printf("job %d: cannot be written down: %v", spec.Job, err)
 	}
@@ -188,46 +189,61 @@ func feed(stdin *os.File, script []byte) {
 
 const readSize = 16 << 10
 
+// outputBuffer is for a record of output on its way from a pipe to a file.
+type outputBuffer [recordHeader + readSize]byte
+
+// fill reads from a pipe, and gives what there was.
+func (b *outputBuffer) fill(fd uintptr) (data []byte, err error) {
+	n, err := unix.Read(int(fd), b[recordHeader:])
+	return b[recordHeader : recordHeader+max(n, 0)], err
+}
+
+// record makes a record of the first n bytes that were read.
+func (b *outputBuffer) record(s Stream, n int) []byte {
+	appendHeader(b[:0], s, n)
+	return b[:recordHeader+n]
+}
+
 // read keeps one stream of a job's output until its main process has ended, and throws away what is written later by
 // processes that it left behind: they must neither block nor be killed for writing.
 func (s *server) read(j *job, stream Stream, f *os.File) {
 	defer func() { _ = f.Close() }()
-	keep := func(data []byte) { s.keep(j, stream, data) }
+	keep := func(b *outputBuffer, n int) { s.keep(j, stream, b, n) }
 	err := s.copyOut(f, keep)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	ended := errors.Is(err, os.ErrDeadlineExceeded)
+	if ended {
 		s.drain(f, keep)
 	}
 	j.drained.Done()
-	if errors.Is(err, os.ErrDeadlineExceeded) && f.SetReadDeadline(time.Time{}) == nil {
-		_ = s.copyOut(f, func([]byte) {})
+	if ended && f.SetReadDeadline(time.Time{}) == nil {
+		_ = s.copyOut(f, func(*outputBuffer, int) {})
 	}
 }
 
 // copyOut gives what comes out of a pipe until that ends. It holds a buffer only while there is something in the pipe.
-func (s *server) copyOut(f *os.File, keep func([]byte)) error {
+func (s *server) copyOut(f *os.File, keep func(*outputBuffer, int)) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	for {
-		n := 0
+		var data []byte
 		var readErr error
 		err := raw.Read(func(fd uintptr) bool {
-			buf := s.buffers.Get().(*[readSize]byte)
-			defer s.buffers.Put(buf)
-			n, readErr = unix.Read(int(fd), buf[:])
-			if n > 0 {
-				keep(buf[:n])
+			b := s.buffers.Get().(*outputBuffer)
+			defer s.buffers.Put(b)
+			if data, readErr = b.fill(fd); len(data) > 0 {
+				keep(b, len(data))
 			}
 			return !errors.Is(readErr, unix.EAGAIN)
 		})
 		switch {
 		case err != nil:
 			return err
-		case n > 0, errors.Is(readErr, unix.EINTR):
+		case errors.Is(readErr, unix.EINTR):
 		case readErr != nil:
 			return readErr
-		default:
+		case len(data) == 0:
 			return io.EOF
 		}
 	}
@@ -238,44 +254,46 @@ func (s *server) copyOut(f *os.File, keep func([]byte)) error {
 const maxPipe = 1 << 20
 
 // drain reads what is in the pipe now.
-func (s *server) drain(f *os.File, keep func([]byte)) {
+func (s *server) drain(f *os.File, keep func(*outputBuffer, int)) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
-	buf := make([]byte, readSize)
+	b := s.buffers.Get().(*outputBuffer)
+	defer s.buffers.Put(b)
 	for total := 0; total < maxPipe; {
-		n := 0
-		if err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }); err != nil || n <= 0 {
+		var data []byte
+		if err := raw.Control(func(fd uintptr) { data, _ = b.fill(fd) }); err != nil || len(data) == 0 {
 			return
 		}
-		keep(buf[:n])
-		total += n
+		keep(b, len(data))
+		total += len(data)
 	}
 }
 
-// keep writes output down up to the limit. Exactly the limit is fine; the first byte over it ends the job.
-func (s *server) keep(j *job, stream Stream, data []byte) {
+// keep writes the first n bytes of what was read down, up to the limit. Exactly the limit is fine; the first byte over
+// it ends the job.
+func (s *server) keep(j *job, stream Stream, b *outputBuffer, n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.overflow || j.closed {
 		return
 	}
-	if room := j.limit - j.kept; int64(len(data)) > room {
-		data = data[:max(room, 0)]
+	if room := j.limit - j.kept; int64(n) > room {
+		n = int(max(room, 0))
 		j.overflow = true
 		go s.killJob(j)
 	}
-	if len(data) == 0 {
+	if n == 0 {
 		return
 	}
-	if err := s.append(j, stream, data); err != nil {
+	if err := j.append(b.record(stream, n)); err != nil {
 		// What follows would come after a gap, or after half a record, where no reader finds it.
 		j.closed = true
 		s.log.Printf("job %d: its output is not kept any more: %v", j.status.Job, err)
 		return
 	}
-	j.kept += int64(len(data))
+	j.kept += int64(n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.peers {
@@ -283,7 +301,7 @@ func (s *server) keep(j *job, stream Stream, data []byte) {
 	}
 }
 
-func (s *server) append(j *job, stream Stream, data []byte) error {
+func (j *job) append(record []byte) error {
 	if j.out == nil {
 		f, err := os.OpenFile(ownFile(j.status.Job, kindOut), os.O_CREATE|os.O_WRONLY|os.O_APPEND, fileMode)
 		if err != nil {
@@ -291,7 +309,7 @@ func (s *server) append(j *job, stream Stream, data []byte) error {
 		}
 		j.out = f
 	}
-	_, err := j.out.Write(appendRecord(make([]byte, 0, recordHeader+len(data)), stream, data))
+	_, err := j.out.Write(record)
 	return err
 }
 
@@ -312,6 +330,7 @@ func (s *server) finish(j *job, ws syscall.WaitStatus) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.rested()
 	j.status.Ended = true
 	j.status.Overflow = overflow
 	j.status.ExitStatus = ExitKilled

@@ -63,8 +63,9 @@ type server struct {
 	forked   *sync.Cond
 	forwards map[string]net.Listener
 
-	// buffers are []byte of readSize, for output on its way to a file: a job that writes nothing needs none.
+	// buffers are *outputBuffer: a job that writes nothing needs none.
 	buffers sync.Pool
+	tidier  tidier
 
 	endOnce sync.Once
 	ended   chan struct{}
@@ -75,7 +76,7 @@ func newServer(logger *log.Logger, o options) (*server, error) {
 		log: logger, contained: o.contained(), forker: directForker{},
 		jobs: map[uint32]*job{}, byPID: map[int]*job{}, peers: map[*peer]struct{}{},
 		idle: make(chan struct{}), forwards: map[string]net.Listener{}, ended: make(chan struct{}),
-		buffers: sync.Pool{New: func() any { return new([readSize]byte) }},
+		buffers: sync.Pool{New: func() any { return new(outputBuffer) }},
 	}
 	close(s.idle)
 	s.forked = sync.NewCond(&s.mu)

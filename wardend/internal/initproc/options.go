@@ -92,9 +92,9 @@ func parseFD(text string) (int, error) {
 }
 
 // Environment is what an init should be started with: it is Go's settings that keep it small. Of the machine's
-// processors one is enough for what it does, and each costs memory. The heap's least size is 4 MB times GOGC / 100.
-// Huge pages would make two megabytes out of a few kilobytes.
-func Environment() []string { return []string{"GOMAXPROCS=1", "GOGC=10", "GODEBUG=disablethp=1"} }
+// processors one is enough for what it does, and each costs memory. Huge pages would make two megabytes out of a few
+// kilobytes. GOGC stays as it is: a collection costs memory too, and the init has one made when it has come to rest.
+func Environment() []string { return []string{"GOMAXPROCS=1", "GODEBUG=disablethp=1"} }
 
 // Inherited are the files that an init is started with by somebody else: by an OCI runtime, as process 1 of a container.
 type Inherited struct {

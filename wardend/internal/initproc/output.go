@@ -32,10 +32,8 @@ const maxRecord = 64 << 10
 
 const recordHeader = 5
 
-func appendRecord(b []byte, s Stream, data []byte) []byte {
-	b = append(b, byte(s))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(data))) //nolint:gosec // at most maxRecord
-	return append(b, data...)
+func appendHeader(b []byte, s Stream, length int) []byte {
+	return binary.BigEndian.AppendUint32(append(b, byte(s)), uint32(length)) //nolint:gosec // at most maxRecord
 }
 
 // OutputReader reads a job's output while it grows.
