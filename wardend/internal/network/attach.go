@@ -88,6 +88,10 @@ func (n *Network) connect(ctx context.Context, s slot, ns *os.File) (bool, error
 	if err := n.reap.now(s.index); err != nil {
 		return false, err
 	}
+	// Before there is a link: switching IPv6 off later costs the more the more containers there are.
+	if err := n.inNamespace(ns, func() error { return withoutIPv6("default") }); err != nil {
+		return false, err
+	}
 	link, made, err := n.makeLink(ctx, s, ns)
 	if err != nil {
 		return false, err

@@ -47,12 +47,12 @@ func (n *Network) LimitBandwidth(ctx context.Context, network netip.Prefix, rate
 	}
 	defer n.lock(s)()
 	link, err := n.linkNamed(s.link)
-	if link == nil && err == nil {
+	if err == nil && (link == nil || !n.book.attached(s)) { // a link may be there still that dies
 		err = ErrNotAttached
 	}
 	if err == nil {
 		if rate >= backend.UnlimitedBandwidth {
-			err = n.unlimit(ctx, s, link)
+			err = n.unlimit(s, link)
 		} else {
 			err = n.limit(s, link, rate, burst)
 		}
@@ -142,7 +142,7 @@ func (n *Network) redirect(link, ifb netlink.Link) error {
 	})
 }
 
-func (n *Network) unlimit(_ context.Context, s slot, link netlink.Link) error {
+func (n *Network) unlimit(s slot, link netlink.Link) error {
 	var errs []error
 	queues, err := n.links.QdiscList(link)
 	errs = append(errs, err)

@@ -38,9 +38,11 @@ type rulebook struct {
 type inventory struct {
 	links  map[uint32]bool
 	chains map[uint32]bool
-	ports  map[uint16]netip.AddrPort
-	// foreign are base chains that this version does not know.
+	ports  portBook
+	// foreign are chains that this version does not know, or of another pool.
 	foreign []string
+	// strangers are addresses outside of the pool.
+	strangers []netip.Addr
 }
 
 // commit sends what fill adds, all or nothing. Fill is called again when the kernel was busy, or lost its answer: it
@@ -93,6 +95,13 @@ func (r *rulebook) dropLocked() {
 	}
 }
 
+// attached says whether a container may send.
+func (r *rulebook) attached(s slot) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.have.links[s.index]
+}
+
 func (r *rulebook) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,12 +114,12 @@ func (r *rulebook) read(ctx context.Context) (inventory, error) {
 	defer r.mu.Unlock()
 	err := persist(ctx, r.readLocked)
 	have := r.have
-	have.links, have.chains, have.ports = maps.Clone(have.links), maps.Clone(have.chains), maps.Clone(have.ports)
+	have.links, have.chains, have.ports = maps.Clone(have.links), maps.Clone(have.chains), have.ports.clone()
 	return have, err
 }
 
 func (r *rulebook) readLocked() error {
-	have := inventory{links: map[uint32]bool{}, chains: map[uint32]bool{}, ports: map[uint16]netip.AddrPort{}}
+	have := inventory{links: map[uint32]bool{}, chains: map[uint32]bool{}, ports: newPortBook()}
 	conn, err := r.connLocked()
 	if err != nil {
 		return err
@@ -144,8 +153,10 @@ func (r *rulebook) readChains(conn *nftables.Conn, have *inventory) error {
 		if address, err := netip.ParseAddr(text); own && err == nil {
 			if i, ok := r.indexOf(address); ok {
 				have.chains[i] = true
-				continue
+			} else {
+				have.strangers = append(have.strangers, address)
 			}
+			continue
 		}
 		have.foreign = append(have.foreign, c.Name)
 	}
@@ -175,26 +186,23 @@ func (r *rulebook) readSets(conn *nftables.Conn, have *inventory) error {
 		}
 		return err
 	}
-	err = read(r.links, func(e nftables.SetElement) {
-		if a, ok := addressIn(e.Key, unix.IFNAMSIZ); ok {
-			if i, ok := r.indexOf(a); ok {
-				have.links[i] = true
-			}
+	// mark notes a container with something in the table.
+	mark := func(where map[uint32]bool, key []byte, offset int) {
+		a, ok := addressIn(key, offset)
+		if i, own := r.indexOf(a); ok && own {
+			where[i] = true
+		} else if ok {
+			have.strangers = append(have.strangers, a)
 		}
-	})
+	}
+	err = read(r.links, func(e nftables.SetElement) { mark(have.links, e.Key, unix.IFNAMSIZ) })
+	if err == nil {
+		err = read(r.rules, func(e nftables.SetElement) { mark(have.chains, e.Key, 0) })
+	}
 	if err == nil {
 		err = read(r.ports, func(e nftables.SetElement) {
 			if a, ok := addressIn(e.Val, 0); ok && len(e.Key) >= lenPort && len(e.Val) >= lenAddress+lenPort {
-				have.ports[port(e.Key)] = netip.AddrPortFrom(a, port(e.Val[lenAddress:]))
-			}
-		})
-	}
-	if err == nil {
-		err = read(r.rules, func(e nftables.SetElement) {
-			if a, ok := addressIn(e.Key, 0); ok {
-				if i, ok := r.indexOf(a); ok {
-					have.chains[i] = true
-				}
+				have.ports.add(port(e.Key), netip.AddrPortFrom(a, port(e.Val[lenAddress:])))
 			}
 		})
 	}

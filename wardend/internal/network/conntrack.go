@@ -62,8 +62,12 @@ func (t *tracker) forget(container netip.Addr) error {
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
 	}
+	return t.forgetByList(container)
+}
+
+func (t *tracker) forgetByList(container netip.Addr) error {
 	made, taken := &netlink.ConntrackFilter{}, &netlink.ConntrackFilter{}
-	err = errors.Join(
+	err := errors.Join(
 		made.AddIP(netlink.ConntrackOrigSrcIP, container.AsSlice()),
 		taken.AddIP(netlink.ConntrackReplySrcIP, container.AsSlice()),
 	)

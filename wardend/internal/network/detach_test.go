@@ -121,6 +121,20 @@ func TestHalfOfAContainer(t *testing.T) {
 	}
 }
 
+func TestKernelsThatCannotFindConnections(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	a, b := attach(t, n, 0), attach(t, n, 1)
+	for _, c := range []*container{a, b} {
+		c.reaches(t, "tcp4", farAddress+":8080")
+		require.NotEmpty(t, hostReaches(t, "tcp4", c.at(port8080)))
+		require.GreaterOrEqual(t, len(connections(t, c.address())), 2)
+	}
+	require.NoError(t, n.track.forgetByList(a.address()))
+	require.Empty(t, connections(t, a.address()))
+	require.NotEmpty(t, connections(t, b.address()))
+}
+
 func TestDetachIsQuick(t *testing.T) {
 	n := open(t, "t1", testPool())
 	a := attach(t, n, 0)
@@ -129,6 +143,4 @@ func TestDetachIsQuick(t *testing.T) {
 	require.Less(t, time.Since(begun), grace/2)
 	require.NoError(t, n.Close())
 	require.NotContains(t, command(t, "ip", "-o", "link"), a.link, "Close waits for the links")
-	m := open(t, "t1", testPool())
-	_ = m
 }

@@ -10,6 +10,7 @@
 //	    map ports    host port -> address . port
 //	    map rules    address -> chain  containers that have rules of their own, in
 //	    chain out-<address>
+//	    chain pool-<pool>      empty: tells a later server whose route it is, should the pool be another then
 //	table ip6 wardend_<instance>   drops all that containers send
 //	w<instance>-<index>            the host's end of a container's link; index counts the pool's networks, in hex
 //	i<instance>-<index>            the ifb that a limited container's packets pass
@@ -47,7 +48,7 @@
 //
 // Refused are TCP connections with a reset and the rest with the ICMP message "administratively prohibited": the
 // kernel sends one such message a second to an address, so that a program that is refused often would wait for its
-// own timeouts. What bears another source than the container's address is dropped. IPv6 does not exist.
+// own timeouts. (Strangers that dial a container's address get the message only.) What bears another source than the container's address is dropped. IPv6 does not exist.
 //
 // A host port of NetIn is a public service on every address of the host, 127.0.0.1 included, as from outside so for
 // the host's processes. A process that listens on the port is shadowed. The container sees the client's address, or

@@ -48,7 +48,7 @@ func TestRulesOpenWhatTheySay(t *testing.T) {
 	n := open(t, "t1", testPool())
 	hostListens(t, "8080")
 	hostListens(t, "9090")
-	for i, c := range []struct {
+	for _, c := range []struct {
 		name   string
 		rule   *wardenpb.NetOutRequest
 		open   []string
@@ -129,6 +129,9 @@ func TestRulesOpenWhatTheySay(t *testing.T) {
 			}
 			listed := command(t, "nft", "list", "chain", "ip", n.table(), chainName(a.address()))
 			assert.Equal(t, want, strings.Count(listed, "comment"), listed)
+			if c.rule.GetLog() {
+				assert.Contains(t, listed, `limit rate 10/second burst 50 packets log prefix "wardend_t1 10.254.0.2 " level info`)
+			}
 			for _, target := range c.open {
 				network, address := try(target)
 				a.reaches(t, network, address)
@@ -139,7 +142,6 @@ func TestRulesOpenWhatTheySay(t *testing.T) {
 			}
 			b.refused(t, "tcp4", deniedAddress+":8080") // it is a's alone
 		})
-		_ = i
 	}
 }
 

@@ -51,10 +51,8 @@ func (r *rulebook) forget(c *nftables.Conn, s slot) error {
 		return err
 	}
 	var ports []nftables.SetElement
-	for host, target := range r.have.ports {
-		if target.Addr() == s.container {
-			ports = append(ports, portElement(host, target))
-		}
+	for _, host := range r.have.ports.of[s.container] {
+		ports = append(ports, portElement(host, r.have.ports.target[host]))
 	}
 	for len(ports) > 0 {
 		some := ports[:min(len(ports), elementsAtOnce)]
@@ -86,9 +84,5 @@ func (r *rulebook) forget(c *nftables.Conn, s slot) error {
 func (r *rulebook) forgotten(s slot) {
 	delete(r.have.links, s.index)
 	delete(r.have.chains, s.index)
-	for host, target := range r.have.ports {
-		if target.Addr() == s.container {
-			delete(r.have.ports, host)
-		}
-	}
+	r.have.ports.forget(s.container)
 }

@@ -14,6 +14,8 @@ var (
 	ErrNotAttached = errors.New("container has no network")
 	// ErrNotInPool: not one of the pool's networks.
 	ErrNotInPool = errors.New("not a network of the pool")
+	// ErrOtherPool: the instance has containers whose networks are of another pool.
+	ErrOtherPool = errors.New("it has a network of another pool: use that pool until it is gone")
 	// ErrBadRule: a rule of NetOut that means nothing.
 	ErrBadRule = errors.New("egress rule cannot be used")
 	// ErrBadLimit: a bandwidth that would let nothing through.

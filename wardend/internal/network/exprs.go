@@ -51,6 +51,11 @@ func refused() exprs {
 	return exprs{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chainRefuse}}
 }
 
+// prohibited ends a connection with ICMP's message.
+func prohibited() exprs {
+	return exprs{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: codeProhibited}}
+}
+
 // linkStarts compares the beginning of a link's name.
 func linkStarts(key expr.MetaKey, op expr.CmpOp, prefix string) exprs {
 	return exprs{&expr.Meta{Key: key, Register: reg}, &expr.Cmp{Op: op, Register: reg, Data: []byte(prefix)}}

@@ -126,9 +126,6 @@ func setUpContainer(index int, s slot) error {
 		return err
 	}
 	defer h.Close()
-	if err := withoutIPv6(peerName); err != nil {
-		return err
-	}
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: peerName}}
 	if err := h.AddrReplace(link, addr(s.container)); err != nil {
 		return fmt.Errorf("address %s: %w", s.container, err)

@@ -45,14 +45,12 @@ func TestMain(m *testing.M) {
 const (
 	hostAddress    = "192.0.2.1"
 	outsideAddress = "192.0.2.2"
-	// outsideAddressSeen is what outside sees of the host.
-	outsideAddressSeen = hostAddress
-	farAddress         = "198.51.100.1"
-	farOther           = "198.51.100.9"
-	allowedAddress     = "198.18.5.5"
-	deniedAddress      = "198.18.1.1"
-	port8080           = "8080"
-	outsideMTU         = 1400
+	farAddress     = "198.51.100.1"
+	farOther       = "198.51.100.9"
+	allowedAddress = "198.18.5.5"
+	deniedAddress  = "198.18.1.1"
+	port8080       = "8080"
+	outsideMTU     = 1400
 )
 
 func testPool() netip.Prefix { return netip.MustParsePrefix("10.254.0.0/16") }
@@ -91,6 +89,11 @@ func newOutside(tb testing.TB) *node {
 	}
 	out.run(tb, "ip", "link", "set", "eth0", "up")
 	command(tb, "ip", "route", "add", "default", "via", outsideAddress)
+	// Whatever a test does: no packet ever leaves with an address of the pools.
+	out.run(tb, "nft", "add", "table", "ip", "watch")
+	out.run(tb, "nft", "add", "chain", "ip", "watch", "in", "{ type filter hook prerouting priority -400; }")
+	out.run(tb, "nft", "add", "rule", "ip", "watch", "in", "iifname", peerName, "ip", "saddr", "10.252.0.0/14", "counter")
+	tb.Cleanup(func() { require.Contains(tb, out.run(tb, "nft", "list", "table", "ip", "watch"), "counter packets 0 ") })
 	for _, p := range []string{port8080, "9090"} {
 		out.listen(tb, "tcp4", ":"+p)
 		for _, a := range everywhere { // UDP answers with the address that it is bound to

@@ -24,6 +24,8 @@ const (
 	peerName = "eth0"
 	// chainPrefix comes before a container's address in the name of its chain.
 	chainPrefix = "out-"
+	// poolPrefix comes before the pool in the name of a chain that is there to tell which it is.
+	poolPrefix = "pool-"
 )
 
 // names knows what everything of an instance is called.
@@ -56,6 +58,20 @@ func (n names) linkName(i uint32) string { return n.linkPrefix() + strconv.Forma
 
 func (n names) ifbName(i uint32) string     { return n.ifbPrefix() + strconv.FormatUint(uint64(i), 16) }
 func chainName(container netip.Addr) string { return chainPrefix + container.String() }
+
+func poolChain(pool netip.Prefix) string {
+	return fmt.Sprintf("%s%s-%d", poolPrefix, pool.Addr(), pool.Bits())
+}
+
+// poolOf understands poolChain's name.
+func poolOf(chain string) (netip.Prefix, bool) {
+	text, ok := strings.CutPrefix(chain, poolPrefix)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	pool, err := netip.ParsePrefix(strings.Replace(text, "-", "/", 1))
+	return pool, err == nil
+}
 
 // indexOfLink tells which network a link's name stands for; false when the link is not this instance's.
 func (n names) indexOfLink(link string) (uint32, bool) {

@@ -49,7 +49,7 @@ type Network struct {
 
 // Open makes what all containers share: the table, the route for the pool, forwarding. What an earlier server with the
 // same instance name left is taken over: rules of the table are replaced in one step, no connection notices, and
-// containers keep what they have. It fails when there are containers of another pool, and after an error everything is
+// containers keep what they have. It fails with ErrOtherPool when there are containers of another pool, and after an error everything is
 // as it was, or can be opened again.
 func Open(ctx context.Context, o Options) (*Network, error) {
 	n, err := prepare(o)
@@ -106,15 +106,35 @@ func (n *Network) setUp(ctx context.Context) error {
 	if err := n.routePool(); err != nil {
 		return err
 	}
-	if _, err := n.book.read(ctx); err != nil {
+	have, err := n.book.read(ctx)
+	if err != nil {
 		return fmt.Errorf("nftables table %s cannot be read: %w", n.table(), err)
 	}
-	err := n.book.commit(ctx, func(c *nftables.Conn) error { return n.book.build(c, n.book.have.foreign) })
+	if err := n.leavePool(have); err != nil {
+		return err
+	}
+	err = n.book.commit(ctx, func(c *nftables.Conn) error { return n.book.build(c, have.foreign) })
 	if err != nil {
 		return fmt.Errorf("nftables table %s cannot be made: %w", n.table(), err)
 	}
 	_, err = n.book.read(ctx)
 	return err
+}
+
+// leavePool takes the route of an earlier server's pool away, where that was another.
+func (n *Network) leavePool(have inventory) error {
+	if len(have.strangers) > 0 {
+		return fmt.Errorf("container %s: %w", have.strangers[0], ErrOtherPool)
+	}
+	for _, chain := range have.foreign {
+		if pool, ok := poolOf(chain); ok {
+			n.log.Info("the pool of networks is another than before", "before", pool, "now", n.pool)
+			if err := n.removeRoute(pool); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // forward lets the host pass packets on.
@@ -128,18 +148,26 @@ func (n *Network) forward() error {
 	return writeSysctl(name, "1")
 }
 
-// unreachable is the route of the pool's addresses that no container has. Its metric is the worst: a route of the
-// host's owner to the same network would be an error anyway, and is left in force.
-func (n *Network) unreachable() *netlink.Route {
+// unreachable is the route of a pool's addresses that no container has. Its metric is the worst: another route to the
+// same network, by the host's owner, goes before.
+func unreachable(pool netip.Prefix) *netlink.Route {
 	const worst = 0xffffffff
-	return &netlink.Route{Dst: ipNet(n.pool), Type: unix.RTN_UNREACHABLE, Table: unix.RT_TABLE_MAIN, Priority: worst, Protocol: unix.RTPROT_STATIC}
+	return &netlink.Route{Dst: ipNet(pool), Type: unix.RTN_UNREACHABLE, Table: unix.RT_TABLE_MAIN, Priority: worst, Protocol: unix.RTPROT_STATIC}
 }
 
 func (n *Network) routePool() error {
-	if err := n.links.RouteReplace(n.unreachable()); err != nil {
+	if err := n.links.RouteReplace(unreachable(n.pool)); err != nil {
 		return fmt.Errorf("unreachable route for %s: %w", n.pool, err)
 	}
 	return nil
+}
+
+func (n *Network) removeRoute(pool netip.Prefix) error {
+	err := n.links.RouteDel(unreachable(pool))
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return failed(err, "route of %s cannot be removed", pool)
 }
 
 // Close lets go of sockets, after the links of detached containers are gone. All containers keep their network.
@@ -174,8 +202,8 @@ func (n *Network) Networks(ctx context.Context) ([]netip.Prefix, error) {
 	for i := range have.chains {
 		found[i] = true
 	}
-	for _, target := range have.ports {
-		if i, ok := n.indexOf(target.Addr()); ok {
+	for container := range have.ports.of {
+		if i, ok := n.indexOf(container); ok {
 			found[i] = true
 		}
 	}
@@ -204,11 +232,7 @@ func (n *Network) Remove(ctx context.Context) error {
 		return nil
 	})
 	err = failed(err, "nftables table %s cannot be removed", n.table())
-	route := n.links.RouteDel(n.unreachable())
-	if errors.Is(route, unix.ESRCH) {
-		route = nil
-	}
-	return errors.Join(err, failed(route, "route of %s cannot be removed", n.pool))
+	return errors.Join(err, n.removeRoute(n.pool))
 }
 
 // lock keeps others from the same container's network. It returns how to let go.

@@ -36,6 +36,21 @@ func udpPacket(from, to netip.AddrPort, text string) []byte {
 	return append(p, text...)
 }
 
+// udp6Packet is the same in IPv6, where UDP has a checksum, of a pseudo header too.
+func udp6Packet(from, to netip.AddrPort, text string) []byte {
+	u := make([]byte, 8, 8+len(text)+1)
+	binary.BigEndian.PutUint16(u, from.Port())
+	binary.BigEndian.PutUint16(u[2:], to.Port())
+	binary.BigEndian.PutUint16(u[4:], uint16(8+len(text)))
+	u = append(u, text...)
+	addresses := append(from.Addr().AsSlice(), to.Addr().AsSlice()...)
+	pseudo := append(append([]byte{}, addresses...), 0, 0, 0, byte(len(u)), 0, 0, 0, unix.IPPROTO_UDP)
+	pseudo = append(append(pseudo, u...), make([]byte, len(u)%2)...)
+	binary.BigEndian.PutUint16(u[6:], sum(pseudo))
+	p := []byte{0x60, 0, 0, 0, 0, byte(len(u)), unix.IPPROTO_UDP, 64}
+	return append(append(p, addresses...), u...)
+}
+
 // packet sends a whole packet by a link to a neighbour's hardware address, past all routes.
 func packet(link string, raw []byte, neighbour string) error {
 	l, err := net.InterfaceByName(link)

@@ -1,6 +1,8 @@
 package network
 
 import (
+	"encoding/binary"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -53,6 +55,7 @@ func TestContainersAndHostAreClosed(t *testing.T) {
 	assert.Equal(t, b.host.String(), hostReaches(t, "tcp4", b.at(port8080)), "the host reaches its containers")
 	assert.NotEmpty(t, hostReaches(t, "udp4", b.at(port8080)))
 	assert.Equal(t, outsideAddress, out.reaches(t, "tcp4", hostAddress+":7070"), "the host's service is there")
+	assert.Equal(t, a.host.String(), hostReaches(t, "tcp4", a.host.String()+":7070"), "also by the gateway's address")
 
 	for _, network := range []string{"tcp4", "udp4"} {
 		a.refused(t, network, b.at(port8080))
@@ -77,15 +80,17 @@ func TestContainersAndHostAreClosed(t *testing.T) {
 }
 
 // hostMAC is the hardware address of the host's end of a container's link.
-func hostMAC(t *testing.T, c *container) string {
+func hostMAC(t *testing.T, c *container) string { t.Helper(); return macOf(t, c.link) }
+
+func macOf(t *testing.T, link string) string {
 	t.Helper()
-	fields := strings.Fields(command(t, "ip", "-o", "link", "show", c.link))
+	fields := strings.Fields(command(t, "ip", "-o", "link", "show", link))
 	for i, f := range fields {
 		if f == "link/ether" {
 			return fields[i+1]
 		}
 	}
-	require.FailNow(t, "no address", c.link)
+	require.FailNow(t, "no address", link)
 	return ""
 }
 
@@ -93,7 +98,7 @@ func TestForgedPacketsGoNowhere(t *testing.T) {
 	out := newOutside(t)
 	n := open(t, "t1", testPool())
 	a, b := attach(t, n, 0), attach(t, n, 1)
-	hostListens(t, "7070")
+	require.NoError(t, writeSysctl("ipv4/conf/all/rp_filter", "0")) // which would stop some of them, where it is on
 	far := netip.MustParseAddrPort(farAddress + ":4000")
 	try := func(from netip.AddrPort) told {
 		require.Empty(t, out.do(t, ask{Op: "bind", Address: far.String()}).Err)
@@ -123,4 +128,63 @@ func TestLoopbackOfTheHostIsOutOfReach(t *testing.T) {
 	require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: udpPacket(netip.AddrPortFrom(a.address(), 4001), to, "x"), Args: []string{hostMAC(t, a)}}).Err)
 	_, err = catch("300ms")
 	require.NoError(t, err)
+}
+
+func TestNobodyOutsideIsAContainer(t *testing.T) {
+	out := newOutside(t)
+	n := open(t, "t1", testPool())
+	require.NoError(t, writeSysctl("ipv4/conf/all/rp_filter", "0")) // which would do, where it is on
+	to := netip.MustParseAddrPort(hostAddress + ":4002")
+	mac := macOf(t, "out0")
+	for from, arrives := range map[string]bool{farAddress: true, "10.254.0.2": false, "10.254.77.1": false} {
+		require.NoError(t, bind(to.String()))
+		raw := udpPacket(netip.MustParseAddrPort(from+":4001"), to, "x")
+		require.Empty(t, out.do(t, ask{Op: "packet", Link: "eth0", Raw: raw, Args: []string{mac}}).Err)
+		_, err := catch("200ms")
+		assert.Equal(t, arrives, err == nil, "from %s", from)
+	}
+	_ = n
+}
+
+func TestNoIPv6(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	a := attach(t, n, 0)
+	command(t, "ip", "addr", "add", "fd00::1/128", "dev", "lo", "nodad")
+	defer command(t, "ip", "addr", "del", "fd00::1/128", "dev", "lo")
+	try := func() bool {
+		var err error
+		bound, err = net.ListenPacket("udp6", "[fd00::1]:4002")
+		require.NoError(t, err)
+		raw := udp6Packet(netip.MustParseAddrPort("[fd00::2]:4001"), netip.MustParseAddrPort("[fd00::1]:4002"), "x")
+		require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: raw, Args: []string{hostMAC(t, a)}}).Err)
+		_, err = catch("200ms")
+		return err == nil
+	}
+	require.False(t, try(), "the link has none")
+	require.NoError(t, writeSysctl("ipv6/conf/"+a.link+"/disable_ipv6", "0"))
+	require.False(t, try(), "nor would it do if somebody switched it on")
+	command(t, "nft", "flush", "table", "ip6", n.table())
+	require.True(t, try(), "it is the table that stops it")
+}
+
+func TestWhatIsNotTranslatedStaysHere(t *testing.T) {
+	newOutside(t) // it watches
+	n := open(t, "t1", testPool())
+	a := attach(t, n, 0)
+	raw := udpPacket(netip.AddrPortFrom(a.address(), 4001), netip.MustParseAddrPort(farAddress+":8080"), "a TCP header's length")
+	const protocol, reset = 9, 0x04
+	raw[protocol] = unix.IPPROTO_TCP
+	raw[10], raw[11] = 0, 0
+	binary.BigEndian.PutUint16(raw[10:], sum(raw[:20]))
+	tcp := raw[20:40]
+	copy(tcp[4:], make([]byte, 16))
+	tcp[12], tcp[13] = 5<<4, reset // of a connection that never was
+	pseudo := append(append([]byte{}, raw[12:20]...), 0, unix.IPPROTO_TCP, 0, byte(len(tcp)))
+	binary.BigEndian.PutUint16(tcp[16:], sum(append(pseudo, tcp...)))
+	binary.BigEndian.PutUint16(raw[2:], 40)
+	binary.BigEndian.PutUint16(raw[10:], 0)
+	binary.BigEndian.PutUint16(raw[10:], sum(raw[:20]))
+	require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: raw[:40], Args: []string{hostMAC(t, a)}}).Err)
+	a.reaches(t, "tcp4", farAddress+":8080") // which comes after it
 }

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -28,13 +29,42 @@ func (n *Network) NetIn(ctx context.Context, network netip.Prefix, hostPort, con
 		if !b.have.links[s.index] {
 			return ErrNotAttached
 		}
-		if holder, ok := b.have.ports[hostPort]; ok && holder != target {
+		if holder, ok := b.have.ports.target[hostPort]; ok && holder != target {
 			return &PortTakenError{HostPort: hostPort, Holder: holder}
 		}
 		return c.SetAddElements(b.ports, []nftables.SetElement{portElement(hostPort, target)})
 	})
 	if err == nil {
-		b.have.ports[hostPort] = target
+		b.have.ports.add(hostPort, target)
 	}
 	return failed(err, "host port %d cannot lead to %s", hostPort, target)
+}
+
+// portBook knows where host ports lead.
+type portBook struct {
+	target map[uint16]netip.AddrPort
+	// of are the host ports that lead to a container.
+	of map[netip.Addr][]uint16
+}
+
+func newPortBook() portBook {
+	return portBook{target: map[uint16]netip.AddrPort{}, of: map[netip.Addr][]uint16{}}
+}
+
+func (b portBook) add(host uint16, target netip.AddrPort) {
+	if _, known := b.target[host]; !known {
+		b.of[target.Addr()] = append(b.of[target.Addr()], host)
+	}
+	b.target[host] = target
+}
+
+func (b portBook) forget(container netip.Addr) {
+	for _, host := range b.of[container] {
+		delete(b.target, host)
+	}
+	delete(b.of, container)
+}
+
+func (b portBook) clone() portBook {
+	return portBook{target: maps.Clone(b.target), of: maps.Clone(b.of)}
 }

@@ -22,9 +22,14 @@ func TestAHostPortIsAPublicService(t *testing.T) {
 	assert.Equal(t, a.host.String(), hostReaches(t, "tcp4", "127.8.8.8:61001"))
 	assert.NotEmpty(t, hostReaches(t, "tcp4", a.host.String()+":61001"))
 	assert.NotEmpty(t, hostReaches(t, "tcp4", b.host.String()+":61001"))
-	assert.Equal(t, hostAddress, hostReaches(t, "udp4", hostAddress+":61001"), "UDP goes to the host's own service")
-	assert.Equal(t, outsideAddressSeen, hostReaches(t, "tcp4", farAddress+":8080"), "others' ports are theirs")
-	out.run(t, "true")
+	hostListens(t, "61002")
+	require.NoError(t, n.NetIn(t.Context(), a.network, 61002, 9999)) // of which it serves neither TCP nor UDP
+	_, err := dial("tcp4", hostAddress+":61002")
+	require.ErrorContains(t, err, "connection refused", "by the container")
+	assert.Equal(t, hostAddress, hostReaches(t, "udp4", hostAddress+":61002"), "UDP goes to the host's own service")
+	require.NoError(t, n.NetIn(t.Context(), a.network, 9090, 9999))
+	assert.Equal(t, hostAddress, hostReaches(t, "tcp4", farAddress+":9090"), "others' ports are theirs")
+	assert.Equal(t, hostAddress, b.reaches(t, "tcp4", farAddress+":9090"))
 
 	// Containers are not outside.
 	for _, c := range []*container{a, b} {

@@ -14,7 +14,11 @@ import (
 )
 
 // grace is how long links have to die with their container's namespace.
-const grace = time.Second
+const (
+	grace = time.Second
+	// longestWait is how long it takes at most until links are tried again that could not be removed.
+	longestWait = time.Minute
+)
 
 // reaper removes the links of detached containers that do not go by themselves, many in one go: the kernel waits for
 // all its processors at each removal, 20 ms, and lets nobody else at any link meanwhile.
@@ -39,6 +43,7 @@ func startReaper(n *Network) *reaper {
 
 func (r *reaper) run() {
 	defer close(r.closed)
+	wait := grace
 	for {
 		select {
 		case <-r.stop:
@@ -48,9 +53,13 @@ func (r *reaper) run() {
 		select {
 		case <-r.stop:
 			return
-		case <-time.After(grace):
+		case <-time.After(wait):
 		}
-		if err := r.all(); err != nil {
+		err := r.all()
+		if err == nil {
+			wait = grace
+		} else {
+			wait = min(2*wait, longestWait) //nolint:mnd // each time twice as long
 			r.n.log.Warn("links of containers that are gone cannot be removed; this is tried again", "error", err)
 			r.again()
 		}

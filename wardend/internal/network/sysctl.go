@@ -24,7 +24,7 @@ func writeSysctl(name, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// withoutIPv6 switches IPv6 off on a link; there is nothing to do where the kernel has none.
+// withoutIPv6 switches IPv6 off on a link, or with "default" on those that will be made; there is nothing to do where the kernel has none.
 func withoutIPv6(link string) error {
 	err := writeSysctl("ipv6/conf/"+link+"/disable_ipv6", "1")
 	if errors.Is(err, fs.ErrNotExist) {

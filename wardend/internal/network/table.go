@@ -88,6 +88,8 @@ func (t *table) chains() []chain {
 		t.base(chainPortsIn, nftables.ChainTypeNAT, nftables.ChainHookPrerouting, priorityDnat, t.toContainer()),
 		t.base(chainPortsOut, nftables.ChainTypeNAT, nftables.ChainHookOutput, priorityDnat, t.toContainer()),
 		t.snat(),
+		// It has no rules, and tells a later server what the pool was.
+		{Chain: &nftables.Chain{Table: t.ip, Name: poolChain(t.pool)}},
 	}
 }
 
@@ -112,7 +114,7 @@ func (t *table) refuse() chain {
 		Chain: &nftables.Chain{Table: t.ip, Name: chainRefuse},
 		rules: []exprs{
 			rule(protocol(unix.IPPROTO_TCP), exprs{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
-			{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: codeProhibited}},
+			prohibited(),
 		},
 	}
 }
@@ -162,7 +164,8 @@ func (t *table) ingress() chain {
 		rule(t.fromContainer(), accept()),
 		rule(answers(), accept()),
 		rule(translated(), accept()),
-		refused(),
+		// In the host's name: no packet leaves with a container's address, not even a reset.
+		prohibited(),
 	)
 }
 
@@ -184,6 +187,7 @@ func (t *table) snat() chain {
 	loopback := netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8) //nolint:mnd // 127.0.0.0/8
 	masquerade := exprs{&expr.Masq{}}
 	return t.base(chainSnat, nftables.ChainTypeNAT, nftables.ChainHookPostrouting, prioritySnat,
+		rule(linkIs(expr.MetaKeyOIFNAME, "lo"), accept()),
 		rule(within(offsetSource, expr.CmpOpEq, t.pool), t.toOther(), masquerade),
 		// A container that dials its own host port would be sent its own packet.
 		rule(within(offsetSource, expr.CmpOpEq, t.pool), t.toOwn(), translated(), masquerade),

@@ -55,9 +55,10 @@ func TestOpenTakesOver(t *testing.T) {
 
 func TestTwoInstances(t *testing.T) {
 	out := newOutside(t)
-	other := netip.MustParsePrefix("10.253.0.0/24")
+	other := netip.MustParsePrefix("10.253.0.0/16")
 	n, m := open(t, "t1", testPool()), open(t, "t1x", other)
-	a, b := attach(t, n, 0), attach(t, m, 0)
+	// The kernel remembers whom it told that something is prohibited: containers that no other test has.
+	a, b := attach(t, n, 5000), attach(t, m, 5000)
 	fill(t, n, a, 61001)
 	fill(t, m, b, 61002)
 	assert.Equal(t, hostAddress, a.reaches(t, "tcp4", deniedAddress+":8080"))
@@ -78,6 +79,25 @@ func TestTwoInstances(t *testing.T) {
 	requireNothing(t, "t1-")
 	assert.Equal(t, hostAddress, b.reaches(t, "tcp4", deniedAddress+":8080"))
 	assert.Equal(t, outsideAddress, out.reaches(t, "tcp4", hostAddress+":61002"))
-	assert.Contains(t, command(t, "ip", "route"), "unreachable 10.253.0.0/24")
+	assert.Contains(t, command(t, "ip", "route"), "unreachable 10.253.0.0/16")
 	assert.NotContains(t, command(t, "ip", "route"), "unreachable 10.254.0.0/16")
+}
+
+func TestAnotherPool(t *testing.T) {
+	n := open(t, "t1", testPool())
+	a := attach(t, n, 0)
+	other := netip.MustParsePrefix("10.253.0.0/16")
+	_, err := Open(t.Context(), testOptions("t1", other))
+	require.ErrorIs(t, err, ErrOtherPool)
+	require.ErrorContains(t, err, a.address().String())
+	require.NoError(t, n.Detach(t.Context(), a.network))
+	m, err := Open(t.Context(), testOptions("t1", other))
+	require.NoError(t, err)
+	routes := command(t, "ip", "route")
+	assert.Contains(t, routes, "unreachable "+other.String())
+	assert.NotContains(t, routes, testPool().String())
+	assert.NotContains(t, command(t, "nft", "list", "table", "ip", m.table()), "10.254")
+	require.NoError(t, m.Remove(t.Context()))
+	require.NoError(t, m.Close())
+	assert.NotContains(t, command(t, "ip", "route"), "unreachable")
 }
