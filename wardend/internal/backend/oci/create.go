@@ -46,14 +46,14 @@ func (b *Backend) Check(spec backend.Spec) error {
 	return nil
 }
 
-// Create makes a container.
+// Create makes a container. Whatever it had made when it failed is found by Remove.
 func (b *Backend) Create(ctx context.Context, spec backend.Spec, events backend.Events) (backend.Container, error) {
 	c, err := b.plan(spec)
 	if err == nil {
 		err = c.build(ctx, spec)
 	}
 	if err == nil {
-		err = c.start(ctx, events)
+		err = c.start(ctx, spec.Handle, events)
 	}
 	if err == nil {
 		return c, nil
@@ -61,7 +61,7 @@ func (b *Backend) Create(ctx context.Context, spec backend.Spec, events backend.
 	if c != nil {
 		c.Close()
 	}
-	return nil, errors.Join(err, b.Remove(context.WithoutCancel(ctx), spec))
+	return nil, err
 }
 
 // plan decides what the container will be, and writes it down before anything is made.
@@ -100,9 +100,6 @@ func (c *container) build(ctx context.Context, spec backend.Spec) error {
 	if err := c.mount(ctx, spec, writable, false); err != nil {
 		return err
 	}
-	if err := c.furnish(spec.Handle); err != nil {
-		return fmt.Errorf("furnish container: %w", err)
-	}
 	if c.group, err = c.b.cgroups.Create(c.id); err != nil {
 		return err
 	}
@@ -120,7 +117,8 @@ func (c *container) build(ctx context.Context, spec backend.Spec) error {
 	return nil
 }
 
-// mount puts the root together, again where it was before.
+// mount puts the root together, again where it was before. What the container has of its own is written before there
+// are bind mounts: one of them may lie where it is written, and what is in them is not the container's.
 func (c *container) mount(ctx context.Context, spec backend.Spec, writable string, again bool) error {
 	list, err := layers.Parse(spec.Rootfs)
 	if err != nil {
@@ -138,6 +136,11 @@ func (c *container) mount(ctx context.Context, spec backend.Spec, writable strin
 	if err := overlay.Mount(ctx); err != nil {
 		return fmt.Errorf("make the container's root: %w", err)
 	}
+	if !again {
+		if err := c.furnish(spec.Handle); err != nil {
+			return fmt.Errorf("furnish container: %w", err)
+		}
+	}
 	binds := make([]layers.Bind, 0, len(spec.Mounts)+1)
 	for _, m := range spec.Mounts {
 		binds = append(binds, layers.Bind{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
@@ -151,7 +154,8 @@ func (c *container) mount(ctx context.Context, spec backend.Spec, writable strin
 	return nil
 }
 
-// furnish writes what a container has of its own in its root: its name, who it is, and where names are asked for.
+// furnish writes what a container has of its own in its root: its name, who it is, and where names are asked for. The
+// root must hold no bind mounts yet.
 func (c *container) furnish(handle string) error {
 	root, err := os.OpenRoot(rootOf(c.dir))
 	if err != nil {
@@ -220,8 +224,8 @@ func hostname(handle string) string {
 }
 
 // start runs the init and gives it its network.
-func (c *container) start(ctx context.Context, events backend.Events) error {
-	if err := c.run(ctx); err != nil {
+func (c *container) start(ctx context.Context, handle string, events backend.Events) error {
+	if err := c.run(ctx, handle); err != nil {
 		return err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -242,7 +246,7 @@ func (c *container) start(ctx context.Context, events backend.Events) error {
 }
 
 // run has the runtime start the init.
-func (c *container) run(ctx context.Context) error {
+func (c *container) run(ctx context.Context, handle string) error {
 	host := c.rec.IDs.Host
 	inherited, err := initproc.Prepare(stateOf(c.dir), host, host)
 	if err != nil {
@@ -260,7 +264,7 @@ func (c *container) run(ctx context.Context) error {
 	}()
 	files, args := inherited.Command(initPath, join, c.b.cgroups.Version())
 	spec, err := ociruntime.Spec(ociruntime.Container{
-		ID: c.id, Root: rootOf(c.dir), Hostname: hostname(c.id), Args: args, IDs: c.rec.IDs, CgroupPath: c.b.cgroups.RuntimePath(c.id),
+		ID: c.id, Root: rootOf(c.dir), Hostname: hostname(handle), Args: args, IDs: c.rec.IDs, CgroupPath: c.b.cgroups.RuntimePath(c.id),
 	})
 	if err != nil {
 		return err
