@@ -118,6 +118,7 @@ func asks(ctx context.Context, address string) error {
 
 // isolated looks into an instance as its wardend sees it.
 func isolated(t *testing.T, s *stack.Stack) {
+	t.Helper()
 	c := warden.NewClient(s.Nodes[0].WardenSocket)
 	defer func() { _ = c.Close() }()
 	list, err := c.List(t.Context(), &wardenpb.ListRequest{})
