@@ -199,3 +199,19 @@ while [ ! -s one ] || [ ! -s two ]; do sleep 0.01; done`)
 	require.NoDirExists(t, root)
 	require.FileExists(t, "/etc/passwd")
 }
+
+// testDestroyDuringRun: who waits in Run gets its end, too.
+func testDestroyDuringRun(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	h := f.create()
+	conn := f.dial()
+	conn.send(wardenpb.Message_Run, &wardenpb.RunRequest{Handle: &h, Script: proto.String("echo x; touch started; sleep 1000")})
+	f.eventually(func() bool { return f.run(h, "test -e started").GetExitStatus() == 0 }, "it has started")
+	f.destroy(h)
+	var res wardenpb.RunResponse
+	conn.receive(wardenpb.Message_Run, &res)
+	require.EqualValues(t, 255, res.GetExitStatus())
+	require.NotNil(t, res.Stdout)
+	require.NotNil(t, res.Stderr)
+	require.Equal(t, "active", res.GetInfo().GetState())
+}

@@ -360,3 +360,17 @@ func testRlimits(t *testing.T, s Suite) {
 	require.NoError(t, err)
 	require.NotZero(t, res.GetExitStatus())
 }
+
+// testServerRlimits: what the request does not say is as the server's configuration has it.
+func testServerRlimits(t *testing.T, s Suite) {
+	config := filepath.Join(t.TempDir(), "warden.yml")
+	writeFile(t, config, "server:\n  container_rlimits: {nofile: 222, core: 0}\n", 0o600)
+	f := s.fixture(t, "--config", config)
+	h := f.create()
+	script := "ulimit -n; ulimit -c"
+	require.Equal(t, "222\n0", f.out(h, script))
+	res, err := f.c.Run(f.ctx, &wardenpb.RunRequest{Handle: &h, Script: &script, Rlimits: &wardenpb.ResourceLimits{Nofile: proto.Uint64(111)}})
+	require.NoError(t, err)
+	require.Equal(t, "111\n0\n", res.GetStdout())
+	require.Equal(t, "222\n0", f.out(h, script), "it does not stick")
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -286,4 +287,62 @@ func testGraceTimeNone(t *testing.T, s Suite) {
 	_, err = f.c.Link(ctx, &wardenpb.LinkRequest{Handle: &h, JobId: &job})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, []string{h}, f.list())
+}
+
+// testSocket: nobody but the server's user connects, unless a group is named.
+func testSocket(t *testing.T, s Suite) {
+	own := s.fixture(t)
+	info, err := os.Stat(own.server.Socket())
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	group := os.Getgid()
+	if os.Getuid() == 0 {
+		group = 12345
+	}
+	shared := s.fixture(t, "--socket-group", strconv.Itoa(group))
+	info, err = os.Stat(shared.server.Socket())
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o660), info.Mode().Perm())
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	require.True(t, ok)
+	require.EqualValues(t, group, stat.Gid)
+}
+
+// testRootfsList: a list of layers with one that is missing is refused in the protocol's words. So is any list where
+// lists are not known: that is how a client finds out.
+func testRootfsList(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	layer := openDir(t)
+	stack := cmp.Or(s.Rootfs, "/")
+	lists := []string{layer + ":/nowhere:" + stack, layer + ":", ":" + stack, layer + ":relative:" + stack}
+	if !s.Real {
+		lists = append(lists, layer+":"+stack)
+	}
+	for _, list := range lists {
+		_, err := f.c.Create(f.ctx, &wardenpb.CreateRequest{Rootfs: &list})
+		refused(t, err, "rootfs "+list+" not found")
+	}
+	require.Empty(t, f.list())
+}
+
+// testInfoFields: all that the protocol has is there, on cgroup v1 and v2 alike but for what v2 does not count.
+func testInfoFields(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	h := f.create()
+	f.out(h, "head -c 1000000 /dev/urandom > file")
+	info := f.info(h)
+	notCounted := map[string]bool{"pgpgin": true, "pgpgout": true, "total_pgpgin": true, "total_pgpgout": true}
+	notCounted["swap"], notCounted["total_swap"] = true, true // where the kernel does not count swap
+	memory := info.GetMemoryStat().ProtoReflect()
+	for i := range memory.Descriptor().Fields().Len() {
+		field := memory.Descriptor().Fields().Get(i)
+		assert.True(t, memory.Has(field) || notCounted[string(field.Name())], "%s", field.Name())
+	}
+	for _, message := range []proto.Message{info.GetCpuStat(), info.GetDiskStat(), info.GetBandwidthStat()} {
+		for i := range message.ProtoReflect().Descriptor().Fields().Len() {
+			field := message.ProtoReflect().Descriptor().Fields().Get(i)
+			assert.True(t, message.ProtoReflect().Has(field), "%s", field.FullName())
+		}
+	}
 }

@@ -227,3 +227,79 @@ func testBandwidthEnforced(t *testing.T, s Suite) {
 	limit(4294967295, 4294967295)
 	require.Less(t, send(), 1000)
 }
+
+// testNetInBoth: both ports can be named, and the port of a container that is gone can be another's.
+func testNetInBoth(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	outside := freePort(t)
+	for range 2 {
+		h := f.createWith(&wardenpb.CreateRequest{})
+		inside := freePort(t)
+		f.serve(h, inside)
+		for range 2 { // the same again changes nothing
+			res, err := f.c.NetIn(f.ctx, &wardenpb.NetInRequest{Handle: &h, HostPort: &outside, ContainerPort: &inside})
+			require.NoError(t, err)
+			require.Equal(t, []uint32{outside, inside}, []uint32{res.GetHostPort(), res.GetContainerPort()})
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(outside)))
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		f.destroy(h)
+		_, err = net.Dial("tcp", address)
+		require.Error(t, err, "freed with the container")
+	}
+}
+
+// testNetOutForms: every form of a rule is taken, and again after a restart without a complaint.
+func testNetOutForms(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	h := f.create()
+	tcp, udp, icmp, all := wardenpb.NetOutRequest_TCP, wardenpb.NetOutRequest_UDP, wardenpb.NetOutRequest_ICMP, wardenpb.NetOutRequest_ALL
+	for _, rule := range []*wardenpb.NetOutRequest{
+		{Network: proto.String("0.0.0.0/0")},
+		{Network: proto.String("192.0.2.7")},
+		{Network: proto.String("192.0.2.0/24"), Port: proto.Uint32(53), Protocol: &udp},
+		{Network: proto.String("192.0.2.0/24"), PortRange: proto.String("8000:9000"), Protocol: &tcp},
+		{Network: proto.String("192.0.2.1-192.0.2.9"), PortRange: proto.String("1:2")},
+		{Network: proto.String("192.0.2.0/24"), Protocol: &all},
+		{Network: proto.String("192.0.2.0/24"), Protocol: &icmp},
+		{Network: proto.String("192.0.2.0/24"), Protocol: &icmp, IcmpType: proto.Int32(8)},
+		{Network: proto.String("192.0.2.0/24"), Protocol: &icmp, IcmpType: proto.Int32(-1), IcmpCode: proto.Int32(-1)},
+		{Port: proto.Uint32(443), Log: proto.Bool(true)},
+		{PortRange: proto.String("443:8443"), Protocol: &udp, Log: proto.Bool(false)},
+	} {
+		rule.Handle = &h
+		for range 2 { // the same again
+			_, err := f.c.NetOut(f.ctx, rule)
+			require.NoError(t, err, "%v", rule)
+		}
+	}
+	for _, backwards := range []string{"9000:8000", "1:0"} {
+		_, err := f.c.NetOut(f.ctx, &wardenpb.NetOutRequest{Handle: &h, PortRange: &backwards})
+		refused(t, err, "Port range maximum must be greater than minimum")
+	}
+	_, err := f.c.NetOut(f.ctx, &wardenpb.NetOutRequest{Handle: &h, Network: proto.String(""), Protocol: &icmp, IcmpType: proto.Int32(8)})
+	refused(t, err, "Please specify network, port, and/or port_range.")
+	f.server.End(syscall.SIGKILL)
+	f.server.Start()
+	require.Empty(t, f.info(h).GetEvents(), "a rule that could not be applied again would be an event")
+}
+
+// testNetworkAskedFor: the network that a request names is the container's.
+func testNetworkAskedFor(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	pool := net.ParseIP(f.info(f.create()).GetContainerIp()).To4()
+	asked := fmt.Sprintf("%d.%d.%d.%d", pool[0], pool[1], pool[2]|3, 252)
+	h := f.createWith(&wardenpb.CreateRequest{Network: &asked})
+	for range 2 {
+		info := f.info(h)
+		require.Equal(t, fmt.Sprintf("%d.%d.%d.%d", pool[0], pool[1], pool[2]|3, 253), info.GetHostIp())
+		require.Equal(t, fmt.Sprintf("%d.%d.%d.%d", pool[0], pool[1], pool[2]|3, 254), info.GetContainerIp())
+		require.Contains(t, f.out(h, "cat /proc/net/fib_trie"), info.GetContainerIp())
+		f.server.End(syscall.SIGKILL)
+		f.server.Start()
+	}
+	_, err := f.c.Create(f.ctx, &wardenpb.CreateRequest{Network: &asked})
+	refused(t, err, "Could not acquire network: "+asked)
+}

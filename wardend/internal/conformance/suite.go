@@ -116,6 +116,12 @@ func (Suite) common() map[string]func(*testing.T, Suite) {
 		"killed during a job":  testKilledDuringJob,
 		"killed during create": testKilledDuringCreate,
 		"drain":                testDrain,
+		"socket":               testSocket,
+		"rootfs list":          testRootfsList,
+		"rlimits, server's":    testServerRlimits,
+		"net in, both ports":   testNetInBoth,
+		"net out, forms":       testNetOutForms,
+		"destroy during run":   testDestroyDuringRun,
 	}
 }
 
