@@ -54,6 +54,8 @@ type Backend struct {
 	scratch scratch.Store
 	network *network.Network
 	cgroups *cgroups.Manager
+	// name is held as long as this server lives.
+	name *nameLock
 	// private: the depot is a mount of its own.
 	private bool
 	// inodesOnce keeps what cannot be limited from being said again and again.
@@ -75,8 +77,7 @@ func Open(ctx context.Context, opts Options) (*Backend, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	b := &Backend{opts: opts}
-	err := b.open(ctx)
-	if err != nil {
+	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	b.opts.Log.Info("containers are made by an OCI runtime", "runtime", b.runtime.String(), "name", b.opts.Instance,
@@ -84,8 +85,12 @@ func Open(ctx context.Context, opts Options) (*Backend, error) {
 	return b, nil
 }
 
-func (b *Backend) open(ctx context.Context) (err error) {
-	if err := b.opts.settle(); err != nil {
+func (b *Backend) open(ctx context.Context) error {
+	former, err := b.opts.settle()
+	if err != nil {
+		return err
+	}
+	if b.name, err = lockName(ctx, namesDir, b.opts.Instance, b.opts.Depot); err != nil {
 		return err
 	}
 	// Where the machine's mounts are shared, containers' roots would show up in every service's.
@@ -102,9 +107,6 @@ func (b *Backend) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
-	if b.cgroups, err = cgroups.Open(ctx, b.opts.Instance, b.opts.Log.Named("cgroups")); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnusable, err)
-	}
 	b.scratch, err = scratch.Open(ctx, scratch.Options{
 		Dir: filepath.Join(b.opts.Depot, "scratch"), Kind: b.opts.Scratch, Size: b.opts.ScratchSize,
 		Instance: b.opts.Instance, Log: b.opts.Log.Named("scratch"),
@@ -112,11 +114,50 @@ func (b *Backend) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
+	if former != nil {
+		if err := b.free(ctx, former); err != nil {
+			return err
+		}
+	}
+	if err := b.openNamed(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	}
+	return b.opts.write()
+}
+
+// openNamed opens what has the server's name on the kernel.
+func (b *Backend) openNamed(ctx context.Context) (err error) {
+	if b.cgroups, err = cgroups.Open(ctx, b.opts.Instance, b.opts.Log.Named("cgroups")); err != nil {
+		return err
+	}
 	b.network, err = network.Open(ctx, network.Options{
 		Instance: b.opts.Instance, Pool: b.opts.Pool, Allow: b.opts.Allow, Deny: b.opts.Deny, Log: b.opts.Log.Named("network"),
 	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	return err
+}
+
+// free frees what the depot's last server left under a name or pool that is not to be used any more. There are no
+// containers, but that server may have been killed.
+func (b *Backend) free(ctx context.Context, former *depotRecord) (failed error) {
+	old := &Backend{opts: b.opts, runtime: b.runtime, scratch: b.scratch}
+	old.opts.Instance, old.opts.Pool = former.Instance, former.Pool
+	if former.Instance != b.opts.Instance {
+		name, err := lockName(ctx, namesDir, former.Instance, b.opts.Depot)
+		if errors.Is(err, ErrNameInUse) {
+			return nil // it is another depot's now, and so is all that has it
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, name.Close()) }()
+	}
+	err := old.openNamed(ctx)
+	if err == nil {
+		err = old.Sweep(ctx, nil)
+	}
+	old.scratch = nil // still in use
+	if err := errors.Join(err, old.Close()); err != nil {
+		return fmt.Errorf("free what the depot's last wardend had as %s: %w", former.Instance, err)
 	}
 	return nil
 }
@@ -160,7 +201,10 @@ func (b *Backend) Close() error {
 		errs = append(errs, b.scratch.Close())
 	}
 	if b.private && emptyDir(filepath.Join(b.opts.Depot, "containers")) {
-		errs = append(errs, layers.Unmount(b.opts.Depot))
+		errs = append(errs, unmountOwn(b.opts.Depot))
+	}
+	if b.name != nil {
+		errs = append(errs, b.name.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/durable-dea/dea/wardend/internal/cgroups"
 	"github.com/durable-dea/dea/wardend/internal/copytree"
 	"github.com/durable-dea/dea/wardend/internal/initproc"
+	"github.com/durable-dea/dea/wardend/internal/layers"
 	"github.com/durable-dea/dea/wardend/internal/scratch"
 )
 
@@ -93,25 +94,23 @@ func (c *container) NetOut(ctx context.Context, rule *wardenpb.NetOutRequest) er
 const blockSize = 1024
 
 // Limit applies what differs from what is in force. What is in force is not known in a container that was found: then
-// all of it is applied.
+// all of it is applied. A container whose init is gone has no network any more, and none whose cgroup is has processes:
+// there is nothing to limit then.
 func (c *container) Limit(ctx context.Context, l backend.Limits) error {
 	c.limitMu.Lock()
 	defer c.limitMu.Unlock()
-	if c.group == nil {
-		return errors.New("the container's cgroup is gone")
-	}
 	old := c.limits
 	var errs []error
-	if old == nil || old.MemoryBytes != l.MemoryBytes {
+	if c.group != nil && (old == nil || old.MemoryBytes != l.MemoryBytes) {
 		errs = append(errs, c.group.SetMemory(l.MemoryBytes))
 	}
-	if old == nil || old.CPUShares != l.CPUShares {
+	if c.group != nil && (old == nil || old.CPUShares != l.CPUShares) {
 		errs = append(errs, c.group.SetCPUShares(l.CPUShares))
 	}
 	if old == nil || old.BlockHard != l.BlockHard || old.InodeHard != l.InodeHard {
 		errs = append(errs, c.limitDisk(ctx, l))
 	}
-	if old == nil || old.Rate != l.Rate || old.Burst != l.Burst {
+	if c.Init() != nil && (old == nil || old.Rate != l.Rate || old.Burst != l.Burst) {
 		errs = append(errs, c.b.network.LimitBandwidth(ctx, c.rec.Network, l.Rate, l.Burst))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -146,6 +145,10 @@ func (c *container) view() (*os.Root, error) {
 		if err == nil {
 			_ = root.Close()
 		}
+	}
+	// The directory that it is mounted on is not the container's: what lies there would never be removed.
+	if mounted, err := layers.Mounted(rootOf(c.dir)); err != nil || !mounted {
+		return nil, errors.Join(errors.New("the container's root is not mounted"), err)
 	}
 	return os.OpenRoot(rootOf(c.dir))
 }
@@ -198,25 +201,30 @@ func (c *container) OutOfMemory() bool {
 	return err == nil && kills > 0
 }
 
-// EndOrphans ends the container's process 1, and with it all others.
-func (c *container) EndOrphans(ctx context.Context) error { return killInit(ctx, &c.rec) }
+// EndOrphans ends the container's process 1, and with it all others. Where no record names it, the runtime may know it.
+func (c *container) EndOrphans(ctx context.Context) error {
+	if c.rec.PID == 0 {
+		return c.b.runtime.Delete(ctx, c.id)
+	}
+	return killInit(ctx, &c.rec)
+}
 
 // Stats are what the jobs use, without the init.
 func (c *container) Stats(ctx context.Context) (backend.Stats, error) {
 	stats := backend.Stats{Memory: &wardenpb.InfoResponse_MemoryStat{}, CPU: &wardenpb.InfoResponse_CpuStat{}}
+	var errs []error
 	if c.group != nil {
-		var err error
-		if stats.Memory, err = c.group.Memory(); err != nil {
-			return stats, err
+		memory, err := c.group.Memory()
+		if err == nil {
+			stats.Memory = memory
 		}
-		if stats.CPU, err = c.group.CPU(); err != nil {
-			return stats, err
+		cpu, cpuErr := c.group.CPU()
+		if cpuErr == nil {
+			stats.CPU = cpu
 		}
+		errs = append(errs, err, cpuErr)
 	}
 	bytes, inodes, err := c.b.scratch.Usage(ctx, c.id)
-	if err != nil {
-		return stats, err
-	}
 	stats.Disk = &wardenpb.InfoResponse_DiskStat{BytesUsed: &bytes, InodesUsed: &inodes}
-	return stats, nil
+	return stats, errors.Join(append(errs, err)...)
 }

@@ -77,7 +77,8 @@ func copyProgram(from *os.File, path string) error {
 		return err
 	}
 	_, err = io.Copy(to, from)
-	if err := errors.Join(err, to.Chmod(anybody), to.Close()); err != nil {
+	// On disk before it has its name: it is not read again, and a power failure must not leave a part of it.
+	if err := errors.Join(err, to.Chmod(anybody), to.Sync(), to.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

@@ -19,28 +19,34 @@ func (b *Backend) Open(ctx context.Context, spec backend.Spec, events backend.Ev
 	rec, err := readRecord(spec.Dir)
 	if err != nil {
 		// It was not even begun, or somebody has been at it: nothing in it can be used.
-		return b.container(spec, &record{}), fmt.Errorf("%w: %w", initproc.ErrLost, err)
+		return b.container(spec, &record{Network: spec.Network}), fmt.Errorf("%w: %w", initproc.ErrLost, err)
 	}
 	c := b.container(spec, rec)
-	if err := c.reopenRoot(ctx, spec); err != nil {
-		return c, fmt.Errorf("%w: %w", initproc.ErrLost, err)
-	}
+	var noGroup error
+	c.group, noGroup = b.cgroups.Open(c.id)
 	if !alive(rec) {
+		if err := c.reopenRoot(ctx, spec); err != nil {
+			return c, fmt.Errorf("%w: %w", initproc.ErrLost, err)
+		}
 		return c, initproc.ErrLost
 	}
-	if c.group, err = b.cgroups.Open(c.id); err != nil {
-		return c, fmt.Errorf("%w: %w", initproc.ErrLost, err)
+	if noGroup != nil {
+		return c, fmt.Errorf("%w: %w", initproc.ErrLost, noGroup)
 	}
+	// Its own mount namespace has its root, whether this one has it too or is a new one. A second overlay over the same
+	// directory would spoil both.
 	if c.init, err = initproc.Connect(ctx, stateOf(spec.Dir), events.Events); err != nil {
 		return c, err
 	}
 	if err := b.network.Attach(ctx, rec.Network, rec.PID); err != nil {
 		b.warn("the container's network cannot be connected again", c.id, err)
 	}
-	return c, c.watch(events)
+	// Kills are counted without that; they are noticed later.
+	b.warn("want of memory is noticed only when a job ends", c.id, c.watch(events))
+	return c, nil
 }
 
-// reopenRoot mounts what a new start of the machine has unmounted.
+// reopenRoot mounts what a new start of the machine has unmounted. Nobody may be using it.
 func (c *container) reopenRoot(ctx context.Context, spec backend.Spec) error {
 	writable, err := c.b.scratch.Open(ctx, c.id)
 	if err != nil {

@@ -38,21 +38,29 @@ func (r *record) identify(pid int) error {
 
 // alive says whether the init that a record names lives.
 func alive(r *record) bool {
+	state, there := stateOfInit(r)
+	return there && state != 'Z'
+}
+
+// stateOfInit is the kernel's letter for the init that a record names; false when there is no such process.
+func stateOfInit(r *record) (state byte, there bool) {
 	if r.PID == 0 {
-		return false
+		return 0, false
 	}
 	stat, err := proctree.Read(r.PID)
-	if err != nil || stat.Start != r.Start || stat.State == 'Z' {
-		return false
+	if err != nil || stat.Start != r.Start {
+		return 0, false
 	}
 	boot, err := bootID()
-	return err == nil && boot == r.Boot
+	return stat.State, err == nil && boot == r.Boot
 }
 
 // killInit ends the init that a record names, if it lives. Its process namespace ends with it: when the init is gone,
 // so is every process of the container.
 func killInit(ctx context.Context, r *record) error {
-	if r.PID == 0 {
+	// Its number may be a thread's by now, of which there is no descriptor. One that has ended itself may still be ending
+	// the others: it is waited for.
+	if _, there := stateOfInit(r); !there {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(r.PID, 0)
@@ -64,7 +72,7 @@ func killInit(ctx context.Context, r *record) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	// The descriptor holds whichever process has the number now; from here on that cannot change.
-	if !alive(r) {
+	if _, there := stateOfInit(r); !there {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
