@@ -45,6 +45,9 @@ type Client struct {
 	next    uint64
 	pending map[uint64]chan reply
 	closing bool
+	// running are the jobs that this client has asked for or has been told of; strange counts the ends of others.
+	running map[uint32]struct{}
+	strange int
 	lost    chan struct{}
 }
 
@@ -73,15 +76,11 @@ func (c *Client) receive(in *messages) {
 		}
 		switch {
 		case r.ID != 0:
-			c.mu.Lock()
-			answer := c.pending[r.ID]
-			delete(c.pending, r.ID)
-			c.mu.Unlock()
-			if answer != nil {
-				answer <- r
+			c.answer(r)
+		case r.Ended != nil:
+			if c.expects(r.Ended.Job) && c.events.Ended != nil {
+				c.events.Ended(*r.Ended)
 			}
-		case r.Ended != nil && c.events.Ended != nil:
-			c.events.Ended(*r.Ended)
 		case r.Output != 0 && c.events.Output != nil:
 			c.events.Output(r.Output)
 		}
@@ -94,6 +93,34 @@ func (c *Client) receive(in *messages) {
 	if !closing && c.events.Lost != nil {
 		c.events.Lost(fmt.Errorf("%w: %w", ErrLost, err))
 	}
+}
+
+func (c *Client) answer(r reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer := c.pending[r.ID]
+	delete(c.pending, r.ID)
+	for _, j := range r.Jobs[:min(len(r.Jobs), maxJobs)] {
+		if !j.Ended {
+			c.running[j.Job] = struct{}{}
+		}
+	}
+	if answer != nil {
+		answer <- r
+	}
+}
+
+// expects says whether the end of a job is news: each job ends once. Jobs that nobody here knows may be another
+// client's; an init that was taken over could make up any number of them.
+func (c *Client) expects(job uint32) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.running[job]
+	delete(c.running, job)
+	if !known {
+		c.strange++
+	}
+	return known || c.strange <= maxJobs
 }
 
 func (c *Client) ask(ctx context.Context, req request) (reply, error) {
@@ -172,7 +199,15 @@ func (c *Client) Spawn(ctx context.Context, spec *SpawnSpec) (lowered []string, 
 	if spec.User != nil && c.version < userVersion {
 		return nil, fmt.Errorf("%w: it runs jobs as no other user than itself", ErrTooOld)
 	}
+	c.mu.Lock()
+	c.running[spec.Job] = struct{}{}
+	c.mu.Unlock()
 	r, err := c.ask(ctx, request{Op: opSpawn, Spawn: spec})
+	if err != nil {
+		c.mu.Lock()
+		delete(c.running, spec.Job)
+		c.mu.Unlock()
+	}
 	for _, limit := range spec.Rlimits {
 		if slices.Contains(r.Lowered, limit.Name) {
 			lowered = append(lowered, limit.Name)
@@ -181,9 +216,13 @@ func (c *Client) Spawn(ctx context.Context, spec *SpawnSpec) (lowered []string, 
 	return lowered, err
 }
 
-// Jobs are those that run, and those that have ended and were not forgotten.
+// Jobs are those that run, and those that have ended and were not forgotten. An init keeps 20,000 of them; one that
+// tells of more is not believed.
 func (c *Client) Jobs(ctx context.Context) ([]JobStatus, error) {
 	r, err := c.ask(ctx, request{Op: opJobs})
+	if len(r.Jobs) > maxJobs && c.version >= userVersion {
+		return nil, errTooManyJobs
+	}
 	return r.Jobs, err
 }
 

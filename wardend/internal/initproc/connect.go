@@ -24,7 +24,8 @@ func Connect(ctx context.Context, dir string, events Events) (*Client, error) {
 	}
 	c := &Client{
 		conn: conn, events: events,
-		writing: make(chan struct{}, 1), pending: map[uint64]chan reply{}, lost: make(chan struct{}),
+		writing: make(chan struct{}, 1), pending: map[uint64]chan reply{},
+		running: map[uint32]struct{}{}, lost: make(chan struct{}),
 	}
 	in := newMessages(conn, maxReply)
 	if err := c.greet(ctx, in); err != nil {

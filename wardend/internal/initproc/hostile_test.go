@@ -268,6 +268,43 @@ func TestWordsOfAHostileInit(t *testing.T) {
 	c.Close()
 }
 
+// TestEndsThatAreMadeUp: an init can tell of the end of any number of jobs.
+func TestEndsThatAreMadeUp(t *testing.T) {
+	told := map[uint32]int{}
+	lost := make(chan error, 1)
+	c, err := Connect(t.Context(), serveHostile(t, func(conn net.Conn) {
+		var all bytes.Buffer
+		all.WriteString(helloLine)
+		for i := range 3 * maxJobs {
+			_, _ = all.WriteString(`{"ended":{"job":` + strconv.Itoa(i+100) + `,"ended":true}}` + "\n")
+		}
+		request := make([]byte, 1000)
+		_, _ = conn.Write(all.Bytes())
+		_, _ = conn.Read(request)
+		_, _ = conn.Write([]byte(`{"ended":{"job":1,"ended":true}}` + "\n" + `{"id":1}` + "\n"))
+	}), Events{Ended: func(j JobStatus) { told[j.Job]++ }, Lost: func(err error) { lost <- err }})
+	require.NoError(t, err)
+	_, err = c.Spawn(t.Context(), &SpawnSpec{Job: 1})
+	require.NoError(t, err)
+	require.Error(t, <-lost)
+	require.Equal(t, 1, told[1], "what was asked for is told")
+	require.Len(t, told, maxJobs+1)
+}
+
+// TestMoreJobsThanThereCanBe are not believed.
+func TestMoreJobsThanThereCanBe(t *testing.T) {
+	c, err := Connect(t.Context(), serveHostile(t, func(conn net.Conn) {
+		_, _ = conn.Write([]byte(helloLine))
+		_, _ = conn.Read(make([]byte, 1000))
+		_, _ = conn.Write([]byte(`{"id":1,"jobs":[{}` + strings.Repeat(",{}", maxJobs) + "]}\n"))
+		_, _ = io.Copy(io.Discard, conn)
+	}), Events{})
+	require.NoError(t, err)
+	_, err = c.Jobs(t.Context())
+	require.ErrorIs(t, err, errTooManyJobs)
+	c.Close()
+}
+
 // TestAnInitThatReadsNothing keeps nobody longer than they want to wait.
 func TestAnInitThatReadsNothing(t *testing.T) {
 	end := make(chan struct{})

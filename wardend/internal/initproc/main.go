@@ -237,21 +237,24 @@ func (s *server) stopForGood() {
 
 func (s *server) end() { s.endOnce.Do(func() { close(s.ended) }) }
 
+// What fcntl(2) with F_NOTIFY tells of a directory: a file was removed, each time.
+const dnDelete, dnMultishot = 0x8, 0x80000000
+
 // endWithState ends the init, and all beneath it, when init.json is removed: a depot that somebody deletes leaves no
-// process behind.
+// process behind. Inotify would have the same to tell, but there can be but 128 users of it by default, containers of
+// other users included.
 func (s *server) endWithState() {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, unix.SIGIO)
+	state, err := os.Open(".")
+	if err == nil {
+		defer func() { _ = state.Close() }()
+		_, err = unix.FcntlInt(state.Fd(), unix.F_NOTIFY, dnDelete|dnMultishot)
+	}
 	if err != nil {
 		s.log.Printf("cannot watch %s: %v", pidName, err)
 		return
 	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	defer func() { _ = f.Close() }()
-	if _, err := unix.InotifyAddWatch(fd, ".", unix.IN_DELETE); err != nil {
-		s.log.Printf("cannot watch %s: %v", pidName, err)
-		return
-	}
-	buf := make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)
 	for {
 		// At first too: it may have been removed before it was watched.
 		if _, err := os.Stat(pidName); errors.Is(err, syscall.ENOENT) {
@@ -259,8 +262,6 @@ func (s *server) endWithState() {
 			s.end()
 			return
 		}
-		if _, err := f.Read(buf); err != nil {
-			return
-		}
+		<-changed
 	}
 }

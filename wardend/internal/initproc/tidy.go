@@ -16,7 +16,7 @@ type tidier struct {
 
 const (
 	// perJob is about what a job asks for beside its script, in bytes, and perScript how often a script is copied.
-	perJob, perScript = 16 << 10, 4
+	perJob, perScript = 8 << 10, 4
 	// worthTidying is from how many bytes on there is more to be had than it costs.
 	worthTidying = 1 << 20
 	// tidyAfter is how long no job must have been started or have ended.
