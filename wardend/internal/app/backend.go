@@ -29,7 +29,7 @@ func openBackend(ctx context.Context, cfg config.Config, log hclog.Logger, initC
 	}
 }
 
-// chooseBackend takes the one that the depot's containers belong to; for a new depot oci where it works, else process.
+// chooseBackend takes the one that the depot's containers belong to; for an empty depot oci where it works, else process.
 func chooseBackend(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) (backend.Backend, error) {
 	switch container.DepotBackend(cfg.Depot) {
 	case oci.Name:

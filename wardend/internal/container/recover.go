@@ -23,13 +23,13 @@ var errStray = errors.New("it is not wardend's: move it away")
 
 // recover finds the depot's containers.
 func (r *Registry) recover(ctx context.Context) error {
-	lost := r.readServer()
-	if lost != nil && !errors.Is(lost, errDamaged) && !errors.Is(lost, fs.ErrNotExist) {
-		return lost
-	}
 	entries, err := os.ReadDir(filepath.Join(r.opts.Depot, containersName))
 	if err != nil {
 		return fmt.Errorf("depot: %w", err)
+	}
+	lost := r.readServer(len(entries) == 0)
+	if lost != nil && !errors.Is(lost, errDamaged) && !errors.Is(lost, fs.ErrNotExist) {
+		return lost
 	}
 	if err := r.recoverAll(ctx, entries); err != nil {
 		return err
@@ -74,8 +74,9 @@ func (r *Registry) leaveStray(path string, reason error) {
 	r.opts.Log.Warn("what lies among the containers is none: left alone", "path", path, "reason", reason)
 }
 
-// readServer reads server.json. One that is missing is fs.ErrNotExist, one that no server has written errDamaged.
-func (r *Registry) readServer() error {
+// readServer reads server.json. One that is missing is fs.ErrNotExist, one that no server has written errDamaged. A depot
+// that is empty becomes this backend's, whichever it was.
+func (r *Registry) readServer(empty bool) error {
 	path := filepath.Join(r.opts.Depot, serverName)
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -91,11 +92,11 @@ func (r *Registry) readServer() error {
 	if rec.Version < 1 || rec.Backend == "" {
 		return fmt.Errorf("%s: %w", path, errDamaged)
 	}
-	if err := r.checkBackend(rec.Backend); err != nil {
-		return err
-	}
 	r.nextJob, r.reservedJobs = rec.Jobs, rec.Jobs
-	return nil
+	if empty && rec.Backend != r.backend.Name() {
+		return r.writeServer(rec.Jobs)
+	}
+	return r.checkBackend(rec.Backend)
 }
 
 func (r *Registry) checkBackend(name string) error {
@@ -272,9 +273,12 @@ func (r *Registry) discardUnrecorded(ctx context.Context, dir string) error {
 	return err
 }
 
-// DepotBackend is the name of the backend that a depot's containers belong to, or "" when the depot has none or does not
-// say.
+// DepotBackend is the name of the backend that a depot's containers belong to, or "" when the depot has no containers or
+// does not say.
 func DepotBackend(depot string) string {
+	if entries, err := os.ReadDir(filepath.Join(depot, containersName)); err != nil || len(entries) == 0 {
+		return ""
+	}
 	var rec serverRecord
 	raw, err := os.ReadFile(filepath.Join(depot, serverName))
 	if err != nil || json.Unmarshal(raw, &rec) != nil {
