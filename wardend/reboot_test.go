@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -126,4 +127,32 @@ func TestNameIsTaken(t *testing.T) {
 	run, err := c.Run(t.Context(), &wardenpb.RunRequest{Handle: res.Handle, Script: proto.String("exit 3")})
 	require.NoError(t, err)
 	require.EqualValues(t, 3, run.GetExitStatus())
+}
+
+// TestNameChanges: what a killed server without containers left under its name goes when the depot gets another one.
+func TestNameChanges(t *testing.T) {
+	parts := realOrSkip(t)
+	w := startReal(t, parts, "--name", "former")
+	left := func(name string) (found []string) {
+		conn, err := nftables.New()
+		require.NoError(t, err)
+		tables, err := conn.ListTables()
+		require.NoError(t, err)
+		for _, table := range tables {
+			if strings.Contains(table.Name, name) {
+				found = append(found, table.Name)
+			}
+		}
+		groups, err := filepath.Glob("/sys/fs/cgroup/*/wardend-" + name)
+		require.NoError(t, err)
+		return append(found, groups...)
+	}
+	w.End(syscall.SIGKILL)
+	require.NotEmpty(t, left("former"))
+	w.flags = append(w.flags, "--name", "latter")
+	w.Start()
+	require.Empty(t, left("former"))
+	require.NotEmpty(t, left("latter"))
+	w.End(syscall.SIGTERM)
+	require.Empty(t, left("latter"))
 }
