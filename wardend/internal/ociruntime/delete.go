@@ -51,7 +51,7 @@ func exists(path string) bool {
 // end kills process 1, with which all processes of its pid namespace end, and waits for it. A runtime's own way is
 // slower: runc polls ten times a second.
 func (r *Runtime) end(ctx context.Context, id string, rec record) error {
-	boot, err := bootID()
+	boot, err := proctree.BootID()
 	if err != nil {
 		return err
 	}

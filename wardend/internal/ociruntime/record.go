@@ -9,10 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
 
 const recordMode = 0o600
@@ -33,20 +34,12 @@ type record struct {
 	Start uint64 `json:"start,omitempty"`
 }
 
-func bootID() (string, error) {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read the boot's id: %w", err)
-	}
-	return strings.TrimSpace(string(raw)), nil
-}
-
 func (r *Runtime) recordPath(id string) string { return filepath.Join(r.dir, recordsName, id) }
 
 // beginRecord makes a record, before there is anything else of the container, and locks it. The lock is held until the
 // file is closed, here and by everyone who inherits it.
 func (r *Runtime) beginRecord(id, cgroup string) (*os.File, error) {
-	boot, err := bootID()
+	boot, err := proctree.BootID()
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,22 +11,13 @@ import (
 	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
 
-// bootID tells this run of the kernel from others: after a new start process ids and start times begin anew.
-func bootID() (string, error) {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read the boot's id: %w", err)
-	}
-	return strings.TrimSpace(string(raw)), nil
-}
-
 // identify writes down which process the init is.
 func (r *record) identify(pid int) error {
 	stat, err := proctree.Read(pid)
 	if err != nil {
 		return err
 	}
-	boot, err := bootID()
+	boot, err := proctree.BootID()
 	if err != nil {
 		return err
 	}
@@ -51,7 +40,7 @@ func stateOfInit(r *record) (state byte, there bool) {
 	if err != nil || stat.Start != r.Start {
 		return 0, false
 	}
-	boot, err := bootID()
+	boot, err := proctree.BootID()
 	return stat.State, err == nil && boot == r.Boot
 }
 
