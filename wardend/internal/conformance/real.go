@@ -41,6 +41,7 @@ func (Suite) real() map[string]func(*testing.T, Suite) {
 		"real: read-only mounts":     testReadOnlyMounts,
 		"real: mounts stay as found": testMountsStayAsFound,
 		"real: init killed":          testInitKilled,
+		"real: destroy, held":        testDestroyHeld,
 		"real: restart at each step": testRestartEachStep,
 	}
 }

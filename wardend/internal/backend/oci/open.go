@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -87,10 +88,21 @@ func (b *Backend) Remove(ctx context.Context, spec backend.Spec) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := errors.Join(b.cgroups.Remove(ctx, id), b.scratch.Remove(ctx, id)); err != nil {
+	if err := errors.Join(b.removeCgroups(ctx, id), b.scratch.Remove(ctx, id)); err != nil {
 		return err
 	}
 	return removeOwn(spec.Dir)
+}
+
+// busyTimeout is how long a container's cgroups may be busy once its processes are gone.
+const busyTimeout = 5 * time.Second
+
+// removeCgroups bounds the wait for what somebody has put into a container's cgroup: whoever destroys it, and a wardend
+// that starts, must be told instead of waiting with it.
+func (b *Backend) removeCgroups(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
+	defer cancel()
+	return b.cgroups.Remove(ctx, id)
 }
 
 // unmount frees the container's root. It must be gone for certain before anything beneath the container's directory is
