@@ -61,6 +61,11 @@ func helper(words []string) error {
 		fmt.Println("read", n)
 		_, _ = io.Copy(io.Discard, in)
 		return err
+	case "queue": // bytes, at most, that nobody takes from connections of its own; and stay
+		n, err := queue(number)
+		fmt.Println("queued", n)
+		_, _ = io.Copy(io.Discard, in)
+		return err
 	case "spin": // milliseconds
 		for start := time.Now(); time.Since(start) < time.Duration(number)*time.Millisecond; {
 			_ = strings.Repeat("x", number)

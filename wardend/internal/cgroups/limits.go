@@ -74,10 +74,13 @@ func (g *Group) SetMemory(bytes uint64) error {
 	if !ok {
 		return nil
 	}
-	if g.m.version == 1 {
-		return setMemoryV1(file, bytes)
+	if g.m.version != 1 {
+		return setMemoryV2(file, bytes)
 	}
-	return setMemoryV2(file, bytes)
+	if err := setMemoryV1(file, bytes); err != nil {
+		return err
+	}
+	return setSocketsV1(file, bytes)
 }
 
 // reclaims is how often reclaiming is tried. Each time the kernel itself tries sixteen times.
@@ -111,6 +114,28 @@ func setMemoryV1(dir string, bytes uint64) error {
 		return errors.Join(err, write(memory, limitWord(old, "-1")))
 	}
 	return nil
+}
+
+// socketsPart is the part of the memory limit that the buffers of TCP and UDP may have besides.
+const socketsPart = 4
+
+// setSocketsV1 bounds what sockets of TCP and UDP hold. On v1 that does not count as memory (on v2 it does), and only
+// sockets made after there is a bound are counted at all. Without one a container's sockets may take all
+// that net.ipv4.tcp_mem lets the machine have, however small its memory limit is, and the sockets of everybody else
+// get next to nothing. At the bound the kernel slows the sockets down; it kills for it no process.
+//
+// Kernels that have no such bound any more, or were built without, are left as they are. So is a bound that is above
+// what is in use: buffers cannot be had back.
+func setSocketsV1(dir string, bytes uint64) error {
+	word := limitWord(bytes, "-1")
+	if bytes < backend.UnlimitedMemory {
+		word = strconv.FormatUint(bytes/socketsPart, 10)
+	}
+	err := write(filepath.Join(dir, "memory.kmem.tcp.limit_in_bytes"), word)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) {
+		return nil
+	}
+	return err
 }
 
 // limitV1 writes a limit, and makes room if the kernel says that there is too much.

@@ -188,7 +188,7 @@ func (w *watcher) close() error {
 func (w *watcher) run(file *os.File, conn syscall.RawConn) {
 	for {
 		err := w.await(conn)
-		if errors.Is(err, os.ErrClosed) {
+		if err != nil && w.isClosed() {
 			return
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -198,6 +198,14 @@ func (w *watcher) run(file *os.File, conn syscall.RawConn) {
 		// Closed meanwhile: the next wait says so.
 		_ = file.SetReadDeadline(w.look(time.Now()))
 	}
+}
+
+// isClosed tells the error of a descriptor that was closed here from others. By itself it does not: that of a raw
+// connection is neither os.ErrClosed nor exported.
+func (w *watcher) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
 }
 
 // await sleeps until something happens to a group, or until the deadline.

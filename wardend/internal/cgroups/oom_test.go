@@ -1,6 +1,7 @@
 package cgroups
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -140,6 +141,16 @@ func TestWatchesLeaveNothing(t *testing.T) {
 	require.ErrorIs(t, g.WatchOOM(t.Context(), func() {}), os.ErrNotExist)
 	require.NoError(t, m.Close())
 	require.ErrorIs(t, g.WatchOOM(t.Context(), func() {}), ErrClosed)
+}
+
+// TestCloseIsNoFailure: who reads the log is told that kills are not noticed only when that is an error.
+func TestCloseIsNoFailure(t *testing.T) {
+	m := newManager(t)
+	var log bytes.Buffer
+	m.oom.log = hclog.New(&hclog.LoggerOptions{Output: &log})
+	_ = watched(t, t.Context(), newGroup(t, m, "a"))
+	require.NoError(t, m.Close())
+	require.Empty(t, log.String())
 }
 
 // TestKillsOfV2 has a plain file for a group's memory.events: inotify tells of its changes as well.
