@@ -15,10 +15,11 @@ func (r *Registry) Info(ctx context.Context, req *wardenpb.InfoRequest) (*warden
 	if err != nil {
 		return nil, err
 	}
-	info, err := c.info(ctx, nil)
-	if err != nil && c.isGone() {
-		return nil, unknownHandle()
-	}
+	var info *wardenpb.InfoResponse
+	err = c.enter(func() error {
+		info, err = c.info(ctx, nil)
+		return err
+	})
 	return info, err
 }
 

@@ -2,16 +2,21 @@ package container
 
 import (
 	"context"
+	"math"
 	"os"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/network"
 )
 
 // blockSize is the unit of the block limits in bytes.
 const blockSize = 1024
+
+// maxBlocks are those whose bytes can be told: more are as good as no limit.
+const maxBlocks = math.MaxUint64 / blockSize
 
 // limit changes a container's limits and answers what they are then. Change says whether there is anything to do.
 func (r *Registry) limit(ctx context.Context, handle string, change func(*backend.Limits) bool) (backend.Limits, error) {
@@ -62,13 +67,13 @@ func (r *Registry) LimitMemory(ctx context.Context, req *wardenpb.LimitMemoryReq
 	return &wardenpb.LimitMemoryResponse{LimitInBytes: proto.Uint64(limits.MemoryBytes)}, nil
 }
 
-// LimitCPU sets the CPU shares if the request has some; fewer than the least are the least.
+// LimitCPU sets the CPU shares if the request has some; fewer than the least are the least, more than the most the most.
 func (r *Registry) LimitCPU(ctx context.Context, req *wardenpb.LimitCpuRequest) (*wardenpb.LimitCpuResponse, error) {
 	limits, err := r.limit(ctx, req.GetHandle(), func(l *backend.Limits) bool {
 		if req.LimitInShares == nil {
 			return false
 		}
-		l.CPUShares = max(req.GetLimitInShares(), backend.MinCPUShares)
+		l.CPUShares = min(max(req.GetLimitInShares(), backend.MinCPUShares), backend.MaxCPUShares)
 		return true
 	})
 	if err != nil {
@@ -79,6 +84,12 @@ func (r *Registry) LimitCPU(ctx context.Context, req *wardenpb.LimitCpuRequest) 
 
 // LimitBandwidth sets the bandwidth of both directions.
 func (r *Registry) LimitBandwidth(ctx context.Context, req *wardenpb.LimitBandwidthRequest) (*wardenpb.LimitBandwidthResponse, error) {
+	if _, err := r.find(req.GetHandle()); err != nil {
+		return nil, err
+	}
+	if req.GetRate() < network.MinRate {
+		return nil, refuse("The rate must be at least %d bytes a second", network.MinRate)
+	}
 	limits, err := r.limit(ctx, req.GetHandle(), func(l *backend.Limits) bool {
 		l.Rate, l.Burst = req.GetRate(), req.GetBurst()
 		return true
@@ -98,6 +109,7 @@ func (r *Registry) LimitDisk(ctx context.Context, req *wardenpb.LimitDiskRequest
 			set(&l.InodeHard, first(req.InodeHard, req.Inode, req.InodeLimit)),
 			set(&l.InodeSoft, req.InodeSoft),
 		}
+		l.BlockHard, l.BlockSoft = min(l.BlockHard, maxBlocks), min(l.BlockSoft, maxBlocks)
 		return changes[0] || changes[1] || changes[2] || changes[3]
 	})
 	if err != nil {

@@ -2,12 +2,14 @@ package container
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/network"
 )
 
 const maxPort = 65535
@@ -33,6 +35,12 @@ func (r *Registry) NetIn(ctx context.Context, req *wardenpb.NetInRequest) (*ward
 
 func (c *Container) netIn(ctx context.Context, hostPort, containerPort uint32) (*wardenpb.NetInResponse, error) {
 	p := portRecord{Host: hostPort, Container: containerPort}
+	if p.Container == 0 {
+		p.Container = p.Host
+	}
+	if p.Host != 0 && c.hasPort(p) {
+		return &wardenpb.NetInResponse{HostPort: proto.Uint32(p.Host), ContainerPort: proto.Uint32(p.Container)}, nil
+	}
 	if p.Host == 0 {
 		port, err := c.r.opts.Ports.Acquire(ctx)
 		if err != nil {
@@ -58,6 +66,13 @@ func (c *Container) netIn(ctx context.Context, hostPort, containerPort uint32) (
 		return nil, err
 	}
 	return &wardenpb.NetInResponse{HostPort: proto.Uint32(p.Host), ContainerPort: proto.Uint32(p.Container)}, nil
+}
+
+// hasPort says whether the port leads where it is to lead already.
+func (c *Container) hasPort(p portRecord) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.ports, func(old portRecord) bool { return old.Host == p.Host && old.Container == p.Container })
 }
 
 // keepPort makes a port the container's, which frees it at its end; when that was before, the port is free again.
@@ -87,15 +102,26 @@ func (r *Registry) NetOut(ctx context.Context, req *wardenpb.NetOutRequest) (*wa
 		if err := c.b.NetOut(ctx, req); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		c.netOut = append(c.netOut, req)
-		c.mu.Unlock()
+		if !c.keepRule(req) {
+			return nil
+		}
 		return c.save()
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &wardenpb.NetOutResponse{}, nil
+}
+
+// keepRule says whether the rule is new.
+func (c *Container) keepRule(rule *wardenpb.NetOutRequest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.ContainsFunc(c.netOut, func(old *wardenpb.NetOutRequest) bool { return proto.Equal(old, rule) }) {
+		return false
+	}
+	c.netOut = append(c.netOut, rule)
+	return true
 }
 
 func checkNetOut(req *wardenpb.NetOutRequest) error {
@@ -106,7 +132,7 @@ func checkNetOut(req *wardenpb.NetOutRequest) error {
 		return refuse("Port %d is not between 1 and %d", req.GetPort(), maxPort)
 	}
 	if req.GetPortRange() == "" {
-		return nil
+		return checkRule(req)
 	}
 	low, high, found := strings.Cut(req.GetPortRange(), ":")
 	first, err1 := strconv.ParseUint(low, 10, 16)
@@ -116,6 +142,15 @@ func checkNetOut(req *wardenpb.NetOutRequest) error {
 	}
 	if last <= first {
 		return refuse("Port range maximum must be greater than minimum")
+	}
+	return checkRule(req)
+}
+
+// checkRule refuses for every kind of container what one with a network of its own cannot do: who develops on the one
+// must not find it out on the other.
+func checkRule(req *wardenpb.NetOutRequest) error {
+	if err := network.CheckRule(req); err != nil {
+		return &Error{Message: err.Error(), Err: err}
 	}
 	return nil
 }

@@ -11,6 +11,9 @@
 //	  containers/<id>/init/          the state directory of its init (package initproc)
 //	  containers/<id>/tmp/rootfs     its root: an overlay (package layers), with its bind mounts
 //
+// A server holds a lock on its name in /run/wardend: another depot of that name would take what is on the kernel for its
+// own, and sweep it away.
+//
 // A container is made in the order in which its parts need each other, and each part is found again by the container's
 // id or network alone:
 //
