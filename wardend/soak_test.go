@@ -37,8 +37,8 @@ func TestSoak(t *testing.T) {
 		total = set
 	}
 	t.Parallel()
-	w := startReal(t, parts, "--name", "soak", "--grace-time", "1000", "--log-level", "warn")
-	s := &soak{t: t, w: w, c: warden.NewClient(w.Socket())}
+	w := startReal(t, parts, "--name", "soak", "--pool-network", "10.77.0.0/22", "--grace-time", "1000", "--log-level", "warn")
+	s := &soak{t: t, w: w, c: warden.NewClient(w.Socket()), pool: "10.77."}
 	t.Cleanup(func() { _ = s.c.Close() })
 	s.run(total)
 	for _, h := range s.list() {
@@ -57,9 +57,11 @@ func TestSoak(t *testing.T) {
 }
 
 type soak struct {
-	t     *testing.T
-	w     *wardend
-	c     *warden.Client
+	t *testing.T
+	w *wardend
+	c *warden.Client
+	// pool is what the addresses of the server's containers begin with.
+	pool  string
 	kills int
 
 	mu   sync.Mutex
@@ -229,6 +231,13 @@ func (s *soak) left() []string {
 			found = append(found, "link "+l.Attrs().Name)
 		}
 	}
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	require.NoError(s.t, err)
+	for _, route := range routes {
+		if route.Dst != nil && strings.HasPrefix(route.Dst.String(), s.pool) {
+			found = append(found, "route "+route.String())
+		}
+	}
 	conn, err := nftables.New()
 	require.NoError(s.t, err)
 	tables, err := conn.ListTables()
@@ -238,8 +247,12 @@ func (s *soak) left() []string {
 			found = append(found, "table "+table.Name)
 		}
 	}
-	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/wardend-soak*")
-	require.NoError(s.t, err)
+	var cgroups []string
+	for _, pattern := range []string{"/sys/fs/cgroup/wardend-soak*", "/sys/fs/cgroup/*/wardend-soak*"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(s.t, err)
+		cgroups = append(cgroups, found...)
+	}
 	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	require.NoError(s.t, err)
 	for _, loop := range loops {

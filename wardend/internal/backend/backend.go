@@ -107,10 +107,11 @@ const (
 	UnlimitedBandwidth = 4294967295
 )
 
-// CPU shares: what a container has by default, and the least.
+// CPU shares: what a container has by default, and the least and most that the kernel takes.
 const (
 	DefaultCPUShares = 1024
 	MinCPUShares     = 2
+	MaxCPUShares     = 262144
 )
 
 // Limits are a container's limits. They are written down.

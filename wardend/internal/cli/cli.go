@@ -33,7 +33,7 @@ depot finds containers, jobs, ports and exit statuses again. USR2 (drain) lets r
 take. To end the containers, destroy them, or use "wardend destroy-all".
 
 Flags win over the configuration file, whose names are those of the original's warden.yml.`,
-		Example: `  wardend --socket /run/wardend.sock --depot /var/lib/wardend/depot
+		Example: `  wardend --socket /run/wardend.sock --depot /var/lib/wardend/depot --rootfs /var/lib/wardend/rootfs
   wardend --config /etc/warden.yml --log-level debug
   wardend destroy-all --depot /var/lib/wardend/depot`,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,

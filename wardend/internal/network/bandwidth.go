@@ -18,8 +18,9 @@ const (
 	tick = 64
 	// linkHeader is what a packet has beyond the MTU.
 	linkHeader = 18
-	// minRate lets the deepest bucket that the kernel can express hold a packet of any size.
-	minRate = 1024
+	// MinRate is the least bandwidth in bytes a second: it lets the deepest bucket that the kernel can express hold a
+	// packet of any size.
+	MinRate = 1024
 	// latency is how long a packet may wait, as the inverse of seconds.
 	latency = 20
 	// largestPacket is what comes in one piece before the kernel cuts it for the wire.
@@ -39,8 +40,8 @@ func (n *Network) LimitBandwidth(ctx context.Context, network netip.Prefix, rate
 	if err != nil {
 		return err
 	}
-	if rate < minRate {
-		return failed(ErrBadLimit, "%d bytes a second are less than %d", rate, minRate)
+	if rate < MinRate {
+		return failed(ErrBadLimit, "%d bytes a second are less than %d", rate, MinRate)
 	}
 	if err := ctx.Err(); err != nil {
 		return err

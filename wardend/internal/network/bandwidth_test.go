@@ -64,18 +64,18 @@ func TestBandwidth(t *testing.T) {
 func TestBandwidthThatCannotBe(t *testing.T) {
 	n := open(t, "t1", testPool())
 	a := attach(t, n, 0)
-	for _, rate := range []uint64{0, 1, minRate - 1} {
+	for _, rate := range []uint64{0, 1, MinRate - 1} {
 		require.ErrorIs(t, n.LimitBandwidth(t.Context(), a.network, rate, 1<<20), ErrBadLimit)
 	}
 	require.ErrorIs(t, n.LimitBandwidth(t.Context(), n.slotAt(1).network(), 1<<20, 1<<20), ErrNotAttached)
-	for _, c := range [][2]uint64{{minRate, 1 << 62}, {backend.UnlimitedBandwidth - 1, 0}, {minRate, 0}, {1 << 30, 1 << 32}} {
+	for _, c := range [][2]uint64{{MinRate, 1 << 62}, {backend.UnlimitedBandwidth - 1, 0}, {MinRate, 0}, {1 << 30, 1 << 32}} {
 		require.NoError(t, n.LimitBandwidth(t.Context(), a.network, c[0], c[1]))
 	}
 	require.NoError(t, n.LimitBandwidth(t.Context(), a.network, 1<<40, 0), "as good as none")
 	// The bucket holds a whole packet whatever the rate.
 	link, err := n.linkNamed(a.link)
 	require.NoError(t, err)
-	for rate := uint64(minRate); rate < 1<<34; rate = rate*3 + 1 {
+	for rate := uint64(MinRate); rate < 1<<34; rate = rate*3 + 1 {
 		b := bucket(link, rate, 0)
 		const second = 1e9
 		assert.GreaterOrEqual(t, float64(b.Buffer)*tick*float64(rate)/second, float64(defaultMTU+linkHeader), "rate %d", rate)

@@ -49,6 +49,13 @@ func (e egressRule) String() string {
 // anywhere: the rule has no network, or all addresses.
 func (e egressRule) anywhere() bool { return number(e.low) == 0 && number(e.high) == math.MaxUint32 }
 
+// CheckRule says whether a rule of NetOut can be understood. It fails with ErrBadRule; the text of the error is for the
+// client.
+func CheckRule(r *wardenpb.NetOutRequest) error {
+	_, err := parseRule(r)
+	return err
+}
+
 // parseRule understands a rule as the original server does: TCP unless it says otherwise, port_range before port, the
 // code of ICMP only with a type. It fails with ErrBadRule.
 func parseRule(r *wardenpb.NetOutRequest) (egressRule, error) {
