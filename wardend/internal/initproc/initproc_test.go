@@ -101,7 +101,7 @@ func TestEveryClientIsToldOfTheEnd(t *testing.T) {
 		require.True(t, status.Ended)
 		require.EqualValues(t, 5, status.ExitStatus)
 	}
-	stdout, stderr, err := ReadOutput(dir, 7)
+	stdout, stderr, err := ReadOutputUpTo(dir, 7, 1<<20)
 	require.NoError(t, err)
 	require.Equal(t, "out\n", string(stdout))
 	require.Equal(t, "err\n", string(stderr))
@@ -384,7 +384,7 @@ func TestOutputReaderStopsAtDamage(t *testing.T) {
 		"absurd length": {slices.Concat(good, []byte{1, 0xff, 0xff, 0xff, 0xff}), true},
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, jobsName, jobFile(1, kindOut)), c.raw, 0o600))
-		_, stderr, err := ReadOutput(dir, 1)
+		_, stderr, err := ReadOutputUpTo(dir, 1, 1<<20)
 		if c.fail {
 			require.ErrorContains(t, err, "damaged", name)
 			continue
@@ -402,7 +402,7 @@ func FuzzOutput(f *testing.F) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, jobsName), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, jobsName, jobFile(1, kindOut)), raw, 0o600))
-		stdout, stderr, err := ReadOutput(dir, 1)
+		stdout, stderr, err := ReadOutputUpTo(dir, 1, 1<<20)
 		if err == nil {
 			require.LessOrEqual(t, len(stdout)+len(stderr), len(raw))
 		}

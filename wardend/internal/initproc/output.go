@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 )
 
@@ -46,14 +45,8 @@ type OutputReader struct {
 	room int64
 }
 
-// OpenOutput opens the output of a job, as much as there is. It is for an init that is trusted to keep its limit.
-// A job that has had no output yet, or keeps none, reads as empty.
-func OpenOutput(dir string, job uint32) (*OutputReader, error) {
-	return OpenOutputUpTo(dir, job, math.MaxInt64)
-}
-
-// OpenOutputUpTo is OpenOutput for an init that may have been taken over: what comes after limit bytes of output, the
-// job's SpawnSpec.OutputLimit, is not there.
+// OpenOutputUpTo opens the output of a job. A job that has had no output yet, or keeps none, reads as empty. What comes
+// after limit bytes of output, the job's SpawnSpec.OutputLimit, is not there: an init may have been taken over.
 func OpenOutputUpTo(dir string, job uint32, limit int64) (*OutputReader, error) {
 	r := &OutputReader{room: limit}
 	return r, r.open(dir, job)
@@ -139,13 +132,8 @@ func (r *OutputReader) Close() error {
 	return r.f.Close()
 }
 
-// ReadOutput gives all output of a job so far. It is for an init that is trusted to keep its limit.
-func ReadOutput(dir string, job uint32) (stdout, stderr []byte, err error) {
-	return ReadOutputUpTo(dir, job, math.MaxInt64)
-}
-
-// ReadOutputUpTo is ReadOutput for an init that may have been taken over: it gives at most limit bytes, the job's
-// SpawnSpec.OutputLimit. After an error it gives what came before.
+// ReadOutputUpTo gives the output of a job so far, at most limit bytes, the job's SpawnSpec.OutputLimit. After an error
+// it gives what came before.
 func ReadOutputUpTo(dir string, job uint32, limit int64) (stdout, stderr []byte, err error) {
 	r, err := OpenOutputUpTo(dir, job, limit)
 	if err != nil {

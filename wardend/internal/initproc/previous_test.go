@@ -109,7 +109,7 @@ func TestInitsOfThePreviousRelease(t *testing.T) {
 	spawn(t, c, script(4, "echo one; sleep 1000"))
 	require.NoError(t, c.Watch(t.Context(), 4))
 	require.Eventually(t, func() bool {
-		out, _, err := ReadOutput(dir, 4)
+		out, _, err := ReadOutputUpTo(dir, 4, 1<<20)
 		return err == nil && string(out) == "one\n"
 	}, wait, tick)
 	spawn(t, c, script(5, "trap '' TERM; sleep 1000; sleep 1000"))
