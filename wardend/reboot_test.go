@@ -156,3 +156,34 @@ func TestNameChanges(t *testing.T) {
 	w.End(syscall.SIGTERM)
 	require.Empty(t, left("latter"))
 }
+
+// TestRootOfALivingContainer: a server whose mount namespace does not have a container's root, as a service's that gets
+// a new one at each start, leaves the container alone, and mounts nothing a second time.
+func TestRootOfALivingContainer(t *testing.T) {
+	parts := realOrSkip(t)
+	w := startReal(t, parts)
+	c := warden.NewClient(w.Socket())
+	t.Cleanup(func() { _ = c.Close() })
+	res, err := c.Create(t.Context(), &wardenpb.CreateRequest{})
+	require.NoError(t, err)
+	job, err := c.Spawn(t.Context(), &wardenpb.SpawnRequest{Handle: res.Handle, Script: proto.String("echo kept > file; sleep 1000")})
+	require.NoError(t, err)
+	w.End(syscall.SIGKILL)
+	root := filepath.Join(w.depot(), "containers", res.GetHandle(), "tmp/rootfs")
+	require.NoError(t, layers.Unmount(root))
+	w.Start()
+	info, err := c.Info(t.Context(), &wardenpb.InfoRequest{Handle: res.Handle})
+	require.NoError(t, err)
+	require.Equal(t, "active", info.GetState())
+	require.Empty(t, info.GetEvents())
+	require.Equal(t, []uint64{uint64(job.GetJobId())}, info.GetJobIds())
+	mounted, err := layers.Mounted(root)
+	require.NoError(t, err)
+	require.False(t, mounted)
+	to := t.TempDir()
+	_, err = c.CopyOut(t.Context(), &wardenpb.CopyOutRequest{Handle: res.Handle, SrcPath: proto.String("/home/vcap/file"), DstPath: &to})
+	require.NoError(t, err)
+	require.FileExists(t, filepath.Join(to, "file"))
+	_, err = c.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: res.Handle})
+	require.NoError(t, err)
+}
