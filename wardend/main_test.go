@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 	if code, done := sandbox.Enter(); done {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if madeDir != "" {
+		_ = os.RemoveAll(madeDir)
+	}
+	os.Exit(code)
 }
 
 // wardend is a server as a process of its own.

@@ -15,11 +15,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// workDir is kept for the next test's run: making what lies in it is most of the time.
-func workDir() (string, error) {
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("wardend-test-%d", os.Getuid()))
-	return dir, os.MkdirAll(filepath.Join(dir, "bin"), 0o755) //nolint:gosec // containers' users pass through
-}
+// workDir is where what is made for the tests lies; TestMain removes it.
+var workDir = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "wardend-test")
+	if err != nil {
+		return "", err
+	}
+	madeDir = dir
+	return dir, errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "bin"), 0o755)) //nolint:gosec // containers' users pass through
+})
+
+// madeDir is workDir's, once it is there.
+var madeDir string
 
 func build(program, source string) error {
 	cmd := exec.Command("go", "build", "-o", program, source) //nolint:gosec // of the test
