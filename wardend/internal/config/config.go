@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/names"
 	"github.com/durable-dea/dea/wardend/internal/pool"
 )
 
@@ -28,8 +28,6 @@ const (
 	ScratchBtrfs = "btrfs"
 	ScratchImage = "image"
 )
-
-var validName = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
 
 // Config is how a wardend runs.
 type Config struct {
@@ -52,7 +50,7 @@ type Config struct {
 	// Scratch is how what containers write is limited: ScratchAuto, ScratchQuota, ScratchBtrfs or ScratchImage.
 	Scratch string
 	// ScratchSize in bytes is the most that all containers together may write where that is a file of its own; 0 for
-	// the size of the file system that the depot lies on.
+	// most of what is free in the file system that the depot lies on.
 	ScratchSize uint64
 	// PidsLimit is how many processes and threads the jobs of a container may have; 0 for no limit.
 	PidsLimit uint64
@@ -110,7 +108,7 @@ func (c *Config) Validate() error {
 	if c.Backend != BackendAuto && c.Backend != BackendOCI && c.Backend != BackendProcess {
 		bad("backend", "%q is none of auto, oci, process", c.Backend)
 	}
-	if c.Name != "" && !validName.MatchString(c.Name) {
+	if c.Name != "" && !names.IsInstance(c.Name) {
 		bad("name", "%q is not 1 to 8 of a-z and 0-9", c.Name)
 	}
 	switch c.Scratch {

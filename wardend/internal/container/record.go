@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
 	"github.com/durable-dea/dea/wardend/internal/backend"
+	"github.com/durable-dea/dea/wardend/internal/names"
 )
 
 const (
@@ -79,11 +79,12 @@ type serverRecord struct {
 	Jobs uint32 `json:"jobs"`
 }
 
-var safeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$`)
+// safeName says whether a handle can be a directory's name as it is.
+func safeName(handle string) bool { return names.IsID(handle) && names.IsAlphanumeric(handle[0]) }
 
 // dirName is a directory name for any handle; no two handles have the same.
 func dirName(handle string) string {
-	if safeName.MatchString(handle) {
+	if safeName(handle) {
 		return handle
 	}
 	sum := sha256.Sum256([]byte(handle))

@@ -228,7 +228,7 @@ func (r *Registry) recoverUnrecorded(ctx context.Context, dir string, reason err
 // discardDamaged ends a container whose record cannot be used; the package comment says why.
 func (r *Registry) discardDamaged(ctx context.Context, dir string, reason error) {
 	handle := filepath.Base(dir)
-	if !safeName.MatchString(handle) {
+	if !safeName(handle) {
 		handle = "not known"
 	}
 	r.opts.Log.Error("A CONTAINER IS LOST: its record is damaged, so that its processes are ended and it is removed",

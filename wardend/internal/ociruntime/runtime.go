@@ -8,13 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/durable-dea/dea/wardend/internal/names"
 	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
 
@@ -56,10 +56,8 @@ type Run struct {
 // ErrExists: a container of the name was begun and not deleted.
 var ErrExists = errors.New("the runtime has such a container already")
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,79}$`)
-
 func checkID(id string) error {
-	if !validID.MatchString(id) {
+	if !names.IsID(id) || id[0] == '.' || id[0] == '-' {
 		return fmt.Errorf("%q cannot be the name of a container", id)
 	}
 	return nil

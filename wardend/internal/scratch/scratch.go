@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/wardend/internal/names"
 )
 
 // Kinds of store, as the operator names them.
@@ -57,8 +58,8 @@ type Options struct {
 	Dir string
 	// Kind is one of the Kind constants; empty is KindAuto.
 	Kind string
-	// Size is how large an image's file system is made, in bytes, at least MinSize; 0 is the size of the file system that
-	// holds it. An image that is there keeps its size.
+	// Size is how large an image's file system is made, in bytes, at least MinSize; 0 is most of what is free in the file
+	// system that holds it, but MinSize at least. An image that is there keeps its size.
 	Size uint64
 	// Instance is the server's name, unique on the kernel.
 	Instance string
@@ -180,14 +181,17 @@ func size(o Options) (uint64, error) {
 	if err := unix.Statfs(o.Dir, &stat); err != nil {
 		return 0, &os.PathError{Op: "statfs", Path: o.Dir, Err: err}
 	}
-	total := stat.Blocks * uint64(stat.Bsize) //nolint:gosec // never negative
-	return min(max(total, MinSize), maxSize) &^ (blockSize - 1), nil
+	free := stat.Bavail * uint64(stat.Bsize) //nolint:gosec // never negative
+	return min(max(free-free/kept, MinSize), maxSize) &^ (blockSize - 1), nil
 }
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,80}$`)
+// kept is the part of what is free that an image leaves free. A container without a limit that fills the image must not
+// fill the file system that holds it: the image's own would become read-only for all containers, and nothing could be
+// written down any more, nor a server start.
+const kept = 16
 
 func checkID(id string) error {
-	if !idPattern.MatchString(id) || id == "." || id == ".." {
+	if !names.IsID(id) || id == "." || id == ".." {
 		return fmt.Errorf("%w: %q", ErrID, id)
 	}
 	return nil
