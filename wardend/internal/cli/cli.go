@@ -110,7 +110,7 @@ func (f *flags) addAll(set *pflag.FlagSet) {
 	set.StringVar(&f.cfg.Socket, "socket", d.Socket, "unix socket to serve at")
 	set.StringVar(&f.mode, "socket-mode", fmt.Sprintf("%04o", d.SocketMode), "the socket's permissions, octal")
 	set.StringVar(&f.cfg.Rootfs, "rootfs", d.Rootfs, "root `DIR`, or DIR:DIR:... with the top one first, of containers that are made without one")
-	set.StringVar(&f.size, "scratch-size", "", "`SIZE` of the file that containers write to where it takes one, as 200G (default: that of the depot's file system)")
+	set.StringVar(&f.size, "scratch-size", "", "`SIZE` of the file that containers write to where it takes one, as 200G (default: most of what the depot's file system has free)")
 	set.StringVar(&f.cfg.SocketGroup, "socket-group", d.SocketGroup, "`GROUP` that may connect to the socket too, by name or number")
 	set.Uint64Var(&f.cfg.PidsLimit, "pids-limit", d.PidsLimit, "processes and threads that a container's jobs may have; 0 for no limit")
 	set.StringSliceVar(&f.allow, "allow-network", nil, "`CIDR`s outside that containers reach in spite of --deny-network")
