@@ -38,6 +38,9 @@ func Serve(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand
 	for _, key := range cfg.Ignored {
 		log.Info("key of the configuration has no meaning here", "key", key)
 	}
+	if cfg.PortSize == 0 {
+		cfg.PortStart, cfg.PortSize = pool.DefaultRange()
+	}
 	registry, err := OpenRegistry(ctx, cfg, log, initCommand)
 	if err != nil {
 		return err

@@ -58,7 +58,8 @@ func openOCI(ctx context.Context, cfg config.Config, log hclog.Logger) (backend.
 		return nil, fmt.Errorf("depot: %w", err)
 	}
 	b, err := oci.Open(ctx, oci.Options{
-		Depot: depot, Instance: cfg.Name, Runtime: cfg.Runtime, Pool: cfg.PoolNetwork, Allow: cfg.AllowNetworks, Deny: cfg.DenyNetworks,
+		Depot: depot, Instance: cfg.Name, Runtime: cfg.Runtime, Pool: cfg.PoolNetwork,
+		PortStart: cfg.PortStart, PortSize: cfg.PortSize, Allow: cfg.AllowNetworks, Deny: cfg.DenyNetworks,
 		Scratch: cfg.Scratch, ScratchSize: cfg.ScratchSize, PidsLimit: cfg.PidsLimit, Log: log.Named("oci"),
 	})
 	if err != nil {

@@ -33,6 +33,8 @@ type Options struct {
 	Runtime string
 	// Pool is what Spec.Network is taken from.
 	Pool netip.Prefix
+	// PortStart and PortSize are the ports of the host that NetIn gives out; none when PortSize is 0.
+	PortStart, PortSize uint32
 	// Allow and Deny are what containers can reach outside; see package network.
 	Allow, Deny []netip.Prefix
 	// Scratch is a kind of package scratch, ScratchSize in bytes the size of the file that it may take.
@@ -91,6 +93,13 @@ func (b *Backend) open(ctx context.Context) error {
 		return err
 	}
 	if b.name, err = lockName(ctx, namesDir, b.opts.Instance, b.opts.Depot); err != nil {
+		return err
+	}
+	mine, err := b.opts.claim()
+	if err != nil {
+		return err
+	}
+	if err := b.name.claim(mine); err != nil {
 		return err
 	}
 	// Where the machine's mounts are shared, containers' roots would show up in every service's.

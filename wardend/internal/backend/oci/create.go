@@ -75,7 +75,7 @@ func (b *Backend) plan(spec backend.Spec) (*container, error) {
 		return nil, err
 	}
 	rec := &record{
-		Version: recordVersion, Network: spec.Network, IDs: idsOf(b.opts.Pool, spec.Network),
+		Version: recordVersion, Network: spec.Network, IDs: idsOf(spec.Network),
 		Vcap: userOf(users[0]), Root: userOf(users[1]),
 	}
 	c := b.container(spec, rec)

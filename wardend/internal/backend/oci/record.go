@@ -3,6 +3,7 @@ package oci
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,21 +81,18 @@ func nameOf(depot string) string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:length]
 }
 
-// User ids of containers: each network of the pool has a range of its own, above the ids of people and of their own
-// containers, and below 2^31, which some programs take for negative. Pools of more networks than ranges share them.
+// User ids of containers: each network has a range of its own, above the ids of people and of their own containers, and
+// below 2^31, which some programs take for negative. Networks that lie a multiple of a /16 apart share them.
 const (
 	firstID   = 0x10000000
 	rangeSize = 0x10000
 	ranges    = 0x4000
 )
 
-// idsOf is the range of user ids that goes with a network.
-func idsOf(pool, network netip.Prefix) idmap.Range {
-	number := func(a netip.Addr) uint32 {
-		b := a.As4()
-		return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	}
+// idsOf is the range of user ids that goes with a network, whichever wardend of the machine gives it out.
+func idsOf(network netip.Prefix) idmap.Range {
 	const addressesEach = 4
-	index := (number(network.Addr()) - number(pool.Masked().Addr())) / addressesEach
+	address := network.Addr().As4()
+	index := binary.BigEndian.Uint32(address[:]) / addressesEach
 	return idmap.Range{Host: firstID + index%ranges*rangeSize, Size: rangeSize}
 }
