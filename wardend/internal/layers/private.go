@@ -14,8 +14,8 @@ import (
 // appear in every service that has a mount namespace: a create is slower for
 // each of them, and a service that keeps one keeps what the container wrote.
 //
-// It is to be called before anything is mounted in dir, and may be called
-// again, also by the next server: what is a mount already is made private
+// What is mounted in dir already, as a disk of the operator's, stays in sight.
+// It may be called again, also by the next server: what is a mount already is made private
 // only. [Unmount] takes it away.
 func Private(dir string) error {
 	if err := private(dir); err != nil {
@@ -34,7 +34,7 @@ func private(dir string) error {
 	if err != nil || mounted {
 		return errors.Join(err, makePrivate(fd))
 	}
-	clone, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	clone, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
 	if err != nil {
 		return fmt.Errorf("open_tree: %w", err)
 	}

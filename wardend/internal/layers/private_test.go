@@ -102,3 +102,16 @@ func TestOverlayInASharedMount(t *testing.T) {
 		})
 	}
 }
+
+// TestPrivateKeepsWhatIsMounted: a disk that somebody has mounted in the depot stays what is written to.
+func TestPrivateKeepsWhatIsMounted(t *testing.T) {
+	dir := sharedDir(t)
+	depot, disk := filepath.Join(dir, "depot"), filepath.Join(dir, "depot/disk")
+	require.NoError(t, os.MkdirAll(disk, 0o755))
+	tmpfs(t, disk)
+	write(t, disk, "file", "")
+	require.NoError(t, Private(depot))
+	assert.FileExists(t, filepath.Join(disk, "file"))
+	require.NoError(t, unix.Unmount(depot, unix.MNT_DETACH))
+	assert.FileExists(t, filepath.Join(disk, "file"), "and stays mounted")
+}
