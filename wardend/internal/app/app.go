@@ -12,6 +12,7 @@ import (
 
 	"github.com/durable-dea/dea/wardend/internal/backend"
 	"github.com/durable-dea/dea/wardend/internal/backend/oci"
+	"github.com/durable-dea/dea/wardend/internal/backend/process"
 	"github.com/durable-dea/dea/wardend/internal/config"
 	"github.com/durable-dea/dea/wardend/internal/container"
 	"github.com/durable-dea/dea/wardend/internal/pool"
@@ -130,6 +131,10 @@ func OpenRegistry(ctx context.Context, cfg config.Config, log hclog.Logger, init
 func DestroyAll(ctx context.Context, cfg config.Config, log hclog.Logger, initCommand []string) error {
 	if pool := oci.DepotPool(cfg.Depot); pool.IsValid() {
 		cfg.PoolNetwork = pool
+		// Without containers auto would take any backend, and leave what a killed server has left without one.
+		if cfg.Backend == config.BackendAuto && container.DepotBackend(cfg.Depot) != process.Name {
+			cfg.Backend = config.BackendOCI
+		}
 	}
 	registry, err := OpenRegistry(ctx, cfg, log, initCommand)
 	if err != nil {
