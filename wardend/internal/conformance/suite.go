@@ -71,6 +71,7 @@ func (s Suite) Run(t *testing.T) {
 func (Suite) common() map[string]func(*testing.T, Suite) {
 	return map[string]func(*testing.T, Suite){
 		"framing":              testFraming,
+		"ruby":                 testRuby,
 		"order":                testOrder,
 		"simple requests":      testSimple,
 		"create":               testCreate,
