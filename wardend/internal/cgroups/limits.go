@@ -122,7 +122,9 @@ const socketsPart = 4
 // setSocketsV1 bounds what sockets of TCP and UDP hold. On v1 that does not count as memory (on v2 it does), and only
 // sockets made after there is a bound are counted at all. Without one a container's sockets may take all
 // that net.ipv4.tcp_mem lets the machine have, however small its memory limit is, and the sockets of everybody else
-// get next to nothing. At the bound the kernel slows the sockets down; it kills for it no process.
+// get next to nothing. At the bound the kernel slows the sockets down, and kills no process. Each still gets a segment
+// of up to 64 KiB for each direction, so that thousands of them go beyond the bound; what a socket itself takes is part
+// of the memory.
 //
 // Kernels that have no such bound any more, or were built without, are left as they are. So is a bound that is above
 // what is in use: buffers cannot be had back.
