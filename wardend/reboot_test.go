@@ -187,3 +187,27 @@ func TestRootOfALivingContainer(t *testing.T) {
 	_, err = c.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: res.Handle})
 	require.NoError(t, err)
 }
+
+// TestDepotMovedAway: a server whose depot was moved away while a container lived frees what is its own by name, and
+// serves.
+func TestDepotMovedAway(t *testing.T) {
+	w := startReal(t, realOrSkip(t), "--name", "moved")
+	c := warden.NewClient(w.Socket())
+	t.Cleanup(func() { _ = c.Close() })
+	res, err := c.Create(t.Context(), &wardenpb.CreateRequest{})
+	require.NoError(t, err)
+	_, err = c.Spawn(t.Context(), &wardenpb.SpawnRequest{Handle: res.Handle, Script: proto.String("sleep 1000")})
+	require.NoError(t, err)
+	w.End(syscall.SIGKILL)
+	away := w.depot() + ".away"
+	require.NoError(t, unix.Unmount(w.depot(), unix.MNT_DETACH))
+	require.NoError(t, os.Rename(w.depot(), away))
+	w.Start()
+	list, err := c.List(t.Context(), &wardenpb.ListRequest{})
+	require.NoError(t, err)
+	require.Empty(t, list.GetHandles())
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/wardend-moved/" + res.GetHandle())
+	require.NoError(t, err)
+	require.Empty(t, groups, "its processes have ended")
+	require.NoError(t, os.RemoveAll(away))
+}

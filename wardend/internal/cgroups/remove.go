@@ -3,6 +3,7 @@ package cgroups
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,6 +56,25 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 		m.oom.forget(id)
 	}
 	return errors.Join(failed...)
+}
+
+// Kill tells all processes in the cgroups of a container to end at once. Remove waits until they have.
+func (m *Manager) Kill(id string) error {
+	name, err := m.names.dir(id)
+	if err != nil {
+		return err
+	}
+	var dirs []string
+	for _, root := range m.all {
+		dirs = append(dirs, filepath.Join(m.parent(root), name))
+	}
+	var errs []error
+	for _, p := range processes(dirs) {
+		if err := unix.Kill(p.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill process %d (%s): %w", p.PID, p.Command, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -85,8 +85,8 @@ func testCreateRefused(t *testing.T, s Suite) {
 		"container with handle: a b/c already exists.":            {Handle: proto.String("a b/c")},
 		"rootfs /nowhere not found":                               {Rootfs: proto.String("/nowhere")},
 		"rootfs " + file + " not found":                           {Rootfs: &file},
-		"Could not acquire network: 10.254.0.9":                   {Network: proto.String("10.254.0.9")},
-		"Could not acquire network: 192.0.2.1":                    {Network: proto.String("192.0.2.1")},
+		"Could not acquire network: 10.254.0.8":                   {Network: proto.String("10.254.0.9")},
+		"Could not acquire network: 192.0.2.0":                    {Network: proto.String("192.0.2.1")},
 		"Could not acquire network: x":                            {Network: proto.String("x")},
 		"Source path for bind mount does not exist: /nowhere/dir": mount("/nowhere/dir"),
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,15 +47,14 @@ type Container struct {
 	// watchMu keeps turning a job's news on and off in the order in which watchers come and go.
 	watchMu sync.Mutex
 
-	mu         sync.Mutex
-	phase      phase
-	state      State
-	events     []string
-	overflowed []uint32
-	limits     backend.Limits
-	ports      []portRecord
-	netOut     []*wardenpb.NetOutRequest
-	jobs       map[uint32]*job
+	mu     sync.Mutex
+	phase  phase
+	state  State
+	events []string
+	limits backend.Limits
+	ports  []portRecord
+	netOut []*wardenpb.NetOutRequest
+	jobs   map[uint32]*job
 	// gone is closed when it is being destroyed, after lastInfo was set.
 	gone     chan struct{}
 	lastInfo *wardenpb.InfoResponse
@@ -85,7 +85,6 @@ func (r *Registry) newContainer(handle string, req *wardenpb.CreateRequest, orde
 // restore takes over what was written down.
 func (c *Container) restore(rec *record) error {
 	c.phase, c.state, c.grace, c.limits, c.ports = rec.Phase, rec.State, rec.Grace, rec.Limits, rec.Ports
-	c.overflowed = rec.Overflowed
 	for _, event := range rec.Events {
 		c.events = append(c.events, string(event))
 	}
@@ -138,6 +137,13 @@ func (c *Container) adopt(ctx context.Context) error {
 	return nil
 }
 
+// addEvent adds an event unless it is there: as in the original, events are a set. It needs the container's lock.
+func (c *Container) addEvent(event string) {
+	if !slices.Contains(c.events, event) {
+		c.events = append(c.events, event)
+	}
+}
+
 // takePools takes from the pools what the container has of them already.
 func (c *Container) takePools() {
 	if c.spec.Network.IsValid() {
@@ -159,7 +165,7 @@ func (c *Container) told(what string, err error) {
 	}
 	c.log.Error(what, "error", err)
 	c.mu.Lock()
-	c.events = append(c.events, what+": "+err.Error())
+	c.addEvent(what + ": " + err.Error())
 	c.mu.Unlock()
 }
 

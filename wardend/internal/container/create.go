@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
+	"github.com/durable-dea/dea/wardend/internal/pool"
 )
 
 // Create makes a container. Refs, if not nil, are of the connection that asks: it refers to the new container.
@@ -151,6 +152,7 @@ func (r *Registry) network(ctx context.Context, asked string) (netip.Prefix, err
 func (r *Registry) takeNetwork(network string) (netip.Prefix, error) {
 	address, err := netip.ParseAddr(network)
 	if err == nil {
+		network = netip.PrefixFrom(address, pool.NetworkBits).Masked().Addr().String() // as the original names it
 		var taken netip.Prefix
 		if taken, err = r.opts.Networks.Take(address); err == nil {
 			return taken, nil

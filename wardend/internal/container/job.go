@@ -43,10 +43,9 @@ func (c *Container) found(status initproc.JobStatus) {
 		return
 	}
 	j.status = status
-	tell := status.Overflow && !slices.Contains(c.overflowed, status.Job)
+	tell := status.Overflow && !slices.Contains(c.events, eventOutput)
 	if tell {
-		c.overflowed = append(c.overflowed, status.Job)
-		c.events = append(c.events, eventOutput)
+		c.addEvent(eventOutput)
 	}
 	close(j.ended)
 	c.mu.Unlock()

@@ -60,8 +60,6 @@ type record struct {
 	Ports   []portRecord   `json:"ports,omitempty"`
 	NetOut  [][]byte       `json:"net_out,omitempty"`
 	Events  [][]byte       `json:"events,omitempty"`
-	// Overflowed are the jobs whose end for too much output is among the events already.
-	Overflowed []uint32 `json:"overflowed,omitempty"`
 }
 
 type portRecord struct {
@@ -108,7 +106,7 @@ func (c *Container) recordLocked() (*record, error) {
 	}
 	rec := &record{
 		Version: recordVersion, Backend: c.r.backend.Name(), Phase: c.phase, State: c.state, Name: fmt.Sprintf("%q", c.handle), Handle: []byte(c.handle),
-		Create: create, Grace: c.grace, Limits: c.limits, Ports: c.ports, Overflowed: c.overflowed,
+		Create: create, Grace: c.grace, Limits: c.limits, Ports: c.ports,
 	}
 	if c.spec.Network.IsValid() {
 		rec.Network = c.spec.Network.String()

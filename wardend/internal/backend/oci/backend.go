@@ -261,12 +261,16 @@ func (b *Backend) Sweep(ctx context.Context, dirs []string) error {
 	return nil
 }
 
-// removeStray frees what there is of a container that has no directory.
+// removeStray frees what there is of a container that has no directory. Nobody can tell which process is its init: all
+// that is in its cgroups, which are this server's by their name, is ended.
 func (b *Backend) removeStray(ctx context.Context, id string) error {
 	if err := b.runtime.Delete(ctx, id); err != nil {
 		return err
 	}
-	return errors.Join(b.cgroups.Remove(ctx, id), b.scratch.Remove(ctx, id))
+	if err := b.cgroups.Kill(id); err != nil {
+		return err
+	}
+	return errors.Join(b.removeCgroups(ctx, id), b.scratch.Remove(ctx, id))
 }
 
 func (b *Backend) warn(what, of string, err error) {
