@@ -23,6 +23,9 @@ type Events struct {
 	Ended func(JobStatus)
 	// Output: a watched job has more output.
 	Output func(job uint32)
+	// Slow: the init has owed an answer for two seconds; again every two. It is told from whoever asks, and may take
+	// its time. In a container it is the moment for Thaw.
+	Slow func()
 	// Lost: the connection has ended other than by Close or Shutdown. Nothing comes after it.
 	Lost func(error)
 }
@@ -138,12 +141,8 @@ func (c *Client) ask(ctx context.Context, req request) (reply, error) {
 	if err := c.write(ctx, req); err != nil {
 		return reply{}, err
 	}
-	select {
-	case r := <-answer:
-		return r, asError(r)
-	case <-ctx.Done():
-		return reply{}, ctx.Err()
-	case <-c.lost:
+	if err := c.await(ctx, answer); err != nil {
+		return reply{}, err
 	}
 	// The last answer may have come right before the end.
 	select {
@@ -151,6 +150,30 @@ func (c *Client) ask(ctx context.Context, req request) (reply, error) {
 		return r, asError(r)
 	default:
 		return reply{}, ErrLost
+	}
+}
+
+// slowAfter is how long an init takes that may be stuck: longer than it takes to start any job.
+const slowAfter = 2 * time.Second
+
+// await waits until there is an answer, or will be none: nil then too.
+func (c *Client) await(ctx context.Context, answer chan reply) error {
+	slow := time.NewTicker(slowAfter)
+	defer slow.Stop()
+	for {
+		select {
+		case r := <-answer:
+			answer <- r // there is room for it again
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.lost:
+			return nil
+		case <-slow.C:
+			if c.events.Slow != nil {
+				c.events.Slow()
+			}
+		}
 	}
 }
 

@@ -39,6 +39,9 @@
 // another one (CLONE_INTO_CGROUP) where clone3 is allowed, which Docker's seccomp profile does not, and the cgroup is
 // delegated; else it is stopped before its first instruction and moved, which costs milliseconds.
 //
+// While a process is started the init waits for it, and the container's processes can keep it waiting; [Thaw] ends
+// that from outside.
+//
 // Stop is one kill(2) of all processes of the namespace, which nothing outruns.
 //
 // # Versions

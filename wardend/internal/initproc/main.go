@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -151,12 +152,20 @@ type pidRecord struct {
 	Start uint64 `json:"start,omitempty"`
 }
 
+// acceptPause is how long it takes until somebody is let in again who could not be.
+const acceptPause = time.Second
+
 func (s *server) accept() {
 	for {
 		nc, err := s.listener.AcceptUnix()
-		if err != nil {
-			s.log.Printf("control socket: %v", err)
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			// Too many open files, here or on the machine: an init that nobody can connect to any more is as good as lost.
+			s.log.Printf("control socket: %v", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		p := newPeer(nc)
 		s.mu.Lock()
