@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,9 @@ const (
 	pause = 5 * time.Millisecond
 	// elementsAtOnce keeps one message below the 64 KiB of a netlink attribute.
 	elementsAtOnce = 500
+	// bufferSize is how many bytes a batch, and its answers, may take in the kernel: some kilobytes for each network
+	// that is allowed or denied, and no less for the answer to each rule. The default is enough for 200 of them.
+	bufferSize = 64 << 20
 )
 
 // rulebook is the table on the kernel, and what is known of it. Nobody else changes the table.
@@ -79,7 +83,9 @@ func (r *rulebook) connLocked() (*nftables.Conn, error) {
 	if r.conn != nil {
 		return r.conn, nil
 	}
-	conn, err := nftables.New(nftables.AsLasting())
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		return errors.Join(c.SetReadBuffer(bufferSize), c.SetWriteBuffer(bufferSize))
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +216,9 @@ func (r *rulebook) readSets(conn *nftables.Conn, have *inventory) error {
 }
 
 // persist repeats what the kernel refuses for a moment only.
-func persist(ctx context.Context, f func() error) error {
+func persist(ctx context.Context, f func() error) error { return persistFor(ctx, tries, f) }
+
+func persistFor(ctx context.Context, tries int, f func() error) error {
 	for try := 1; ; try++ {
 		err := f()
 		passing := errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS)

@@ -39,11 +39,12 @@
 // address and port that it dials. In this order:
 //
 //  1. Answers on connections that were let through pass.
-//  2. Loopback addresses are refused: a container has its own.
+//  2. Loopback addresses are refused: a container has its own. So are broadcast and multicast, which go no further
+//     than the host.
 //  3. Rules of NetOut let through. One that names a network opens it wholly, also addresses of the host and of other
 //     containers in it. One without a network, or with all addresses, means the outside world alone: "port 22
 //     anywhere" does not mean the host's.
-//  4. The host (any of its addresses, the gateway's too), broadcast and multicast, and the pool are refused.
+//  4. The host (any of its addresses, the gateway's too) and the pool are refused.
 //  5. Options.Allow passes, Options.Deny is refused, all else passes. It leaves with the host's address.
 //
 // Refused are TCP connections with a reset and the rest with the ICMP message "administratively prohibited": the

@@ -110,7 +110,9 @@ func (n *Network) setUpHost(link netlink.Link, s slot) error {
 // waitForCarrier waits until the host's end sends. It was up before its other end; the kernel notices that one a moment
 // later, and drops packets until then: the container's first connection would wait a second for its next try.
 func (n *Network) waitForCarrier(ctx context.Context, link netlink.Link) error {
-	return persist(ctx, func() error {
+	// Somebody who removes many links keeps the kernel from noticing for longer than other things take.
+	const tries = 1000
+	return persistFor(ctx, tries, func() error {
 		now, err := n.links.LinkByIndex(link.Attrs().Index)
 		if err == nil && now.Attrs().OperState != netlink.OperUp {
 			err = fmt.Errorf("link %s: no carrier: %w", link.Attrs().Name, unix.EAGAIN)

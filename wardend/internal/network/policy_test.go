@@ -2,6 +2,7 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -128,6 +129,47 @@ func TestLoopbackOfTheHostIsOutOfReach(t *testing.T) {
 	require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: udpPacket(netip.AddrPortFrom(a.address(), 4001), to, "x"), Args: []string{hostMAC(t, a)}}).Err)
 	_, err = catch("300ms")
 	require.NoError(t, err)
+}
+
+func TestARangeDoesNotOpenBroadcastAndMulticast(t *testing.T) {
+	newOutside(t)
+	n := open(t, "t1", testPool())
+	a := attach(t, n, 0)
+	// As the usual "all but private networks" ends.
+	require.NoError(t, n.NetOut(t.Context(), a.network, rule4("192.169.0.0-255.255.255.255", all)))
+	const group = "239.1.2.3"
+	command(t, "ip", "addr", "add", group, "dev", a.link, "autojoin")
+	try := func(destination string) bool {
+		require.NoError(t, bind("0.0.0.0:4002"))
+		raw := udpPacket(netip.AddrPortFrom(a.address(), 4001), netip.MustParseAddrPort(destination+":4002"), "x")
+		require.Empty(t, a.do(t, ask{Op: "packet", Link: peerName, Raw: raw, Args: []string{hostMAC(t, a)}}).Err)
+		_, err := catch("200ms")
+		return err == nil
+	}
+	targets := []string{"255.255.255.255", group}
+	for _, to := range targets {
+		assert.False(t, try(to), to)
+	}
+	command(t, "nft", "flush", "chain", "ip", n.table(), chainEgress)
+	for _, to := range targets {
+		assert.True(t, try(to), "it is the chain that keeps it from %s", to)
+	}
+}
+
+func TestManyNetworksToAllowAndDeny(t *testing.T) {
+	newOutside(t)
+	const many = 2000
+	o := Options{Instance: "t1", Pool: testPool()}
+	for i := range uint32(many) {
+		o.Deny = append(o.Deny, netip.PrefixFrom(address(20<<24+i<<8), 24))
+	}
+	o.Deny = append(o.Deny, netip.PrefixFrom(netip.MustParseAddr(deniedAddress), 32))
+	n, err := Open(t.Context(), o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, errors.Join(n.Remove(t.Context()), n.Close())) }()
+	a := attach(t, n, 0)
+	a.refused(t, "tcp4", deniedAddress+":8080")
+	a.reaches(t, "tcp4", farAddress+":8080")
 }
 
 func TestNobodyOutsideIsAContainer(t *testing.T) {

@@ -144,6 +144,9 @@ func (t *table) egress() chain {
 		// What conntrack cannot place is not translated either and would leave with the container's address.
 		rule(invalid(), drop()),
 		rule(within(offsetDestination, expr.CmpOpEq, loopback), refused()),
+		// No router would pass these on: they can only mean programs of the host. A wide range names them unmeant.
+		rule(destinationType(expr.CmpOpEq, unix.RTN_BROADCAST), refused()),
+		rule(destinationType(expr.CmpOpEq, unix.RTN_MULTICAST), refused()),
 		rule(loadAddress(offsetSource, reg), exprs{&expr.Lookup{SourceRegister: reg, DestRegister: 0, IsDestRegSet: true, SetName: mapRules}}),
 		rule(destinationType(expr.CmpOpNeq, unix.RTN_UNICAST), refused()),
 		rule(within(offsetDestination, expr.CmpOpEq, t.pool), refused()),
