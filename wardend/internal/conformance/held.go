@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -65,4 +66,26 @@ func testDestroyHeld(t *testing.T, s Suite) {
 	require.Contains(t, f.info(h).GetEvents()[0], "container cannot be destroyed: ")
 	release()
 	f.eventually(func() bool { return len(f.list()) == 0 }, "it is tried again until it is gone")
+}
+
+// testFrozen: a job that stops every process that it may keeps nobody else from the container.
+func testFrozen(t *testing.T, s Suite) {
+	f := s.fixture(t)
+	h := f.create()
+	f.spawn(h, "while :; do kill -STOP -1; done")
+	for range 6 {
+		f.spawn(h, "true")
+	}
+	require.Equal(t, "root\n", f.privileged(h, "id -un").GetStdout())
+	f.server.End(syscall.SIGKILL)
+	f.server.Start()
+	info := f.info(h)
+	require.Equal(t, "active", info.GetState())
+	require.Equal(t, "root\n", f.privileged(h, "id -un").GetStdout())
+	_, err := f.c.Stop(f.ctx, &wardenpb.StopRequest{Handle: &h, Kill: proto.Bool(true)})
+	require.NoError(t, err)
+	for _, job := range info.GetJobIds() {
+		f.link(h, uint32(job)) //nolint:gosec // an id
+	}
+	f.destroy(h)
 }

@@ -42,6 +42,7 @@ func (Suite) real() map[string]func(*testing.T, Suite) {
 		"real: mounts stay as found": testMountsStayAsFound,
 		"real: init killed":          testInitKilled,
 		"real: destroy, held":        testDestroyHeld,
+		"real: frozen":               testFrozen,
 		"real: restart at each step": testRestartEachStep,
 	}
 }

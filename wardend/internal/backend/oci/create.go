@@ -235,14 +235,22 @@ func (c *container) start(ctx context.Context, handle string, events backend.Eve
 		}
 		return nil
 	})
-	group.Go(func() (err error) {
-		c.init, err = initproc.Connect(groupCtx, stateOf(c.dir), events.Events)
-		return err
-	})
+	group.Go(func() error { return c.connect(groupCtx, events.Events) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	return c.watch(events)
+}
+
+// connect drives the init. Jobs that keep it from answering are dealt with as soon as it is slow.
+func (c *container) connect(ctx context.Context, events initproc.Events) (err error) {
+	events.Slow = c.thaw
+	c.init, err = initproc.Connect(ctx, stateOf(c.dir), events)
+	return err
+}
+
+func (c *container) thaw() {
+	c.b.warn("jobs may keep the init from its work", c.id, initproc.Thaw(c.rec.PID))
 }
 
 // run has the runtime start the init.

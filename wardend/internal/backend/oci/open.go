@@ -36,7 +36,8 @@ func (b *Backend) Open(ctx context.Context, spec backend.Spec, events backend.Ev
 	}
 	// Its own mount namespace has its root, whether this one has it too or is a new one. A second overlay over the same
 	// directory would spoil both.
-	if c.init, err = initproc.Connect(ctx, stateOf(spec.Dir), events.Events); err != nil {
+	c.thaw()
+	if err := c.connect(ctx, events.Events); err != nil {
 		return c, err
 	}
 	if err := b.network.Attach(ctx, rec.Network, rec.PID); err != nil {
