@@ -369,6 +369,7 @@ func TestReason(t *testing.T) {
 		`{"level":"error","msg":"a"}` + "\n" + `{"level":"error","msg":"b"}`: "b",
 		`{"level":"warning","msg":"w"}`:                                      "w",
 		`{"level":"warning","msg":"w"}` + "\ntext":                           "text",
+
 		`{"level":"error"`:              `{"level":"error"`,
 		strings.Repeat("x", 2*maxWords): strings.Repeat("x", maxWords),
 		"\xff\xfe":                      "",
