@@ -83,6 +83,9 @@ func newServer(logger *log.Logger, o options) (*server, error) {
 	s.forked = sync.NewCond(&s.mu)
 	// Jobs start with every signal at its default: what is caught is reset by exec, what is ignored is not.
 	signal.Notify(make(chan os.Signal, 1), caught(s.contained)...)
+	if err := resetCancel(); err != nil {
+		return nil, err
+	}
 	if err := CloseOnExec(); err != nil {
 		return nil, err
 	}
