@@ -39,6 +39,8 @@ type Options struct {
 	Programs              Programs
 	Worker                WorkerOptions
 	Wardend               WardendOptions
+	// LetPass lets containers' users pass through to their roots in the depot.
+	LetPass bool
 	// Restart starts a process again that died.
 	Restart bool
 	// OnExit is told of a process that ended unasked.
@@ -71,9 +73,9 @@ type Node struct {
 func Prepare(options Options, spawner *process.Spawner) (*Node, error) {
 	n := &Node{options: options, spawner: spawner}
 	for _, dir := range []string{options.Dir, n.depot(), n.base()} {
-		mode := fs.FileMode(data.Passable) // to the containers' roots
-		if dir == n.base() {
-			mode = 0o700
+		mode := fs.FileMode(0o700)
+		if options.LetPass && dir != n.base() {
+			mode = data.Passable
 		}
 		if err := errors.Join(os.MkdirAll(dir, mode), os.Chmod(dir, mode)); err != nil {
 			return nil, fmt.Errorf("make the directories of node %d: %w", options.Number, err)

@@ -78,7 +78,9 @@ func (s *Stack) prepareNodes() error {
 	if err != nil {
 		return err
 	}
-	if s.options.Backend != "process" && os.Geteuid() == 0 {
+	// Only real containers have users of their own.
+	letPass := s.options.Backend != "process" && s.options.RootFS != "" && os.Geteuid() == 0
+	if letPass {
 		if err := s.dir.LetPass(); err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func (s *Stack) prepareNodes() error {
 				Backend: s.options.Backend, RootFS: s.options.RootFS, PoolNetwork: networks[i].String(),
 				PoolStart: start, PoolSize: size, LogLevel: s.options.LogLevel,
 			},
-			Restart: s.options.Restart, OnExit: s.onExit,
+			LetPass: letPass, Restart: s.options.Restart, OnExit: s.onExit,
 		}, s.spawner)
 		if err != nil {
 			return err
