@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,6 +25,9 @@ func (s *server) bareRoot() error {
 	return os.WriteFile(filepath.Join(s.path("bare"), "tool"), program, 0o755) //nolint:gosec // for the container's user
 }
 
+// bareCgroup is above the cgroups of bare containers.
+const bareCgroup = "wardend-bench"
+
 // bare is the floor: a container with the same namespaces and nothing else, by the runtime alone.
 func (s *server) bare(ctx context.Context, id string) (create, remove time.Duration, err error) {
 	bundle := s.path("bundle-" + id)
@@ -33,7 +37,7 @@ func (s *server) bare(ctx context.Context, id string) (create, remove time.Durat
 	const host, size = 0x50000000, 65536
 	spec := ociruntime.Bare(ociruntime.Container{
 		ID: id, Root: s.path("bare"), Hostname: "bare", Args: []string{"/tool", "echo", "7"},
-		IDs: idmap.Range{Host: host, Size: size}, CgroupPath: "/wardend-bench/" + id,
+		IDs: idmap.Range{Host: host, Size: size}, CgroupPath: "/" + bareCgroup + "/" + id,
 	})
 	begin := time.Now()
 	if err := s.runtime.WriteBundle(bundle, spec); err != nil {
@@ -46,4 +50,21 @@ func (s *server) bare(ctx context.Context, id string) (create, remove time.Durat
 	begin = time.Now()
 	err = s.runtime.Delete(ctx, id)
 	return create, time.Since(begin), err
+}
+
+// removeBare removes what the runtime leaves of bare containers: the directories above their cgroups.
+func removeBare() error {
+	var errs []error
+	for _, pattern := range []string{"/sys/fs/cgroup/" + bareCgroup, "/sys/fs/cgroup/*/" + bareCgroup} {
+		for _, below := range []string{"/*", ""} {
+			dirs, err := filepath.Glob(pattern + below)
+			errs = append(errs, err)
+			for _, dir := range dirs {
+				if info, err := os.Lstat(dir); err == nil && info.IsDir() {
+					errs = append(errs, os.Remove(dir))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

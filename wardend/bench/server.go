@@ -106,7 +106,7 @@ func (s *server) stop() error {
 			return errors.Join(fmt.Errorf("destroy-all: %w: %s", err, out), fmt.Errorf("containers may be left in %s", s.dir))
 		}
 	}
-	return os.RemoveAll(s.dir)
+	return errors.Join(removeBare(), os.RemoveAll(s.dir))
 }
 
 // inits are the process ids of all containers' inits.
