@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/pause"
 )
 
 // Waits between two tries to remove what is busy: a process that was just killed is gone within a few milliseconds.
@@ -46,8 +48,8 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 		if left = busy; len(left) == 0 {
 			break
 		}
-		if err := sleep(ctx, wait); err != nil {
-			why = append(why, err)
+		if !pause.For(ctx, wait) {
+			why = append(why, context.Cause(ctx))
 			failed = append(failed, &InUseError{ID: id, Dirs: left, Processes: processes(left), Err: errors.Join(why...)})
 			break
 		}
@@ -75,17 +77,6 @@ func (m *Manager) Kill(id string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }
 
 // removeTree removes a group with all that is beneath it. The error is EBUSY if something there has a process.

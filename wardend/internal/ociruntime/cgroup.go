@@ -13,6 +13,9 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
 
 const cgroupPoll = 2 * time.Millisecond
@@ -52,7 +55,7 @@ func endCgroup(ctx context.Context, path string) error {
 					continue // 0: of another pid namespace
 				}
 				found = true
-				if err := endProcess(ctx, pid, func(uint64) bool { return inCgroup(pid, path) }); err != nil {
+				if err := proctree.End(ctx, pid, func(proctree.Stat) bool { return inCgroup(pid, path) }); err != nil {
 					return err
 				}
 			}
@@ -60,8 +63,8 @@ func endCgroup(ctx context.Context, path string) error {
 		if !found {
 			return nil
 		}
-		if err := pause(ctx, cgroupPoll); err != nil {
-			return fmt.Errorf("processes in the cgroup %s do not end: %w", path, err)
+		if !pause.For(ctx, cgroupPoll) {
+			return fmt.Errorf("processes in the cgroup %s do not end: %w", path, context.Cause(ctx))
 		}
 	}
 }
@@ -93,21 +96,11 @@ func removeCgroups(ctx context.Context, path string) error {
 			if err == nil || errors.Is(err, fs.ErrNotExist) {
 				break
 			}
-			if !errors.Is(err, unix.EBUSY) || pause(ctx, cgroupPoll) != nil {
+			if !errors.Is(err, unix.EBUSY) || !pause.For(ctx, cgroupPoll) {
 				errs = append(errs, err)
 				break
 			}
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// pause waits, or says why ctx has ended.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -60,7 +60,7 @@ func (r *Runtime) end(ctx context.Context, id string, rec record) error {
 		// Nothing has outlived the machine; the runtime would look for the old pid among the new processes.
 		return os.RemoveAll(r.stateOf(id))
 	case rec.PID != 0:
-		return endProcess(ctx, rec.PID, func(start uint64) bool { return start == rec.Start })
+		return proctree.End(ctx, rec.PID, func(p proctree.Stat) bool { return p.Start == rec.Start })
 	}
 	// Begun, and whoever did it gave up or was killed before the pid was known.
 	if err := r.settle(ctx, id); err != nil {
@@ -71,7 +71,7 @@ func (r *Runtime) end(ctx context.Context, id string, rec record) error {
 		return err
 	}
 	if pid := r.statePID(ctx, id); pid != 0 {
-		if err := endProcess(ctx, pid, func(start uint64) bool { return start <= before }); err != nil {
+		if err := proctree.End(ctx, pid, func(p proctree.Stat) bool { return p.Start <= before }); err != nil {
 			return err
 		}
 	}
@@ -120,43 +120,4 @@ func ticks() (uint64, error) {
 		return 0, fmt.Errorf("read the clock: %w", err)
 	}
 	return uint64(now.Nano()) / uint64(time.Second/perSecond), nil //nolint:gosec // since the boot
-}
-
-// endPoll is how often a process that does not end is given up when the context has ended.
-const endPoll = 100 * time.Millisecond
-
-// endProcess kills a process and waits until it has ended; somebody may still have to reap it. A process that ours says
-// is another one, by its start time, is left alone: a pid is given again.
-func endProcess(ctx context.Context, pid int, ours func(start uint64) bool) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
-		return nil // gone, or by now a thread of another process
-	}
-	if err != nil {
-		return fmt.Errorf("open process %d: %w", pid, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	// Read after the process was opened: it is that one, or that one is gone.
-	stat, err := proctree.Read(pid)
-	if errors.Is(err, proctree.ErrGone) || (err == nil && !ours(stat.Start)) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill process %d: %w", pid, err)
-	}
-	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor
-		n, err := unix.Poll(fds, int(endPoll/time.Millisecond))
-		switch {
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("wait for process %d: %w", pid, err)
-		case n > 0:
-			return nil
-		case ctx.Err() != nil:
-			return fmt.Errorf("process %d was killed and has not ended: %w", pid, ctx.Err())
-		}
-	}
 }

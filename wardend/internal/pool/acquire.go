@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/durable-dea/dea/internal/pause"
 )
 
 // remembered is how many released networks are kept in mind while there are some that were never used. A large pool
@@ -26,8 +28,8 @@ func (n *Networks) Acquire(ctx context.Context) (netip.Prefix, error) {
 		if wait <= 0 {
 			return n.network(index), nil
 		}
-		if err := sleep(ctx, wait); err != nil {
-			return netip.Prefix{}, fmt.Errorf("%w: all that are free were in use until just now: %w", ErrNoNetwork, err)
+		if !pause.For(ctx, wait) {
+			return netip.Prefix{}, fmt.Errorf("%w: all that are free were in use until just now: %w", ErrNoNetwork, context.Cause(ctx))
 		}
 	}
 }
@@ -52,15 +54,4 @@ func (n *Networks) acquire() (index uint32, wait time.Duration, err error) {
 	}
 	n.take(index)
 	return index, 0, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,21 +10,15 @@ import (
 	"path/filepath"
 )
 
-// errDynamic: this binary needs libraries, which a container's root need not have.
-var errDynamic = errors.New("this wardend is linked dynamically and cannot be a container's process 1: build it with CGO_ENABLED=0")
-
 // installInit puts a copy of this program into dir, named by its content, and answers its path. The copy stays what it
 // is when wardend is replaced by a newer release, and all containers of one release share its pages. Copies of other
-// releases are removed: containers that run them have them mounted.
+// releases are removed: containers that run them have them mounted. Whether it can be an init is for the runtime to try.
 func installInit(dir string) (string, error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return "", fmt.Errorf("open this program: %w", err)
 	}
 	defer func() { _ = self.Close() }()
-	if err := checkStatic(self); err != nil {
-		return "", err
-	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, self); err != nil {
 		return "", fmt.Errorf("read this program: %w", err)
@@ -52,19 +45,6 @@ func installInit(dir string) (string, error) {
 		}
 	}
 	return path, nil
-}
-
-func checkStatic(program io.ReaderAt) error {
-	f, err := elf.NewFile(program)
-	if err != nil {
-		return fmt.Errorf("read this program: %w", err)
-	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return errDynamic
-		}
-	}
-	return nil
 }
 
 func copyProgram(from *os.File, path string) error {

@@ -2,11 +2,8 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/wardend/internal/proctree"
 )
@@ -44,48 +41,21 @@ func stateOfInit(r *record) (state byte, there bool) {
 	return stat.State, err == nil && boot == r.Boot
 }
 
+// endTimeout bounds how long processes that were killed may take to end.
+const endTimeout = 20 * time.Second
+
 // killInit ends the init that a record names, if it lives. Its process namespace ends with it: when the init is gone,
 // so is every process of the container.
 func killInit(ctx context.Context, r *record) error {
-	// Its number may be a thread's by now, of which there is no descriptor. One that has ended itself may still be ending
-	// the others: it is waited for.
+	// One that has ended itself may still be ending the others: it is waited for.
 	if _, there := stateOfInit(r); !there {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(r.PID, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open process %d: %w", r.PID, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	// The descriptor holds whichever process has the number now; from here on that cannot change.
-	if _, there := stateOfInit(r); !there {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill process %d: %w", r.PID, err)
-	}
-	return awaitEnd(ctx, fd)
-}
-
-const endTimeout = 20 * time.Second
-
-func awaitEnd(ctx context.Context, pidfd int) error {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	const slice = 100 // milliseconds: how soon an end of ctx is seen
-	for {
-		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
-		n, err := unix.Poll(fds, slice)
-		switch {
-		case n > 0:
-			return nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("wait for the container's process 1: %w", err)
-		case ctx.Err() != nil:
-			return fmt.Errorf("the container's process 1 does not end: %w", ctx.Err())
-		}
+	// It is of this boot: only its number may have become another's since.
+	if err := proctree.End(ctx, r.PID, func(p proctree.Stat) bool { return p.Start == r.Start }); err != nil {
+		return fmt.Errorf("end the container's process 1: %w", err)
 	}
+	return nil
 }
