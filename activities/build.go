@@ -2,11 +2,8 @@ package activities
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -27,8 +24,7 @@ const (
 	timeoutMargin = 15 * time.Second
 	// stopPatience is how long the stopping of a container is waited for after its build.
 	stopPatience = 15 * time.Second
-	// maxResult and maxMessage bound what is believed of a result, which a container of the user's wrote, in bytes.
-	maxResult  = 1 << 20
+	// maxMessage bounds what is passed on of a result's message, which a container of the user's wrote, in bytes.
 	maxMessage = 4 << 10
 )
 
@@ -56,7 +52,7 @@ func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult
 		space: c.workspaces.Path(params.Request.TaskID),
 	}
 	// What is there was written by an earlier attempt's build, also when the container is gone since.
-	if !b.space.Exists(runspec.FileResult) {
+	if !b.concluded() {
 		if err := b.prepare(ctx); err != nil {
 			return BuildResult{}, containerFault(err)
 		}
@@ -145,7 +141,7 @@ func (b *build) memoryMB() int64 {
 }
 
 func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
-	buildpacks, err := usableBuildpacks(b.request)
+	choice, err := usableBuildpacks(b.request)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +149,10 @@ func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
 	writable.Mode = wardenpb.CreateRequest_BindMount_RW.Enum()
 	mounts := append(b.operatorMounts(),
 		readOnly(b.space.In(), runspec.PathIn), writable, readOnly(b.runner, runspec.PathBin))
-	for n, pack := range buildpacks {
-		mounts = append(mounts, readOnly(buildpackstore.Dir(b.config.BaseDir, pack.Key), runspec.PathBuildpack(n)))
+	for n, pack := range choice.Buildpacks {
+		if pack.Git == nil {
+			mounts = append(mounts, readOnly(buildpackstore.Dir(b.config.BaseDir, pack.Admin.Key), runspec.PathBuildpack(n)))
+		}
 	}
 	create := &wardenpb.CreateRequest{
 		Handle: proto.String(b.handle), GraceTime: proto.Uint32(graceSeconds), BindMounts: mounts,
@@ -166,7 +164,16 @@ func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
 }
 
 // started tells whether the runner has begun in the container: what it began must not be begun again.
-func (b *build) started() bool { return b.space.Exists(runspec.FileStarted) }
+func (b *build) started() bool {
+	_, started := b.space.Started()
+	return started
+}
+
+// concluded tells whether the runner has left a result, be it one that cannot be read.
+func (b *build) concluded() bool {
+	_, err := b.space.Result()
+	return !errors.Is(err, runspec.ErrNoResult)
+}
 
 // findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own. There is none when the build has
 // begun and its job is gone; its result says the rest.
@@ -184,7 +191,7 @@ func (b *build) findOrSpawn(ctx context.Context) error {
 		b.job = uint32(jobs[0])
 		b.log.Info("going on with a build", "task", b.request.TaskID, "job", b.job)
 		return nil
-	case begun, b.space.Exists(runspec.FileResult):
+	case begun, b.concluded():
 		return nil
 	}
 	return b.spawn(ctx)
@@ -260,7 +267,7 @@ func timeExpired(cause error) error {
 
 func (b *build) deadline() time.Time {
 	began := time.Now()
-	if at, ok := b.space.ModTime(runspec.FileStarted); ok && at.Before(began) {
+	if at, ok := b.space.Started(); ok && at.Before(began) {
 		began = at
 	}
 	return began.Add(b.config.Staging.MaxStagingDuration + timeoutMargin)
@@ -279,9 +286,9 @@ func (b *build) quiet(ctx context.Context) {
 
 // result reads what the build left behind. Its own fault becomes the error.
 func (b *build) result() (BuildResult, error) {
-	result, err := readResult(b.space)
+	result, err := b.space.Result()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, runspec.ErrNoResult):
 		return BuildResult{}, b.noResult(err)
 	case err != nil:
 		return BuildResult{}, api.Final(api.ErrStager, "the build left a result that cannot be read", err)
@@ -305,24 +312,6 @@ func (b *build) noResult(cause error) error {
 	}
 	return api.Final(api.ErrStager,
 		fmt.Sprintf("the build ended with status %d and left no result", b.ended.GetExitStatus()), cause)
-}
-
-// readResult reads result.json, which a container of the user's wrote.
-func readResult(space workspace.Workspace) (runspec.Result, error) {
-	var result runspec.Result
-	file, err := space.OpenOut(runspec.FileResult)
-	if err != nil {
-		return result, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxResult))
-	if err != nil {
-		return result, fmt.Errorf("read %s: %w", runspec.FileResult, err)
-	}
-	if err := json.Unmarshal(content, &result); err != nil {
-		return result, fmt.Errorf("read %s: %w", runspec.FileResult, err)
-	}
-	return result, nil
 }
 
 // stagingType lets through the error types that a staging may end with; any other is the platform's fault.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +28,11 @@ import (
 const fakeRunner = `#!/bin/bash
 [ "$1" = stage ] && [ "$2" = --root ] || exit 2
 out="$3/tmp/dea/out"
-(set -C; : > "$out/started") 2>/dev/null || exit 30
+exec 9<>"$out/started"
+flock -n 9 && [ ! -s "$out/started" ] || exit 30
+echo started >&9
 echo run >> "$out/runs"
-result() { printf '%s' "$1" > "$out/result.part"; mv "$out/result.part" "$out/result.json"; }
+result() { printf '%s\n' "$1" > "$out/result.json"; }
 `
 
 type buildTest struct {
@@ -65,7 +68,11 @@ func (b *buildTest) read(t *testing.T, name string) string {
 
 func (b *buildTest) awaitFile(t *testing.T, name string) {
 	t.Helper()
-	require.Eventually(t, func() bool { _, err := os.Stat(b.out(name)); return err == nil }, patience, time.Millisecond)
+	require.Eventually(t, func() bool {
+		info, err := os.Stat(b.out(name))
+		// Those of the contract are there from the beginning, empty.
+		return err == nil && (info.Size() > 0 || !slices.Contains(runspec.OutFiles(), name))
+	}, patience, time.Millisecond)
 }
 
 // interrupt begins a build and ends the attempt's context once the build has made the file.
@@ -201,8 +208,8 @@ func TestBuildFaults(t *testing.T) {
 		"no result":         {`exit 3`, api.ErrStager, "the build ended with status 3 and left no result"},
 		"killed":            {`kill -9 $$`, api.ErrStager, "the build ended with status 255 and left no result"},
 		"result no JSON":    {`result nonsense`, api.ErrStager, "a result that cannot be read"},
-		"result is a link":  {`ln -s /etc/passwd "$out/result.json"`, api.ErrStager, "a result that cannot be read"},
-		"result is a fifo":  {`mkfifo "$out/result.json"`, api.ErrStager, "a result that cannot be read"},
+		"result is a link":  {`ln -sf /etc/passwd "$out/result.json"`, api.ErrStager, "a result that cannot be read"},
+		"result is a fifo":  {`rm "$out/result.json"; mkfifo "$out/result.json"`, api.ErrStager, "a result that cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBuildTest(t, c.script)

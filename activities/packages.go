@@ -66,7 +66,7 @@ type FetchResult struct {
 // attempt; Discard takes them away. It heartbeats each second.
 func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, error) {
 	request := params.Request
-	buildpacks, err := usableBuildpacks(request)
+	choice, err := usableBuildpacks(request)
 	if err != nil {
 		return FetchResult{}, err
 	}
@@ -74,10 +74,12 @@ func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, 
 	if err != nil {
 		return FetchResult{}, nodeFault("the staging's directory cannot be made", err)
 	}
-	result := FetchResult{Buildpacks: len(buildpacks)}
+	result := FetchResult{Buildpacks: len(choice.Buildpacks)}
 	group, groupCtx := errgroup.WithContext(ctx)
-	for _, b := range buildpacks {
-		group.Go(func() error { return p.buildpack(groupCtx, b) })
+	for _, b := range choice.Buildpacks {
+		if b.Git == nil { // the container clones the others
+			group.Go(func() error { return p.buildpack(groupCtx, b.Admin) })
+		}
 	}
 	group.Go(func() error {
 		var err error
@@ -94,7 +96,7 @@ func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, 
 	if err := ctx.Err(); err != nil {
 		return FetchResult{}, err
 	}
-	if err := p.order(request, buildpacks).Write(space.Spec()); err != nil {
+	if err := p.order(request, choice).Write(space.Spec()); err != nil {
 		return FetchResult{}, nodeFault("the staging's order cannot be written", err)
 	}
 	p.log.Info("fetched", "app", request.AppID, "task", request.TaskID,
@@ -117,26 +119,13 @@ func (p *Packages) Discard(_ context.Context, params DiscardParams) error {
 	return nil
 }
 
-// usableBuildpacks are those that the staging may use, in the order of detection. The n-th is mounted as the n-th.
-func usableBuildpacks(request api.StagingRequest) ([]api.AdminBuildpack, error) {
-	wanted := request.Properties
-	if wanted.Buildpack != "" || wanted.BuildpackGitURL != "" {
-		return nil, api.Final(api.ErrInvalidRequest,
-			"a buildpack from a git URL cannot be used on this node; name one of the installed buildpacks", nil)
+// usableBuildpacks are those that the staging may use, in the order of detection or of running.
+func usableBuildpacks(request api.StagingRequest) (api.BuildpackChoice, error) {
+	choice := request.Choice()
+	if len(choice.Buildpacks) == 0 {
+		return choice, api.Final(api.ErrNoAppDetected, runspec.WordsNoAppDetected, errors.New("no buildpack is installed"))
 	}
-	if wanted.BuildpackKey != "" {
-		for _, b := range request.AdminBuildpacks {
-			if b.Key == wanted.BuildpackKey {
-				return []api.AdminBuildpack{b}, nil
-			}
-		}
-		return nil, api.Final(api.ErrInvalidRequest,
-			fmt.Sprintf("the buildpack %q is not installed", wanted.BuildpackKey), nil)
-	}
-	if len(request.AdminBuildpacks) == 0 {
-		return nil, api.Final(api.ErrNoAppDetected, runspec.WordsNoAppDetected, errors.New("no buildpack is installed"))
-	}
-	return request.AdminBuildpacks, nil
+	return choice, nil
 }
 
 // stagingSeconds is max_staging_duration in whole seconds, rounded up: 0 would be no limit of ours.
@@ -144,14 +133,24 @@ func stagingSeconds(node *config.Node) int {
 	return int((node.Staging.MaxStagingDuration + time.Second - 1) / time.Second)
 }
 
-func (p *Packages) order(request api.StagingRequest, buildpacks []api.AdminBuildpack) runspec.Spec {
+func (p *Packages) order(request api.StagingRequest, choice api.BuildpackChoice) runspec.Spec {
+	limits := p.config.Staging.Limits
 	spec := runspec.Spec{
-		SelectedKey:    request.Properties.BuildpackKey,
-		StartCommand:   request.Properties.Meta.Command,
-		TimeoutSeconds: stagingSeconds(p.config),
+		SkipDetect:       !choice.Detect,
+		StartCommand:     request.Properties.Meta.Command,
+		TimeoutSeconds:   stagingSeconds(p.config),
+		MaxUnpackedBytes: limits.UnpackedMB * bytesPerMB,
+		MaxEntries:       int(limits.Entries),
+		MaxLogBytes:      limits.LogMB * bytesPerMB,
 	}
-	for n, b := range buildpacks {
-		spec.Buildpacks = append(spec.Buildpacks, runspec.Buildpack{Key: b.Key, Dir: runspec.PathBuildpack(n)})
+	for n, b := range choice.Buildpacks {
+		if b.Git == nil {
+			spec.Buildpacks = append(spec.Buildpacks, runspec.Buildpack{Key: b.Admin.Key, Dir: runspec.PathBuildpack(n)})
+			continue
+		}
+		spec.Buildpacks = append(spec.Buildpacks, runspec.Buildpack{
+			Key: b.Git.Shown(), Dir: runspec.PathClone(n), Git: &runspec.Git{URL: b.Git.URL, Ref: b.Git.Ref},
+		})
 	}
 	return spec
 }

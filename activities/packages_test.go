@@ -55,7 +55,7 @@ func TestFetch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, runspec.Spec{
 		Buildpacks:   []runspec.Buildpack{{Key: "go", Dir: "/tmp/dea/buildpacks/0"}, {Key: "static", Dir: "/tmp/dea/buildpacks/1"}},
-		StartCommand: "./run", TimeoutSeconds: 2,
+		StartCommand: "./run", TimeoutSeconds: 2, MaxUnpackedBytes: 4 << 30, MaxEntries: 500_000, MaxLogBytes: 64 << 20,
 	}, spec)
 
 	again, err := fetchIt(t, n, request)
@@ -74,7 +74,7 @@ func TestFetchOfAChosenBuildpackFetchesNoOther(t *testing.T) {
 	require.Zero(t, s.count("/go"))
 	spec, err := runspec.ReadSpec(n.workspaces.Path("task").Spec())
 	require.NoError(t, err)
-	require.Equal(t, "static", spec.SelectedKey)
+	require.True(t, spec.SkipDetect)
 	require.Equal(t, []runspec.Buildpack{{Key: "static", Dir: "/tmp/dea/buildpacks/0"}}, spec.Buildpacks)
 }
 
@@ -143,14 +143,6 @@ func TestFetchFaults(t *testing.T) {
 		"buildpack is not there": {
 			func(s *store, r *api.StagingRequest) { r.AdminBuildpacks[1].URL = s.url("/none") },
 			api.ErrStager, true, `the buildpack "static" is not there`,
-		},
-		"no such buildpack": {
-			func(_ *store, r *api.StagingRequest) { r.Properties.BuildpackKey = "cobol" },
-			api.ErrInvalidRequest, true, `"cobol" is not installed`,
-		},
-		"git buildpack": {
-			func(_ *store, r *api.StagingRequest) { r.Properties.Buildpack = "https://u:" + secret + "@h/x.git" },
-			api.ErrInvalidRequest, true, "git URL",
 		},
 		"no buildpacks": {
 			func(_ *store, r *api.StagingRequest) { r.AdminBuildpacks = nil },

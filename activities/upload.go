@@ -57,7 +57,7 @@ func (c *CloudController) Upload(ctx context.Context, params UploadParams) (Uplo
 }
 
 func (c *CloudController) droplet(ctx context.Context, request api.StagingRequest, space workspace.Workspace) (UploadResult, error) {
-	promised, err := readResult(space)
+	promised, err := space.Result()
 	if err != nil {
 		return UploadResult{}, api.Final(api.ErrStager, "the build left no result", err)
 	}

@@ -7,6 +7,30 @@ type StageInput struct {
 	Request StagingRequest `json:"request"`
 }
 
+// StageAnswer says that a staging is under way.
+type StageAnswer struct {
+	// Again is set when a staging of this task had been begun before: it is that one.
+	Again bool `json:"again,omitempty"`
+}
+
+// StagingsInput starts AppStagings, and is carried from each of its runs to the next.
+type StagingsInput struct {
+	AppID string `json:"app_id"`
+	// Newest is the task that was begun last, empty in a run that was started together with its first UpdateStage.
+	Newest string `json:"newest,omitempty"`
+	// Others are the tasks of the last run that had not ended by then.
+	Others []string `json:"others,omitempty"`
+}
+
+// StagingsStatus says which stagings of an app AppStagings knows of.
+type StagingsStatus struct {
+	AppID string `json:"app_id"`
+	// Newest is the task that was begun last.
+	Newest string `json:"newest"`
+	// Open are the tasks that have not ended, Newest among them, in the order of their begin.
+	Open []string `json:"open,omitempty"`
+}
+
 // AppInput starts EvaluateHealth, and is carried from each of its runs to the next.
 type AppInput struct {
 	AppID string `json:"app_id"`

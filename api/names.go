@@ -19,6 +19,7 @@ const WorkflowTaskTimeout = 2 * time.Second
 // Workflow types, as the Temporal UI shows them.
 const (
 	WorkflowStageApp       = "StageApp"
+	WorkflowAppStagings    = "AppStagings"
 	WorkflowFetchDroplet   = "FetchDroplet"
 	WorkflowRunInstance    = "RunInstance"
 	WorkflowEvaluateHealth = "EvaluateHealth"
@@ -27,6 +28,9 @@ const (
 
 // StageWorkflowID names the staging of an app by its task.
 func StageWorkflowID(app, task string) string { return "stage/" + app + "/" + task }
+
+// StagingsWorkflowID names the workflow that lets only the newest staging of an app go on.
+func StagingsWorkflowID(app string) string { return "stagings/" + app }
 
 // DropletWorkflowID names the download of a droplet to a node.
 func DropletWorkflowID(node, sha1 string) string { return "droplet/" + node + "/" + sha1 }
@@ -58,6 +62,8 @@ var (
 
 // Updates.
 var (
+	// UpdateStage begins a staging of an app, in place of the one that goes on.
+	UpdateStage = Update[StageInput, StageAnswer]{"stage"}
 	// UpdateReserve books resources on a node. The node has the last word.
 	UpdateReserve = Update[ReserveRequest, ReserveResult]{"reserve"}
 	// UpdateDrain keeps new work off a node, or lets it on again.
@@ -78,6 +84,8 @@ var (
 	QueryApp = Query[AppStatus]{"status"}
 	// QueryInstance asks RunInstance for its status.
 	QueryInstance = Query[InstanceStatus]{"status"}
+	// QueryStagings asks AppStagings which staging is the newest.
+	QueryStagings = Query[StagingsStatus]{"status"}
 	// QueryStaging asks StageApp for its progress.
 	QueryStaging = Query[StagingStatus]{"status"}
 )

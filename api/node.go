@@ -69,6 +69,9 @@ type NodeAdvertisement struct {
 	FilesURL string `json:"files_url"`
 	// Grace is how long the node may be without a worker before it is lost.
 	Grace time.Duration `json:"grace"`
+	// CompletionPatience is how long the outcome of a staging on the node is offered to a cloud controller that does not
+	// take it.
+	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
 	// Version is the worker's.
 	Version string `json:"version,omitempty"`
 }
@@ -101,6 +104,8 @@ type ReserveResult struct {
 	// FilesURL and Host are the node's, for what was accepted.
 	FilesURL string `json:"files_url,omitempty"`
 	Host     string `json:"host,omitempty"`
+	// CompletionPatience is the node's own; see NodeAdvertisement.
+	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
 }
 
 // Constraint is why a node refused.

@@ -3,7 +3,8 @@ package api
 import "time"
 
 // StagingRequest asks for one app to be staged. It is the cloud controller's staging message; JSON names are the
-// wire's (cloud_controller_ng, Dea::StagingMessage).
+// wire's (cloud_controller_ng, Dea::StagingMessage). Fields of the wire that are not here are dropped when it is read, and
+// so never reach a history. Properties.Buildpacks alone is not of that wire.
 type StagingRequest struct {
 	// AppID is the app's guid. Required.
 	AppID string `json:"app_id"`
@@ -21,7 +22,7 @@ type StagingRequest struct {
 	BuildpackCacheDownloadURI string `json:"buildpack_cache_download_uri,omitempty"`
 	// BuildpackCacheUploadURI is where this staging's cache goes; empty when it is not kept.
 	BuildpackCacheUploadURI string `json:"buildpack_cache_upload_uri,omitempty"`
-	// StartMessage, when present, is started on the same node after a successful staging.
+	// StartMessage, when present, is started on the same node after a successful staging. An empty object is none.
 	StartMessage *StartMessage `json:"start_message,omitempty"`
 	// AdminBuildpacks are the operator's buildpacks, in the order of detection.
 	AdminBuildpacks []AdminBuildpack `json:"admin_buildpacks,omitempty"`
@@ -41,11 +42,16 @@ type StagingProperties struct {
 	// Environment holds "NAME=value" pairs. Secret.
 	Environment []string    `json:"environment,omitempty"`
 	Meta        StagingMeta `json:"meta"`
-	// Buildpack and BuildpackGitURL name a custom buildpack by git URL; "#branch-or-tag" may follow.
+	// Buildpack and BuildpackGitURL, two names of one thing, name a custom buildpack by git URL; "#" and a branch, a tag
+	// or a commit may follow. See ParseGitSource. Secret, as credentials may stand in it.
 	Buildpack       string `json:"buildpack,omitempty"`
 	BuildpackGitURL string `json:"buildpack_git_url,omitempty"`
-	// BuildpackKey picks one of the admin buildpacks; without any of the three the app is detected.
+	// BuildpackKey picks one of the admin buildpacks.
 	BuildpackKey string `json:"buildpack_key,omitempty"`
+	// Buildpacks are several to run in this order, each the key of an admin buildpack or a git URL: all but the last supply
+	// dependencies, the last one builds the app, as today's Cloud Foundry has it. Without this and the three above, the app
+	// is detected.
+	Buildpacks []string `json:"buildpacks,omitempty"`
 }
 
 // StagingMeta holds what the user set about the app itself.
@@ -69,8 +75,10 @@ type Service struct {
 	PlanOption     any            `json:"plan_option,omitempty"`
 	Credentials    map[string]any `json:"credentials,omitempty"`
 	SyslogDrainURL string         `json:"syslog_drain_url,omitempty"`
-	Provider       string         `json:"provider,omitempty"`
-	VolumeMounts   []any          `json:"volume_mounts,omitempty"`
+	// Provider is of the first version of Cloud Foundry's service API. Apps do not see it, as they never did.
+	Provider string `json:"provider,omitempty"`
+	// VolumeMounts must be empty: a DEA has never mounted any, and an app without its volume would lose data.
+	VolumeMounts []any `json:"volume_mounts,omitempty"`
 }
 
 // EgressRule lets a container reach something outside.
@@ -112,6 +120,9 @@ type StagingStatus struct {
 	// the file staging.log of the task there.
 	FilesURL string    `json:"files_url,omitempty"`
 	Since    time.Time `json:"since"`
+	// SetUp is when everything that the staging needs was on the node and its container made; nil before. It is what a
+	// DEA answered first, and what its log can be followed from.
+	SetUp *time.Time `json:"set_up,omitempty"`
 	// Result is set when Phase is StagingDone or StagingFailed.
 	Result *StagingResult `json:"result,omitempty"`
 }

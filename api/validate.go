@@ -100,13 +100,42 @@ func (r StagingRequest) checkBuildpacks(f *findings) {
 		}
 		keys[b.Key] = true
 	}
-	custom := r.Properties.Buildpack != "" || r.Properties.BuildpackGitURL != ""
-	switch key := r.Properties.BuildpackKey; {
-	case key == "":
-	case custom:
+	r.checkChoice(f)
+}
+
+func (r StagingRequest) checkChoice(f *findings) {
+	p := r.Properties
+	if p.Buildpack != "" && p.BuildpackGitURL != "" && p.Buildpack != p.BuildpackGitURL {
+		f.add("properties.buildpack_git_url", "is another one than properties.buildpack: name one of them")
+	}
+	custom := p.Buildpack != "" || p.BuildpackGitURL != ""
+	switch {
+	case custom && p.BuildpackKey != "":
 		f.add("properties.buildpack_key", "cannot stand beside a custom buildpack's URL")
-	case !keys[key]:
+	case len(p.Buildpacks) > 0 && (custom || p.BuildpackKey != ""):
+		f.add("properties.buildpacks", "cannot stand beside another choice of a buildpack")
+	}
+	f.gitSource("properties.buildpack", p.Buildpack)
+	f.gitSource("properties.buildpack_git_url", p.BuildpackGitURL)
+	if _, known := r.adminBuildpack(p.BuildpackKey); p.BuildpackKey != "" && !known {
 		f.add("properties.buildpack_key", "names none of admin_buildpacks")
+	}
+	f.between("properties.buildpacks", int64(len(p.Buildpacks)), 0, maxChosen)
+	seen := make(map[string]bool, len(p.Buildpacks))
+	for i, name := range p.Buildpacks {
+		at := fmt.Sprintf("properties.buildpacks[%d]", i)
+		_, known := r.adminBuildpack(name)
+		switch {
+		case !f.required(at, name), known:
+		case IsGitSource(name):
+			f.gitSource(at, name)
+		default:
+			f.add(at, "names none of admin_buildpacks and is no git URL")
+		}
+		if seen[name] {
+			f.add(at, "is there twice")
+		}
+		seen[name] = true
 	}
 }
 
@@ -184,6 +213,16 @@ func (f *findings) url(field, value string, required bool) {
 	}
 }
 
+// gitSource never repeats the value, for the same reason.
+func (f *findings) gitSource(field, value string) {
+	if value == "" {
+		return
+	}
+	if _, err := ParseGitSource(value); err != nil {
+		f.add(field, err.Error())
+	}
+}
+
 func (f *findings) between(field string, value, least, most int64) {
 	if value < least || value > most {
 		f.add(field, fmt.Sprintf("must be from %d to %d, not %d", least, most, value))
@@ -229,6 +268,9 @@ func (f *findings) services(field string, services []Service) {
 		at := fmt.Sprintf("%s[%d].", field, i)
 		f.required(at+"name", s.Name)
 		f.required(at+"label", s.Label)
+		if len(s.VolumeMounts) > 0 {
+			f.add(at+"volume_mounts", "must be empty: volumes cannot be mounted here")
+		}
 	}
 }
 

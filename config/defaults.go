@@ -25,6 +25,13 @@ func DefaultNode() Node {
 			DiskInodeLimit:     200_000,
 			CPULimitShares:     512,
 			MaxStagingDuration: 900 * time.Second,
+			CompletionTimeout:  15 * time.Minute,
+			BuildpackLifetime:  time.Hour,
+			LogLifetime:        time.Hour,
+			Limits: StagingLimits{
+				PackageMB: 2 * 1024, UnpackedMB: 4 * 1024, Entries: 500_000,
+				BuildpackMB: 2 * 1024, BuildpackUnpackedMB: 8 * 1024, LogMB: 64,
+			},
 		},
 		Instance: Instance{
 			DiskInodeLimit:        200_000,

@@ -103,10 +103,34 @@ type Staging struct {
 	CPULimitShares int64 `yaml:"cpu_limit_shares"`
 	// MaxStagingDuration ends a staging that takes longer.
 	MaxStagingDuration time.Duration `yaml:"max_staging_duration"`
+	// CompletionTimeout is how long the outcome of a staging is offered to a cloud controller that does not take it, as one
+	// that restarts does.
+	CompletionTimeout time.Duration `yaml:"completion_timeout"`
+	// BuildpackLifetime is how long an admin buildpack is kept that no request names and no staging uses; 0 is at once.
+	BuildpackLifetime time.Duration `yaml:"buildpack_lifetime"`
+	// LogLifetime is how long the log of a staging that is over can still be read; 0 is not at all.
+	LogLifetime time.Duration `yaml:"log_lifetime"`
+	// Limits bound what is taken in; see StagingLimits.
+	Limits StagingLimits `yaml:"limits"`
 	// Environment is added to that of every staging; it may well hold a password.
 	Environment map[string]Secret `yaml:"environment"`
 	// BandwidthLimit is nil when there is none.
 	BandwidthLimit *BandwidthLimit `yaml:"bandwidth_limit"`
+}
+
+// StagingLimits bound what a staging takes in, so that no archive fills a node, a container or the worker's memory. All
+// are 1 at least.
+type StagingLimits struct {
+	// PackageMB bounds an app's package, and a buildpack cache, as it is downloaded.
+	PackageMB int64 `yaml:"package_mb"`
+	// UnpackedMB and Entries bound what each of them unpacks to; the container's own disk does as well.
+	UnpackedMB int64 `yaml:"unpacked_mb"`
+	Entries    int64 `yaml:"entries"`
+	// BuildpackMB bounds an admin buildpack as it is downloaded, BuildpackUnpackedMB and Entries what it unpacks to.
+	BuildpackMB         int64 `yaml:"buildpack_mb"`
+	BuildpackUnpackedMB int64 `yaml:"buildpack_unpacked_mb"`
+	// LogMB bounds the staging's log.
+	LogMB int64 `yaml:"log_mb"`
 }
 
 // Instance limits what an instance takes.

@@ -108,6 +108,7 @@ func (l *loader) checkStaging(s Staging) {
 	l.within("staging.disk_inode_limit", s.DiskInodeLimit, 1, 1<<40)
 	l.within("staging.cpu_limit_shares", s.CPULimitShares, 1, maxShares)
 	l.bandwidth("staging.bandwidth_limit", s.BandwidthLimit)
+	l.checkStagingLimits(s.Limits)
 	name := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	for key, value := range s.Environment {
 		at := "staging.environment." + key
@@ -118,6 +119,18 @@ func (l *loader) checkStaging(s Staging) {
 			l.wrong(at, nil, "must not hold a zero byte")
 		}
 	}
+}
+
+func (l *loader) checkStagingLimits(s StagingLimits) {
+	// So that they still are a number of bytes.
+	const most = 1 << 30
+	for at, mb := range map[string]int64{
+		"package_mb": s.PackageMB, "unpacked_mb": s.UnpackedMB, "buildpack_mb": s.BuildpackMB,
+		"buildpack_unpacked_mb": s.BuildpackUnpackedMB, "log_mb": s.LogMB,
+	} {
+		l.within("staging.limits."+at, mb, 1, most)
+	}
+	l.within("staging.limits.entries", s.Entries, 1, 100_000_000)
 }
 
 func (l *loader) checkInstance(i Instance) {
@@ -159,6 +172,7 @@ func (l *loader) checkMounts(mounts []BindMount) {
 func (l *loader) checkTimes(n *Node) {
 	for at, d := range map[string]time.Duration{
 		"staging.max_staging_duration":         n.Staging.MaxStagingDuration,
+		"staging.completion_timeout":           n.Staging.CompletionTimeout,
 		"intervals.heartbeat":                  n.Intervals.Heartbeat,
 		"intervals.advertise":                  n.Intervals.Advertise,
 		"intervals.router_register_in_seconds": n.Intervals.RouterRegister,
@@ -175,14 +189,21 @@ func (l *loader) checkTimes(n *Node) {
 	// A workflow waits for so long at most; see its timeouts.
 	for at, bound := range map[string]struct{ value, most time.Duration }{
 		"staging.max_staging_duration": {n.Staging.MaxStagingDuration, 24 * time.Hour},
+		"staging.completion_timeout":   {n.Staging.CompletionTimeout, 24 * time.Hour},
 		"default_health_check_timeout": {n.DefaultHealthCheckTimeout, time.Hour},
 	} {
 		if bound.value > bound.most {
 			l.wrong(at, nil, "must be %s at most, is %s", bound.most, bound.value)
 		}
 	}
-	if n.CrashLifetime < 0 {
-		l.wrong("crash_lifetime_secs", nil, "must be 0 seconds or more, is %s", n.CrashLifetime)
+	for at, d := range map[string]time.Duration{
+		"crash_lifetime_secs":        n.CrashLifetime,
+		"staging.buildpack_lifetime": n.Staging.BuildpackLifetime,
+		"staging.log_lifetime":       n.Staging.LogLifetime,
+	} {
+		if d < 0 {
+			l.wrong(at, nil, "must be 0 seconds or more, is %s", d)
+		}
 	}
 }
 

@@ -193,7 +193,7 @@ func TestStaticSiteIsServed(t *testing.T) {
 	c, result := stageExample(t, readDir(t, "../examples/static"), "")
 	require.Equal(t, "Static", result.DetectedBuildpack)
 	require.Equal(t, "./staticd -root public", result.StartCommand)
-	require.NoFileExists(t, c.path(runspec.PathOut+"/"+runspec.FileBuildpackCache))
+	require.Empty(t, c.read(runspec.PathOut+"/"+runspec.FileBuildpackCache))
 	url, _, cmd := c.serve()
 	status, body := get(t, url+"/")
 	require.Equal(t, http.StatusOK, status)

@@ -63,6 +63,9 @@ func newContainer(t *testing.T) *container {
 	for _, dir := range []string{runspec.PathHome, runspec.PathIn, runspec.PathOut, runspec.PathBuildpacks, runspec.PathDroplet} {
 		require.NoError(t, os.MkdirAll(c.path(dir), 0o755))
 	}
+	for _, file := range runspec.OutFiles() { // as the node makes them
+		c.write(runspec.PathOut+"/"+file, "", 0o666)
+	}
 	// Buildpacks may close directories of the app's.
 	t.Cleanup(func() { _ = exec.Command("chmod", "-R", "u+rwx", c.root).Run() })
 	return c
@@ -158,7 +161,7 @@ func (c *container) stage(env ...string) (int, runspec.Result) {
 
 func (c *container) result() runspec.Result {
 	c.t.Helper()
-	result, err := runspec.ReadResult(c.path(runspec.PathOut + "/" + runspec.FileResult))
+	result, err := runspec.ReadResult(strings.NewReader(c.read(runspec.PathOut + "/" + runspec.FileResult)))
 	require.NoError(c.t, err)
 	return result
 }

@@ -100,7 +100,7 @@ func TestStageGoesOnWithoutABrokenCache(t *testing.T) {
 	require.Zero(t, result.CacheSize)
 	require.Contains(t, c.log(), "cannot be used; staging goes on without it\n")
 	require.Contains(t, c.log(), "\n0\n", "the cache directory must be empty")
-	require.NoFileExists(t, c.path(runspec.PathOut+"/"+runspec.FileBuildpackCache))
+	require.Empty(t, c.read(runspec.PathOut+"/"+runspec.FileBuildpackCache))
 }
 
 func TestStageChoosesTheStartCommand(t *testing.T) {
@@ -149,7 +149,7 @@ func TestStageUsesTheSelectedBuildpack(t *testing.T) {
 	t.Parallel()
 	c := newContainer(t)
 	c.pack(files{"a": ""})
-	c.order(func(s *runspec.Spec) { s.SelectedKey = "bp1" },
+	c.order(func(s *runspec.Spec) { s.SkipDetect, s.Buildpacks = true, s.Buildpacks[1:2] },
 		classic("echo First", "exit 3", releaseWeb),
 		classic("exit 1", "echo second compiles", releaseWeb))
 	status, result := c.stage()
@@ -263,7 +263,7 @@ func TestStageFails(t *testing.T) {
 			require.Contains(t, c.log(), test.log)
 			require.True(t, strings.HasSuffix(c.log(), "Staging failed: "+test.message+"\n"), c.log())
 			require.Equal(t, &runspec.StagingFault{Type: test.kind, Message: test.message}, c.info().StagingError)
-			require.NoFileExists(t, c.path(runspec.PathOut+"/"+runspec.FileDroplet))
+			require.Empty(t, c.read(runspec.PathOut+"/"+runspec.FileDroplet))
 		})
 	}
 }
@@ -277,7 +277,7 @@ func TestStageRunsOnce(t *testing.T) {
 	require.Equal(t, runspec.ExitOK, status)
 	again, stderr := c.run(nil, "stage")
 	require.Equal(t, runspec.ExitAlreadyStarted, again)
-	require.Contains(t, stderr, "exists")
+	require.Contains(t, stderr, "staged already")
 	require.Equal(t, "compiled\n", c.read(runspec.PathCache+"/times"))
 	require.Equal(t, result, c.result())
 }

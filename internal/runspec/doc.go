@@ -8,6 +8,6 @@
 //	/tmp/dea/in    (read-only)  the order    /tmp/dea/droplet (read-only)  droplet.tgz
 //	/tmp/dea/out   (writable)   the outcome  /tmp/dea/bin     (read-only)  dea-runner
 //	/tmp/dea/bin   (read-only)  dea-runner   /home/vcap       app, logs, tmp, staging_info.yml
-//	/tmp/dea/buildpacks/<n>     buildpacks
+//	/tmp/dea/buildpacks/<n>     buildpacks   /home/vcap       ... deps, profile.d
 //	/tmp/unstaged -> /tmp/staged/app, /tmp/cache
 package runspec

@@ -24,6 +24,9 @@ const (
 // PathBuildpack is where the n-th buildpack, in the order of detection and counted from 0, is mounted.
 func PathBuildpack(n int) string { return PathBuildpacks + "/" + strconv.Itoa(n) }
 
+// PathClone is where the runner clones the n-th buildpack to when that comes from git.
+func PathClone(n int) string { return "/tmp/buildpacks/" + strconv.Itoa(n) }
+
 // Files in PathIn.
 const (
 	// FilePackage is the user's app, a zip.
@@ -34,19 +37,27 @@ const (
 	FileSpec = "spec.json"
 )
 
-// Files in PathOut.
+// Files in PathOut. The node makes them all, empty and open to everybody, in a directory that the container's user
+// cannot write to: so a container can leave nothing else on the node's disk, and what it leaves can be measured.
 const (
-	// FileStarted is made, exclusively, by the first run of stage. Whoever finds it must not stage again.
+	// FileStarted is locked (flock) and then written to, a line, by the first run of stage. Whoever finds it locked or not
+	// empty must not stage again.
 	FileStarted = "started"
 	// FileLog is the staging's log, written as the phases speak.
 	FileLog = "staging.log"
-	// FileDroplet is the droplet, a tar.gz. It appears whole, by a rename.
+	// FileDroplet is the droplet, a tar.gz. It is whole when FileResult is, and that has no error.
 	FileDroplet = "droplet.tgz"
-	// FileBuildpackCache is the new cache, a tar.gz. It appears whole, by a rename; absent when the cache is empty.
+	// FileBuildpackCache is the new cache, a tar.gz; empty when there is none. It is whole when FileResult is.
 	FileBuildpackCache = "buildpack_cache.tgz"
-	// FileResult is a Result in JSON. It appears whole, by a rename, as the very last thing.
+	// FileResult is a Result in JSON and a line break, written as the very last thing. Without the line break it is not
+	// whole.
 	FileResult = "result.json"
 )
+
+// OutFiles are all files in PathOut.
+func OutFiles() []string {
+	return []string{FileStarted, FileLog, FileDroplet, FileBuildpackCache, FileResult}
+}
 
 // Places in a staging's container that buildpacks know.
 const (
@@ -56,6 +67,10 @@ const (
 	PathStagingInfo = PathStaged + "/staging_info.yml"
 	PathStagingLog  = PathStaged + "/logs/staging_task.log"
 	PathCache       = "/tmp/cache"
+	// PathDeps is where buildpacks with bin/supply put what they supply, each into a directory named by its position; and
+	// PathProfile is for scripts that set up the environment of the app. Both become part of the droplet.
+	PathDeps    = PathStaged + "/deps"
+	PathProfile = PathStaged + "/profile.d"
 	// PathApp is a link to the app, in both kinds of container.
 	PathApp = "/app"
 )
@@ -68,6 +83,9 @@ const (
 	PathHome = "/home/vcap"
 	// PathInstanceApp is the app's directory, the working directory of its command.
 	PathInstanceApp = PathHome + "/app"
+	// PathInstanceDeps and PathInstanceProfile are the droplet's PathDeps and PathProfile.
+	PathInstanceDeps    = PathHome + "/deps"
+	PathInstanceProfile = PathHome + "/profile.d"
 	// PathInstanceInfo is the droplet's StagingInfo.
 	PathInstanceInfo = PathHome + "/staging_info.yml"
 	// PathLogs is the directory of the app's output.

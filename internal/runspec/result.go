@@ -1,6 +1,14 @@
 package runspec
 
-import "time"
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
 
 // ErrorType is the wire's error_info.type of a staging that failed. The values are those of package api, which
 // knows Temporal; the runner stays small by not doing so.
@@ -27,15 +35,17 @@ const (
 	WordsNoAppDetected = "An application could not be detected by any available buildpack"
 	WordsCompile       = "Buildpack compilation step failed"
 	WordsRelease       = "Release info failed"
-	WordsTimeExpired   = "Staging time expired"
-	WordsNoCommand     = "missing start command"
+	// WordsDiskFull follows the words of a phase that found no room.
+	WordsDiskFull    = "the staging's disk is full"
+	WordsTimeExpired = "Staging time expired"
+	WordsNoCommand   = "missing start command"
 )
 
 // Result is the outcome of a staging. It is the truth, whatever the exit status of stage says.
 type Result struct {
-	// DetectedBuildpack is what bin/detect printed, or the key when it printed nothing.
+	// DetectedBuildpack is what bin/detect printed, or the key when it printed nothing; of several buildpacks the last one's.
 	DetectedBuildpack string `json:"detected_buildpack,omitempty"`
-	// BuildpackKey is the key of the buildpack that was used.
+	// BuildpackKey is the key of the operator's buildpack that built the app; empty for one from git.
 	BuildpackKey string `json:"buildpack_key,omitempty"`
 	// StartCommand is the spec's, else the Procfile's web, else the buildpack's web; empty when there is none.
 	StartCommand string `json:"start_command,omitempty"`
@@ -68,8 +78,10 @@ type Phase struct {
 
 // Names of phases.
 const (
+	PhaseClone   = "clone"
 	PhaseUnpack  = "unpack"
 	PhaseDetect  = "detect"
+	PhaseSupply  = "supply"
 	PhaseCompile = "compile"
 	PhaseRelease = "release"
 	PhasePack    = "pack"
@@ -79,15 +91,41 @@ const (
 // Duration is how long the phase took.
 func (p Phase) Duration() time.Duration { return time.Duration(p.Milliseconds) * time.Millisecond }
 
-// ReadResult reads the result in a file. Its error satisfies fs.ErrNotExist while there is none.
-func ReadResult(file string) (Result, error) {
+// ErrNoResult: there is no result, or not a whole one.
+var ErrNoResult = errors.New("no result")
+
+// maxResultBytes bounds what is believed of a result, which a container of the user's wrote.
+const maxResultBytes = 1 << 20
+
+// ReadResult reads a result. It fails with ErrNoResult for what is not whole.
+func ReadResult(from io.Reader) (Result, error) {
 	var r Result
-	err := readJSON(file, &r)
-	return r, err
+	text, err := io.ReadAll(io.LimitReader(from, maxResultBytes+1))
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("read the result: %w", err)
+	case len(text) > maxResultBytes:
+		return r, fmt.Errorf("read the result: it is over %d bytes", maxResultBytes)
+	case !bytes.HasSuffix(text, []byte("\n")):
+		return r, ErrNoResult
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Result{}, fmt.Errorf("read the result: %w", err)
+	}
+	return r, nil
 }
 
-// Write writes the result to a file, whole or not at all.
-func (r Result) Write(file string) error { return writeJSON(file, r) }
+// Write writes the result into a file in its place. It makes the file where that may be made.
+func (r Result) Write(file string) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
 
 // StagingInfo is a droplet's staging_info.yml.
 type StagingInfo struct {

@@ -1,10 +1,11 @@
 package runspec_test
 
 import (
+	"bytes"
 	"encoding/json"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,14 +18,19 @@ import (
 func TestSpecOnTheWire(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "spec.json")
-	text := `{"buildpacks":[{"key":"go","dir":"/tmp/dea/buildpacks/0"},{"key":"x","dir":"/tmp/dea/buildpacks/1"}],` +
-		`"selected_key":"x","start_command":"./x","timeout_seconds":60}`
+	text := `{"buildpacks":[{"key":"go","dir":"/tmp/dea/buildpacks/0"},{"key":"x","dir":"/tmp/buildpacks/1","git":{"url":"https://x","ref":"v1"}}],` +
+		`"skip_detect":true,"start_command":"./x","timeout_seconds":60,"max_log_bytes":7}`
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	spec, err := runspec.ReadSpec(file)
 	require.NoError(t, err)
-	require.Equal(t, []runspec.Buildpack{{Key: "x", Dir: runspec.PathBuildpack(1)}}, spec.Candidates())
+	require.Equal(t, []runspec.Buildpack{
+		{Key: "go", Dir: runspec.PathBuildpack(0)},
+		{Key: "x", Dir: runspec.PathClone(1), Git: &runspec.Git{URL: "https://x", Ref: "v1"}},
+	}, spec.Buildpacks)
 	require.Equal(t, time.Minute, spec.Timeout())
-	require.Equal(t, runspec.DefaultMaxAppBytes, spec.AppBytes())
+	require.Equal(t, runspec.DefaultMaxUnpackedBytes, spec.UnpackedBytes())
+	require.Equal(t, runspec.DefaultMaxEntries, spec.Entries())
+	require.EqualValues(t, 7, spec.LogBytes())
 	require.Equal(t, runspec.DefaultTimeout, runspec.Spec{}.Timeout())
 
 	written := filepath.Join(t.TempDir(), "again.json")
@@ -37,12 +43,12 @@ func TestSpecOnTheWire(t *testing.T) {
 func TestSpecSaysAllThatIsWrong(t *testing.T) {
 	t.Parallel()
 	spec := runspec.Spec{
-		Buildpacks:  []runspec.Buildpack{{Key: "", Dir: "relative"}},
-		SelectedKey: "nonesuch", TimeoutSeconds: -1,
+		Buildpacks:     []runspec.Buildpack{{Key: "", Dir: "relative", Git: &runspec.Git{}}},
+		TimeoutSeconds: -1,
 	}
 	err := spec.Write(filepath.Join(t.TempDir(), "spec.json"))
 	for _, words := range []string{
-		"buildpacks[0].key: is empty", `buildpacks[0].dir: "relative"`, `selected_key: no buildpack has the key "nonesuch"`, "timeout_seconds",
+		"buildpacks[0].key: is empty", `buildpacks[0].dir: "relative"`, "buildpacks[0].git.url", "timeout_seconds",
 	} {
 		require.ErrorContains(t, err, words)
 	}
@@ -51,12 +57,24 @@ func TestSpecSaysAllThatIsWrong(t *testing.T) {
 
 func TestReadResultOfNone(t *testing.T) {
 	t.Parallel()
-	_, err := runspec.ReadResult(filepath.Join(t.TempDir(), "result.json"))
-	require.ErrorIs(t, err, fs.ErrNotExist)
-	file := filepath.Join(t.TempDir(), "result.json")
-	require.NoError(t, os.WriteFile(file, make([]byte, 2<<20), 0o600))
-	_, err = runspec.ReadResult(file)
+	for _, text := range []string{"", `{"detected_buildpack":"x"`, `{"detected_buildpack":"x"}`} {
+		_, err := runspec.ReadResult(strings.NewReader(text))
+		require.ErrorIs(t, err, runspec.ErrNoResult, text)
+	}
+	_, err := runspec.ReadResult(strings.NewReader(strings.Repeat("x", 2<<20)))
 	require.ErrorContains(t, err, "it is over")
+	_, err = runspec.ReadResult(strings.NewReader("[]\n"))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, runspec.ErrNoResult)
+
+	file := filepath.Join(t.TempDir(), runspec.FileResult)
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("older and longer", 100)), 0o600))
+	require.NoError(t, runspec.Result{BuildpackKey: "go"}.Write(file))
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	result, err := runspec.ReadResult(bytes.NewReader(text))
+	require.NoError(t, err)
+	require.Equal(t, runspec.Result{BuildpackKey: "go"}, result)
 }
 
 func TestResultOnTheWire(t *testing.T) {

@@ -13,30 +13,47 @@ import (
 
 // Spec is the order of a staging.
 type Spec struct {
-	// Buildpacks are those that may be used, in the order of detection. Never empty.
+	// Buildpacks are those that may be used. Never empty.
 	Buildpacks []Buildpack `json:"buildpacks"`
-	// SelectedKey is the key of the only one to use, whatever its bin/detect says; empty to let them decide.
-	SelectedKey string `json:"selected_key,omitempty"`
+	// SkipDetect runs all the buildpacks in their order: each but the last supplies dependencies, the last builds the app,
+	// whatever its bin/detect says. Without it the first whose bin/detect ends with 0 builds the app alone.
+	SkipDetect bool `json:"skip_detect,omitempty"`
 	// StartCommand wins over the Procfile's and the buildpack's.
 	StartCommand string `json:"start_command,omitempty"`
 	// TimeoutSeconds bounds the whole run of stage; 0 means DefaultTimeout.
 	TimeoutSeconds int `json:"timeout_seconds,omitempty"`
-	// MaxAppBytes bounds the unpacked size of the package, and of the cache; 0 means DefaultMaxAppBytes.
-	MaxAppBytes int64 `json:"max_app_bytes,omitempty"`
+	// MaxUnpackedBytes bounds what the package, and what the cache, unpacks to; 0 means DefaultMaxUnpackedBytes.
+	MaxUnpackedBytes int64 `json:"max_unpacked_bytes,omitempty"`
+	// MaxEntries bounds the files, directories and links of the package, and of the cache; 0 means DefaultMaxEntries.
+	MaxEntries int `json:"max_entries,omitempty"`
+	// MaxLogBytes bounds the staging's log; 0 means DefaultMaxLogBytes.
+	MaxLogBytes int64 `json:"max_log_bytes,omitempty"`
 }
 
 // Buildpack is one that a staging may use.
 type Buildpack struct {
-	// Key names it, on the wire and to the user.
+	// Key names it, on the wire and to the user. For one from git it is what may be shown of its URL.
 	Key string `json:"key"`
-	// Dir is its contract path, as PathBuildpack gives it.
+	// Dir is its contract path: as PathBuildpack gives it or, for one from git, as PathClone does.
 	Dir string `json:"dir"`
+	// Git is where to clone it from before anything else is done; nil for one that is mounted.
+	Git *Git `json:"git,omitempty"`
+}
+
+// Git is a buildpack's repository.
+type Git struct {
+	// URL may hold credentials.
+	URL string `json:"url"`
+	// Ref is a branch, a tag or a commit; empty for the default branch.
+	Ref string `json:"ref,omitempty"`
 }
 
 // Defaults of a Spec.
 const (
-	DefaultTimeout           = 900 * time.Second
-	DefaultMaxAppBytes int64 = 4 << 30
+	DefaultTimeout                = 900 * time.Second
+	DefaultMaxUnpackedBytes int64 = 4 << 30
+	DefaultMaxEntries             = 500_000
+	DefaultMaxLogBytes      int64 = 64 << 20
 )
 
 // maxSpecBytes bounds what is read of a spec or a result: both are small.
@@ -50,25 +67,22 @@ func (s Spec) Timeout() time.Duration {
 	return time.Duration(s.TimeoutSeconds) * time.Second
 }
 
-// AppBytes is the largest unpacked size of the package, and of the cache.
-func (s Spec) AppBytes() int64 {
-	if s.MaxAppBytes <= 0 {
-		return DefaultMaxAppBytes
-	}
-	return s.MaxAppBytes
+// UnpackedBytes is the largest unpacked size of the package, and of the cache.
+func (s Spec) UnpackedBytes() int64 {
+	return orDefault(s.MaxUnpackedBytes, DefaultMaxUnpackedBytes)
 }
 
-// Candidates are the buildpacks to try: all, or the selected one.
-func (s Spec) Candidates() []Buildpack {
-	if s.SelectedKey == "" {
-		return s.Buildpacks
+// Entries is how many entries the package, and the cache, may have.
+func (s Spec) Entries() int { return orDefault(s.MaxEntries, DefaultMaxEntries) }
+
+// LogBytes is the largest size of the log.
+func (s Spec) LogBytes() int64 { return orDefault(s.MaxLogBytes, DefaultMaxLogBytes) }
+
+func orDefault[N int | int64](n, fallback N) N {
+	if n <= 0 {
+		return fallback
 	}
-	for _, b := range s.Buildpacks {
-		if b.Key == s.SelectedKey {
-			return []Buildpack{b}
-		}
-	}
-	return nil
+	return n
 }
 
 // Validate says what makes the spec unusable; nil when nothing does.
@@ -84,9 +98,9 @@ func (s Spec) Validate() error {
 		if !strings.HasPrefix(b.Dir, "/") {
 			errs = append(errs, fmt.Errorf("buildpacks[%d].dir: %q is no absolute path", n, b.Dir))
 		}
-	}
-	if s.SelectedKey != "" && len(s.Buildpacks) > 0 && len(s.Candidates()) == 0 {
-		errs = append(errs, fmt.Errorf("selected_key: no buildpack has the key %q", s.SelectedKey))
+		if b.Git != nil && b.Git.URL == "" {
+			errs = append(errs, fmt.Errorf("buildpacks[%d].git.url: is empty", n))
+		}
 	}
 	if s.TimeoutSeconds < 0 {
 		errs = append(errs, fmt.Errorf("timeout_seconds: %d is negative", s.TimeoutSeconds))

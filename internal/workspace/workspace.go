@@ -37,12 +37,13 @@ func (s *Store) Create(task string) (Workspace, error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return w, fmt.Errorf("make the staging directory: %w", err)
 	}
-	// The directory itself is the worker's alone: the container gets in/ and out/ by mounts of their own, and
-	// nobody else on the machine may reach a directory that anybody may write to.
+	// The directory itself is the worker's alone: the container gets in/ and out/ by mounts of their own, and nobody else on
+	// the machine may reach files that anybody may write to. In out/ a container can write the files of the contract and
+	// make no other, so that Size sees all that it leaves on the node's disk.
 	for _, dir := range []struct {
 		path string
 		mode fs.FileMode
-	}{{w.dir, 0o700}, {w.In(), 0o755}, {w.Out(), 0o777}} {
+	}{{w.dir, 0o700}, {w.In(), 0o755}, {w.Out(), 0o755}} {
 		if err := os.Mkdir(dir.path, dir.mode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return w, fmt.Errorf("make the workspace: %w", err)
 		}
@@ -51,7 +52,24 @@ func (s *Store) Create(task string) (Workspace, error) {
 			return w, fmt.Errorf("make the workspace: %w", err)
 		}
 	}
+	for _, name := range runspec.OutFiles() {
+		if err := w.makeOut(name); err != nil {
+			return w, fmt.Errorf("make the workspace: %w", err)
+		}
+	}
 	return w, nil
+}
+
+// makeOut makes a file of out/, unless it is there.
+func (w Workspace) makeOut(name string) error {
+	file, err := os.OpenFile(filepath.Join(w.Out(), name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Chmod(0o666), file.Close())
 }
 
 // Remove takes the workspace of a task away, whatever its container left in it. It is no error when there is none.
@@ -117,19 +135,42 @@ func (w Workspace) Cache() string { return filepath.Join(w.In(), runspec.FileCac
 // Spec is where the runner's orders go.
 func (w Workspace) Spec() string { return filepath.Join(w.In(), runspec.FileSpec) }
 
-// Exists tells whether a file of out/ is there; names are those of package runspec.
-func (w Workspace) Exists(name string) bool {
-	_, err := os.Lstat(filepath.Join(w.Out(), name))
-	return err == nil
-}
-
-// ModTime is when a file of out/ was last changed; false when it is not there.
-func (w Workspace) ModTime(name string) (time.Time, bool) {
-	info, err := os.Lstat(filepath.Join(w.Out(), name))
-	if err != nil {
+// Started is when the runner began in the container; false when it has not.
+func (w Workspace) Started() (time.Time, bool) {
+	info, err := os.Lstat(filepath.Join(w.Out(), runspec.FileStarted))
+	if err != nil || info.Size() == 0 {
 		return time.Time{}, false
 	}
 	return info.ModTime(), true
+}
+
+// Result reads what the runner left. It fails with runspec.ErrNoResult where it has not, or not wholly, and with an error
+// of another kind for what cannot be read.
+func (w Workspace) Result() (runspec.Result, error) {
+	file, err := w.OpenOut(runspec.FileResult)
+	if errors.Is(err, fs.ErrNotExist) {
+		return runspec.Result{}, runspec.ErrNoResult
+	}
+	if err != nil {
+		return runspec.Result{}, err
+	}
+	defer file.Close()
+	return runspec.ReadResult(file)
+}
+
+// Size is how many bytes the files of out/ take on the disk.
+func (w Workspace) Size() (int64, error) {
+	var size int64
+	for _, name := range runspec.OutFiles() {
+		var stat unix.Stat_t
+		err := unix.Lstat(filepath.Join(w.Out(), name), &stat)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return 0, fmt.Errorf("look at %s: %w", name, err)
+		}
+		const block = 512 // the unit of st_blocks, whatever the file system's own
+		size += stat.Blocks * block
+	}
+	return size, nil
 }
 
 // OpenOut opens a file of out/ for reading. It fails with ErrNotRegular for anything but a regular file, and with

@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/workspace"
 )
 
@@ -74,7 +76,6 @@ func TestOpenOutTrustsNobody(t *testing.T) {
 	for _, name := range []string{"link", "fifo", "dir"} {
 		_, err := space.OpenOut(name)
 		require.ErrorIs(t, err, workspace.ErrNotRegular, name)
-		require.True(t, space.Exists(name))
 	}
 	_, err = space.OpenOut("none")
 	require.ErrorIs(t, err, fs.ErrNotExist)
@@ -88,8 +89,45 @@ func TestOpenOutTrustsNobody(t *testing.T) {
 	content, err := io.ReadAll(file)
 	require.NoError(t, err)
 	require.Equal(t, "content", string(content))
-	_, ok := space.ModTime("file")
-	require.True(t, ok)
-	_, ok = space.ModTime("none")
-	require.False(t, ok)
+}
+
+func TestOutTakesTheFilesOfTheContractAlone(t *testing.T) {
+	space, err := workspace.New(t.TempDir()).Create("t")
+	require.NoError(t, err)
+	info, err := os.Stat(space.Out())
+	require.NoError(t, err)
+	require.Zero(t, info.Mode().Perm()&0o022, "nobody else can make files in it")
+	for _, name := range runspec.OutFiles() {
+		info, err := os.Stat(filepath.Join(space.Out(), name))
+		require.NoError(t, err)
+		require.Equal(t, fs.FileMode(0o666), info.Mode().Perm(), name)
+	}
+	size, err := space.Size()
+	require.NoError(t, err)
+	require.Zero(t, size)
+	require.NoError(t, os.WriteFile(filepath.Join(space.Out(), runspec.FileLog), make([]byte, 1<<20), 0o666))
+	size, err = space.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, size)
+}
+
+func TestStartedAndResult(t *testing.T) {
+	space, err := workspace.New(t.TempDir()).Create("t")
+	require.NoError(t, err)
+	_, started := space.Started()
+	require.False(t, started)
+	_, err = space.Result()
+	require.ErrorIs(t, err, runspec.ErrNoResult)
+
+	require.NoError(t, os.WriteFile(filepath.Join(space.Out(), runspec.FileStarted), []byte("started\n"), 0o666))
+	at, started := space.Started()
+	require.True(t, started)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+	want := runspec.Result{BuildpackKey: "go"}
+	require.NoError(t, want.Write(filepath.Join(space.Out(), runspec.FileResult)))
+	got, err := space.Result()
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	_, err = workspace.New(t.TempDir()).Path("never there").Result()
+	require.ErrorIs(t, err, runspec.ErrNoResult)
 }

@@ -22,9 +22,8 @@ type buildpack struct {
 }
 
 func (b *build) candidates() []buildpack {
-	specs := b.spec.Candidates()
-	packs := make([]buildpack, 0, len(specs))
-	for _, s := range specs {
+	packs := make([]buildpack, 0, len(b.spec.Buildpacks))
+	for _, s := range b.spec.Buildpacks {
 		packs = append(packs, buildpack{key: s.Key, contract: s.Dir, dir: b.stager.path(s.Dir)})
 	}
 	return packs
@@ -57,7 +56,7 @@ func (b *build) detect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !fits && b.spec.SelectedKey == "" {
+		if !fits && !b.spec.SkipDetect {
 			continue
 		}
 		if name == "" {
@@ -83,7 +82,7 @@ func (b *build) ask(ctx context.Context, p buildpack) (name string, fits bool, e
 	case err != nil:
 		b.log.step("Buildpack %s: bin/detect %s", p.key, whyNotStarted(err))
 		return "", false, nil
-	case status == 0 || b.spec.SelectedKey != "":
+	case status == 0 || b.spec.SkipDetect:
 		_, _ = b.log.Write(stderr.Bytes())
 	case status != no:
 		b.log.step("Buildpack %s: bin/detect ended with exit status %d", p.key, status)

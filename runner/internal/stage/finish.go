@@ -29,7 +29,7 @@ func (b *build) pack(ctx context.Context) error {
 	if err := b.log.copyTo(b.stager.path(runspec.PathStagingLog)); err != nil {
 		return platformFault("the staging's log cannot be kept", err)
 	}
-	packed, err := archive.PackFile(ctx, b.stager.path(runspec.PathStaged), b.stager.out(runspec.FileDroplet))
+	packed, err := packInto(ctx, b.stager.path(runspec.PathStaged), b.stager.out(runspec.FileDroplet))
 	if err != nil {
 		return platformFault("the droplet cannot be packed", err)
 	}
@@ -37,6 +37,23 @@ func (b *build) pack(ctx context.Context) error {
 	b.log.step("Uploading droplet (%s)", archive.FormatSize(packed.Size))
 	b.result.DropletSHA1, b.result.DropletSize = packed.SHA1, packed.Size
 	return nil
+}
+
+// packInto packs a directory into a file in its place: the node has made it, and nothing else can be made beside it. What
+// cannot be packed whole leaves it empty.
+func packInto(ctx context.Context, dir, file string) (packed archive.Packed, err error) {
+	to, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return archive.Packed{}, err
+	}
+	packed, err = archive.Pack(ctx, dir, to)
+	if err != nil {
+		err = errors.Join(err, to.Truncate(0))
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return archive.Packed{}, err
+	}
+	return packed, nil
 }
 
 func (b *build) writeInfo(info runspec.StagingInfo) error {
@@ -67,7 +84,7 @@ func (b *build) keepCache(ctx context.Context) error {
 	}
 	var packed archive.Packed
 	if err == nil {
-		packed, err = archive.PackFile(ctx, cache, b.stager.out(runspec.FileBuildpackCache))
+		packed, err = packInto(ctx, cache, b.stager.out(runspec.FileBuildpackCache))
 	}
 	if errors.Is(context.Cause(ctx), ErrStopped) {
 		return ErrStopped

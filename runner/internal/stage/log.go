@@ -8,21 +8,19 @@ import (
 	"github.com/durable-dea/dea/runner/internal/phase"
 )
 
-// maxLog bounds the log: it lies on the node's disk, not in the container.
-const maxLog = 64 << 20
-
 // log is the staging's log. It is safe for several goroutines.
 type log struct {
 	*phase.Bounded
 	file *os.File
 }
 
-func openLog(path string) (*log, error) {
+// openLog opens the log for up to limit bytes: it lies on the node's disk, not in the container.
+func openLog(path string, limit int64) (*log, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return &log{Bounded: phase.NewBounded(f, maxLog, "\n-----> The log is too long: the rest is not kept\n"), file: f}, nil
+	return &log{Bounded: phase.NewBounded(f, limit, "\n-----> The log is too long: the rest is not kept\n"), file: f}, nil
 }
 
 func (l *log) Close() error { return l.file.Close() }

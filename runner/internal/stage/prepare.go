@@ -38,7 +38,7 @@ func (b *build) unpackApp(ctx context.Context) error {
 	}
 	b.log.step("Downloaded app package (%s)", archive.FormatSize(info.Size()))
 	unstaged := b.stager.path(runspec.PathUnstaged)
-	if _, err := archive.UnpackZip(ctx, file, unstaged, archive.Options{MaxBytes: b.spec.AppBytes()}); err != nil {
+	if _, err := archive.UnpackZip(ctx, file, unstaged, b.limits(false)); err != nil {
 		return err
 	}
 	if err := os.Rename(unstaged, b.stager.path(runspec.PathStagedApp)); err != nil {
@@ -64,8 +64,7 @@ func (b *build) unpackCache(ctx context.Context) error {
 	cache := b.stager.path(runspec.PathCache)
 	if err == nil {
 		b.log.step("Downloaded app buildpack cache (%s)", archive.FormatSize(info.Size()))
-		options := archive.Options{MaxBytes: b.spec.AppBytes(), FromContainer: true}
-		_, err = archive.UnpackTarFile(ctx, file, cache, options)
+		_, err = archive.UnpackTarFile(ctx, file, cache, b.limits(true))
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -78,4 +77,9 @@ func (b *build) unpackCache(ctx context.Context) error {
 		return platformFault("the cache directory cannot be emptied", err)
 	}
 	return nil
+}
+
+// limits bound what is unpacked: the user's package or, fromContainer, what an earlier staging packed.
+func (b *build) limits(fromContainer bool) archive.Options {
+	return archive.Options{MaxBytes: b.spec.UnpackedBytes(), MaxEntries: b.spec.Entries(), FromContainer: fromContainer}
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/runspec"
 )
@@ -30,32 +31,66 @@ var errTimeExpired = errors.New("the staging's time expired")
 // Run stages and gives the exit status. When ctx ends, what runs is killed and the result says that staging was
 // stopped. A second run in the same container does nothing.
 func (s Stager) Run(ctx context.Context) int {
-	if err := s.claim(); err != nil {
+	claim, err := s.claim()
+	if err != nil {
 		fmt.Fprintln(s.Stderr, "dea-runner stage:", err)
-		if errors.Is(err, fs.ErrExist) {
+		if errors.Is(err, errStarted) {
 			return runspec.ExitAlreadyStarted
 		}
 		return runspec.ExitInternal
 	}
-	log, err := openLog(s.out(runspec.FileLog))
+	defer claim.Close()
+	spec, err := runspec.ReadSpec(s.in(runspec.FileSpec))
+	if err != nil {
+		return s.conclude(runspec.Result{Error: asFault(platformFault("the staging's order cannot be read", err))})
+	}
+	log, err := openLog(s.out(runspec.FileLog), spec.LogBytes())
 	if err != nil {
 		return s.conclude(runspec.Result{Error: asFault(platformFault("the staging's log cannot be written", err))})
 	}
 	defer log.Close()
-	b := &build{stager: s, log: log}
+	b := &build{stager: s, log: log, spec: spec}
 	if err := b.run(ctx); err != nil {
 		b.fail(err)
 	}
 	return s.conclude(b.result)
 }
 
-// claim makes sure that this container stages only once.
-func (s Stager) claim() error {
-	f, err := os.OpenFile(s.out(runspec.FileStarted), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+// errStarted: somebody stages in this container, or has.
+var errStarted = errors.New("this container has staged already, or does")
+
+// claim makes sure that this container stages only once. Two runs that begin at the same moment are told apart by the
+// lock, later ones by what the first has written; the claim lasts as long as the file is open.
+func (s Stager) claim() (*os.File, error) {
+	file, err := os.OpenFile(s.out(runspec.FileStarted), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("take the staging: %w", err)
+	}
+	if err := claimed(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func claimed(file *os.File) error {
+	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errStarted
+	}
 	if err != nil {
 		return fmt.Errorf("take the staging: %w", err)
 	}
-	return f.Close()
+	info, err := file.Stat()
+	if err == nil && info.Size() > 0 {
+		return errStarted
+	}
+	if err == nil {
+		_, err = file.WriteString("started\n")
+	}
+	if err != nil {
+		return fmt.Errorf("take the staging: %w", err)
+	}
+	return nil
 }
 
 func (s Stager) conclude(result runspec.Result) int {
@@ -86,12 +121,7 @@ type build struct {
 }
 
 func (b *build) run(ctx context.Context) error {
-	spec, err := runspec.ReadSpec(b.stager.in(runspec.FileSpec))
-	if err != nil {
-		return platformFault("the staging's order cannot be read", err)
-	}
-	b.spec = spec
-	ctx, cancel := context.WithTimeoutCause(ctx, spec.Timeout(), errTimeExpired)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.spec.Timeout(), errTimeExpired)
 	defer cancel()
 	steps := []struct {
 		name string
