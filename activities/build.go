@@ -11,7 +11,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/appenv"
-	"github.com/durable-dea/dea/internal/buildpackstore"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
@@ -38,30 +38,32 @@ type BuildResult struct {
 	Result runspec.Result `json:"result"`
 }
 
-// Build runs the buildpack in the staging's container, which Fetch has prepared the workspace for.
+// Build runs the buildpack in the staging's container, which SetUp has made.
 //
-// Run twice it finds the container and the job of the first run and goes on with them; the buildpack never compiles
-// twice. A build that ended unseen is known by its result, and one that vanished is an error of type StagerError.
-// Cancelled, or when its context ends for whatever reason, it leaves the container as it is: DestroyContainer is
-// for the workflow to call. It heartbeats each second.
+// Run twice it finds the job of the first run and goes on with it; the buildpack never compiles twice. A build that ended
+// unseen is known by its result, and one that vanished is an error of type StagerError. Cancelled, or when its context
+// ends for whatever reason, it leaves the container as it is: CleanUp is for the workflow to call. It heartbeats each
+// second.
 //
-// A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired.
+// A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired, and one that
+// writes more onto the node's disk than its own disk could have held with one of type StagingError.
 func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult, error) {
-	b := &build{
-		Containers: c, request: params.Request, handle: api.StagingHandle(params.Request.TaskID),
-		space: c.workspaces.Path(params.Request.TaskID),
-	}
+	b := c.newBuild(params.Request)
 	// What is there was written by an earlier attempt's build, also when the container is gone since.
 	if !b.concluded() {
-		if err := b.prepare(ctx); err != nil {
-			return BuildResult{}, containerFault(err)
-		}
 		if err := b.run(ctx); err != nil {
 			return BuildResult{}, containerFault(err)
 		}
 	}
 	b.quiet(ctx)
 	return b.result()
+}
+
+func (c *Containers) newBuild(request api.StagingRequest) *build {
+	return &build{
+		Containers: c, request: request, handle: api.StagingHandle(request.TaskID),
+		space: c.workspaces.Path(request.TaskID),
+	}
 }
 
 // build is one attempt to build one app.
@@ -104,65 +106,6 @@ func containerFault(err error) error {
 	return err
 }
 
-// prepare makes the container with its limits and its network, or finds the one that an earlier attempt made. Limits
-// and rules are set again then: that attempt may have died in between.
-func (b *build) prepare(ctx context.Context) error {
-	create, err := b.createRequest()
-	if err != nil {
-		return err
-	}
-	err = b.makeContainer(ctx, create)
-	if err != nil && !errors.Is(err, warden.ErrHandleInUse) {
-		return wardenFault("make the container", err)
-	}
-	if b.started() {
-		return nil
-	}
-	return b.limit(ctx)
-}
-
-func (b *build) limit(ctx context.Context) error {
-	staging := b.config.Staging
-	err := b.applyLimits(ctx, b.handle, containerLimits{
-		memoryMB:  b.memoryMB(),
-		diskMB:    max(staging.DiskLimitMB, b.request.DiskLimit, b.request.Properties.Resources.DiskMB),
-		inodes:    staging.DiskInodeLimit,
-		shares:    staging.CPULimitShares,
-		bandwidth: staging.BandwidthLimit,
-	})
-	if err != nil {
-		return err
-	}
-	return b.openEgress(ctx, b.handle, b.request.EgressNetworkRules)
-}
-
-func (b *build) memoryMB() int64 {
-	return max(b.config.Staging.MemoryLimitMB, b.request.MemoryLimit, b.request.Properties.Resources.MemoryMB)
-}
-
-func (b *build) createRequest() (*wardenpb.CreateRequest, error) {
-	choice, err := usableBuildpacks(b.request)
-	if err != nil {
-		return nil, err
-	}
-	writable := readOnly(b.space.Out(), runspec.PathOut)
-	writable.Mode = wardenpb.CreateRequest_BindMount_RW.Enum()
-	mounts := append(b.operatorMounts(),
-		readOnly(b.space.In(), runspec.PathIn), writable, readOnly(b.runner, runspec.PathBin))
-	for n, pack := range choice.Buildpacks {
-		if pack.Git == nil {
-			mounts = append(mounts, readOnly(buildpackstore.Dir(b.config.BaseDir, pack.Admin.Key), runspec.PathBuildpack(n)))
-		}
-	}
-	create := &wardenpb.CreateRequest{
-		Handle: proto.String(b.handle), GraceTime: proto.Uint32(graceSeconds), BindMounts: mounts,
-	}
-	if rootfs := b.rootfs(b.request.Stack); rootfs != "" {
-		create.Rootfs = proto.String(rootfs)
-	}
-	return create, nil
-}
-
 // started tells whether the runner has begun in the container: what it began must not be begun again.
 func (b *build) started() bool {
 	_, started := b.space.Started()
@@ -180,11 +123,21 @@ func (b *build) concluded() bool {
 func (b *build) findOrSpawn(ctx context.Context) error {
 	// Looked at first: a job that begins between two looks must not pass for one that was there and is gone.
 	begun := b.started()
+	b.job, b.ended = 0, nil
 	info, err := b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
-	if err != nil {
+	if errors.Is(err, warden.ErrUnknownHandle) && !begun {
+		// Somebody took it away before anything was done in it.
+		if err := b.prepare(ctx); err != nil {
+			return err
+		}
+		info, err = b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
+	}
+	switch {
+	case errors.Is(err, warden.ErrUnknownHandle) && begun:
+		return nil
+	case err != nil:
 		return wardenFault("look at the container", err)
 	}
-	b.job, b.ended = 0, nil
 	jobs := info.GetJobIds()
 	switch {
 	case len(jobs) > 0:
@@ -239,6 +192,8 @@ func (b *build) script() (string, error) {
 func (b *build) link(ctx context.Context) error {
 	limited, cancel := context.WithDeadlineCause(ctx, b.deadline(), errBuildTime)
 	defer cancel()
+	limited, stop := b.watchSize(limited)
+	defer stop()
 	response, err := b.warden.Link(limited, &wardenpb.LinkRequest{
 		Handle: proto.String(b.handle), JobId: proto.Uint32(b.job),
 	})
@@ -251,6 +206,10 @@ func (b *build) link(ctx context.Context) error {
 	case errors.Is(context.Cause(limited), errBuildTime):
 		b.quiet(ctx)
 		return timeExpired(errBuildTime)
+	case errors.Is(context.Cause(limited), errBuildSize):
+		b.quiet(ctx)
+		return api.Final(api.ErrStaging, fmt.Sprintf("the build's droplet, cache and log are larger than its disk of %d MB could hold",
+			b.diskMB()), errBuildSize)
 	case errors.Is(err, warden.ErrNoSuchJob):
 		// Another attempt, whose heartbeat was lost, has heard of its end: what is there now says whether it was the build.
 		return nil
@@ -260,6 +219,33 @@ func (b *build) link(ctx context.Context) error {
 }
 
 var errBuildTime = errors.New("the build took too long")
+
+// errBuildSize: the files that the build leaves on the node's own disk are too large.
+var errBuildSize = errors.New("the build writes too much")
+
+// sizeLook is between two looks at what a build has written onto the node's disk.
+const sizeLook = time.Second
+
+// watchSize gives a context that ends with errBuildSize when the build has written more onto the node's disk than it may:
+// a droplet and a cache are packed from the container's own disk, so each can be as large as that, and the log has its limit.
+func (b *build) watchSize(ctx context.Context) (watched context.Context, stop func()) {
+	limits := b.config.Staging.Limits
+	most := (2*b.diskMB() + limits.LogMB + packingOverheadMB) * bytesPerMB
+	watched, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for pause.For(watched, sizeLook) {
+			if size, err := b.space.Size(); err == nil && size > most {
+				cancel(errBuildSize)
+			}
+		}
+	}()
+	return watched, func() { cancel(nil); <-ended }
+}
+
+// packingOverheadMB is more than what archives of incompressible files are larger than these.
+const packingOverheadMB = 64
 
 func timeExpired(cause error) error {
 	return api.Final(api.ErrStagingTimeExpired, runspec.WordsTimeExpired, cause)

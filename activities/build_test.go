@@ -272,14 +272,61 @@ func TestBuildSetsLimits(t *testing.T) {
 	require.EqualValues(t, 1_000_000, info.GetBandwidthStat().GetInRate())
 }
 
-func TestDestroyTwice(t *testing.T) {
-	b := newBuildTest(t, `sleep 1000`)
-	b.interrupt(t, "runs")
-	destroy := b.containers(b.server, b.runner).Destroy
+func TestBuildThatWritesTooMuch(t *testing.T) {
+	b := newBuildTest(t, `truncate -s 0 "$out/droplet.tgz"; head -c 80M /dev/zero > "$out/droplet.tgz"; sleep 1000`)
+	b.config.Staging.DiskLimitMB, b.config.Staging.Limits.LogMB = 4, 1
+	_, err := b.build(t.Context(), t)
+	requireFault(t, err, api.ErrStaging, true, "larger than its disk of 4 MB could hold")
+	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	require.NoError(t, err)
+	require.Equal(t, "stopped", info.GetState())
+}
+
+func (b *buildTest) setUp(t *testing.T) (activities.SetUpResult, error) {
+	t.Helper()
+	return execute(t.Context(), t, b.containers(b.server, b.runner).SetUp, activities.SetUpParams{Request: b.request})
+}
+
+func TestSetUpMakesTheContainerOnce(t *testing.T) {
+	b := newBuildTest(t, `result '{"detected_buildpack":"x"}'`)
+	first, err := b.setUp(t)
+	require.NoError(t, err)
+	require.NotZero(t, first.PackageBytes)
+	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	require.NoError(t, err)
+	require.Equal(t, "active", info.GetState())
+	require.FileExists(t, b.out(runspec.FileLog), "its log can be followed")
+
+	again, err := b.setUp(t)
+	require.NoError(t, err)
+	require.Equal(t, first.PackageBytes, again.PackageBytes)
+	result, err := b.build(t.Context(), t)
+	require.NoError(t, err)
+	require.Equal(t, "x", result.Result.DetectedBuildpack)
+	_, err = b.setUp(t)
+	require.NoError(t, err, "a build that has ended needs no container")
+	require.Equal(t, "run\n", b.read(t, "runs"))
+}
+
+func TestCleanUpTwice(t *testing.T) {
+	b := newBuildTest(t, `echo said > "$out/staging.log"; : > "$out/ready"; sleep 1000`)
+	b.interrupt(t, "ready")
+	cleanUp := b.containers(b.server, b.runner).CleanUp
 	for range 2 {
-		_, err := execute(t.Context(), t, silently(destroy), activities.DestroyParams{Handle: *b.handle()})
+		_, err := execute(t.Context(), t, silently(cleanUp), activities.CleanUpParams{TaskID: "task"})
 		require.NoError(t, err)
 	}
 	_, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.ErrorIs(t, err, warden.ErrUnknownHandle)
+	require.NoDirExists(t, b.workspaces.Path("task").Dir())
+	requireFile(t, filepath.Join(b.workspaces.KeptLog("task"), runspec.FileLog), []byte("said\n"))
+}
+
+func TestCleanUpKeepsNoLogThatNobodyWants(t *testing.T) {
+	b := newBuildTest(t, `: > "$out/ready"; sleep 1000`)
+	b.config.Staging.LogLifetime = 0
+	b.interrupt(t, "ready")
+	_, err := execute(t.Context(), t, silently(b.containers(b.server, b.runner).CleanUp), activities.CleanUpParams{TaskID: "task"})
+	require.NoError(t, err)
+	require.NoDirExists(t, b.workspaces.KeptLog("task"))
 }

@@ -15,11 +15,10 @@ import (
 // claim never run at once: the newer ends the older.
 type claimer interface{ claim() string }
 
-func (p FetchParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
+func (p SetUpParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
 func (p BuildParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
 func (p UploadParams) claim() string  { return api.StagingHandle(p.Request.TaskID) }
-func (p DiscardParams) claim() string { return api.StagingHandle(p.TaskID) }
-func (p DestroyParams) claim() string { return p.Handle }
+func (p CleanUpParams) claim() string { return api.StagingHandle(p.TaskID) }
 func (p DropletParams) claim() string { return "droplet-" + p.SHA1 }
 func (p CreateParams) claim() string  { return p.InstanceID }
 func (p LaunchParams) claim() string  { return p.InstanceID }

@@ -28,6 +28,8 @@ type ContainersDeps struct {
 	Warden     *warden.Client
 	Config     *config.Node
 	Workspaces *workspace.Store
+	// Packages brings what a staging needs here.
+	Packages *Packages
 	// Droplets brings a droplet here, Cache is where it then lies.
 	Droplets   *Droplets
 	Cache      *droplets.Store
@@ -42,6 +44,7 @@ type Containers struct {
 	warden     *warden.Client
 	config     *config.Node
 	workspaces *workspace.Store
+	packages   *Packages
 	droplets   *Droplets
 	cache      *droplets.Store
 	supervisor *supervisor.Supervisor
@@ -52,14 +55,9 @@ type Containers struct {
 // NewContainers makes the activities of one node's containers.
 func NewContainers(deps ContainersDeps) *Containers {
 	return &Containers{
-		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, droplets: deps.Droplets,
-		cache: deps.Cache, supervisor: deps.Supervisor, runner: deps.Runner, log: deps.Log.Named("containers"),
+		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, packages: deps.Packages,
+		droplets: deps.Droplets, cache: deps.Cache, supervisor: deps.Supervisor, runner: deps.Runner, log: deps.Log.Named("containers"),
 	}
-}
-
-// DestroyParams names a container.
-type DestroyParams struct {
-	Handle string `json:"handle"`
 }
 
 // createTimeout bounds one Create of Warden's.
@@ -74,12 +72,9 @@ func (c *Containers) makeContainer(ctx context.Context, request *wardenpb.Create
 	return err
 }
 
-// Destroy ends everything in a container and removes it.
-//
-// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats each
-// second.
-func (c *Containers) Destroy(ctx context.Context, params DestroyParams) error {
-	_, err := c.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(params.Handle)})
+// destroy ends everything in a container and removes it. One that is gone already is no fault.
+func (c *Containers) destroy(ctx context.Context, handle string) error {
+	_, err := c.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 		return wardenFault("destroy the container", err)
 	}

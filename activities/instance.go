@@ -44,7 +44,7 @@ func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateRes
 	if _, err := c.droplets.Await(ctx, droplet); err != nil {
 		return CreateResult{}, err
 	}
-	if err := c.Destroy(ctx, DestroyParams{Handle: params.InstanceID}); err != nil {
+	if err := c.destroy(ctx, params.InstanceID); err != nil {
 		return CreateResult{}, err
 	}
 	start := c.newStart(params.InstanceID, params.Message)

@@ -114,7 +114,7 @@ func (s *server) stop(t *testing.T) {
 // containers are the activities of a node whose Warden is s. runner is the directory of the dea-runner program.
 func (n *node) containers(s *server, runner string) *activities.Containers {
 	return activities.NewContainers(activities.ContainersDeps{
-		Warden: s.client, Config: n.config, Workspaces: n.workspaces, Cache: n.droplets, Runner: runner,
-		Log: hclog.NewNullLogger(),
+		Warden: s.client, Config: n.config, Workspaces: n.workspaces, Packages: n.packages(),
+		Cache: n.droplets, Runner: runner, Log: hclog.NewNullLogger(),
 	})
 }

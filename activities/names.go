@@ -55,24 +55,22 @@ var (
 
 // The activities of a node. They run on api.NodeTaskQueue.
 var (
-	FetchPackages    = Activity[FetchParams, FetchResult]{"FetchPackages"}
-	DiscardPackages  = Activity[DiscardParams, None]{"DiscardPackages"}
-	BuildApp         = Activity[BuildParams, BuildResult]{"BuildApp"}
-	UploadDroplet    = Activity[UploadParams, UploadResult]{"UploadDroplet"}
-	AwaitDroplet     = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
-	DownloadDroplet  = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
-	CreateInstance   = Activity[CreateParams, CreateResult]{"CreateInstance"}
-	LaunchInstance   = Activity[LaunchParams, None]{"LaunchInstance"}
-	RetireInstance   = Activity[RetireParams, None]{"RetireInstance"}
-	DestroyContainer = Activity[DestroyParams, None]{"DestroyContainer"}
-	Supervise        = Activity[SuperviseParams, SuperviseResult]{"Supervise"}
+	SetUpStaging    = Activity[SetUpParams, SetUpResult]{"SetUpStaging"}
+	BuildApp        = Activity[BuildParams, BuildResult]{"BuildApp"}
+	UploadDroplet   = Activity[UploadParams, UploadResult]{"UploadDroplet"}
+	CleanUpStaging  = Activity[CleanUpParams, None]{"CleanUpStaging"}
+	AwaitDroplet    = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
+	DownloadDroplet = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
+	CreateInstance  = Activity[CreateParams, CreateResult]{"CreateInstance"}
+	LaunchInstance  = Activity[LaunchParams, None]{"LaunchInstance"}
+	RetireInstance  = Activity[RetireParams, None]{"RetireInstance"}
+	Supervise       = Activity[SuperviseParams, SuperviseResult]{"Supervise"}
 )
 
 // Set is all activities of one worker.
 type Set struct {
 	Placement       *Placement
 	CloudController *CloudController
-	Packages        *Packages
 	Droplets        *Droplets
 	Containers      *Containers
 	Supervision     *Supervision
@@ -87,11 +85,10 @@ func (s Set) RegisterShared(to worker.ActivityRegistry) {
 // RegisterNode registers what only the node's own worker does, for the queue that api.NodeTaskQueue names.
 func (s Set) RegisterNode(to worker.ActivityRegistry) {
 	var one claims.Claims
-	FetchPackages.register(to, claiming(&one, s.Packages.Fetch))
+	SetUpStaging.register(to, claiming(&one, s.Containers.SetUp))
 	BuildApp.register(to, claiming(&one, s.Containers.Build))
 	UploadDroplet.register(to, claiming(&one, s.CloudController.Upload))
-	DiscardPackages.register(to, retiring(&one, silent(s.Packages.Discard)))
-	DestroyContainer.register(to, retiring(&one, silent(s.Containers.Destroy)))
+	CleanUpStaging.register(to, retiring(&one, silent(s.Containers.CleanUp)))
 	AwaitDroplet.register(to, s.Droplets.Await)
 	DownloadDroplet.register(to, claiming(&one, s.Droplets.Download))
 	CreateInstance.register(to, claiming(&one, s.Containers.Create))

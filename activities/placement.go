@@ -69,6 +69,8 @@ type Placed struct {
 	Node     string `json:"node"`
 	FilesURL string `json:"files_url"`
 	Host     string `json:"host"`
+	// CompletionPatience is the node's; see api.NodeAdvertisement.
+	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
 }
 
 // Place books each reservation on the node that the placement rule prefers. A node has the last word: what it refuses
@@ -265,7 +267,9 @@ func (r *round) take(node string, used api.Resources) {
 // settle takes a node's answer in. A node that refused anything is not asked again in this call.
 func (r *round) settle(node string, batch []api.Reservation, answer api.ReserveResult) {
 	for _, id := range answer.Accepted {
-		r.result.Placed[id] = Placed{Node: node, FilesURL: answer.FilesURL, Host: answer.Host}
+		r.result.Placed[id] = Placed{
+			Node: node, FilesURL: answer.FilesURL, Host: answer.Host, CompletionPatience: answer.CompletionPatience,
+		}
 		delete(r.result.Refused, id)
 	}
 	r.open = slices.DeleteFunc(slices.Clone(r.open), func(o api.Reservation) bool {

@@ -55,7 +55,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 			c.log.Warn("the logs of a crashed instance could not be kept", "instance", start.id, "error", err)
 		}
 	}
-	return c.Destroy(ctx, DestroyParams{Handle: start.id})
+	return c.destroy(ctx, start.id)
 }
 
 // stop lets the app end. What fails here is only logged: the container goes in any case.

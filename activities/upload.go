@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha1" //nolint:gosec // the wire's digest of a droplet
 	"encoding/hex"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -35,22 +34,33 @@ type UploadResult struct {
 	CacheBytes int64 `json:"cache_bytes,omitempty"`
 }
 
-// Upload sends the droplet of a finished build to the cloud controller, puts it into the node's cache without a copy,
-// and then sends the buildpack cache, whose failure is only logged. What the build said of the droplet's SHA-1 is
+// Upload sends the droplet of a finished build to the cloud controller and puts it into the node's cache without a copy;
+// beside that it sends the buildpack cache, whose failure is only logged. What the build said of the droplet's SHA-1 is
 // compared with the file: the build ran in a container of the user's.
 //
-// Run twice it sends all of it again. Cancelled, the controller drops what it got by half. It heartbeats each second.
+// Run twice it sends all of it again. Cancelled, the controller drops what it got by half. It heartbeats each second, with
+// how much has gone.
 func (c *CloudController) Upload(ctx context.Context, params UploadParams) (UploadResult, error) {
 	request := params.Request
 	space := c.workspaces.Path(request.TaskID)
-	result, err := c.droplet(ctx, request, space)
-	if err != nil {
+	var result UploadResult
+	var cacheBytes int64
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		result, err = c.droplet(groupCtx, request, space)
+		return err
+	})
+	group.Go(func() error {
+		cacheBytes = c.cache(groupCtx, request, space)
+		return nil
+	})
+	if err := group.Wait(); err != nil {
 		return UploadResult{}, err
 	}
-	result.CacheBytes = c.cache(ctx, request, space)
 	if err := ctx.Err(); err != nil {
 		return UploadResult{}, err
 	}
+	result.CacheBytes = cacheBytes
 	c.log.Info("uploaded", "app", request.AppID, "task", request.TaskID,
 		"droplet_bytes", result.DropletBytes, "cache_bytes", result.CacheBytes)
 	return result, nil
@@ -99,12 +109,15 @@ func (c *CloudController) cache(ctx context.Context, request api.StagingRequest,
 		return 0
 	}
 	file, err := space.OpenOut(runspec.FileBuildpackCache)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0
+	if err == nil {
+		defer file.Close()
+		var info fs.FileInfo
+		if info, err = file.Stat(); err == nil && info.Size() == 0 {
+			return 0
+		}
 	}
 	size := int64(0)
 	if err == nil {
-		defer file.Close()
 		size, err = c.send(ctx, request.BuildpackCacheUploadURI, file, runspec.FileBuildpackCache)
 	}
 	if err != nil {

@@ -19,6 +19,8 @@ type Kind string
 const (
 	KindInstance Kind = "instance"
 	KindStaging  Kind = "staging"
+	// KindStagings: what keeps an app's stagings one at a time.
+	KindStagings Kind = "stagings"
 	KindDroplet  Kind = "droplet"
 	KindApp      Kind = "app"
 	KindNode     Kind = "node"

@@ -32,3 +32,25 @@ func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkfl
 	})
 	return workflow.ExecuteChildWorkflow(ctx, api.WorkflowRunInstance, in)
 }
+
+// startStaging starts one staging of an app. It waits for the staging's end also when it is told to cancel it, and leaves it
+// alone when the parent ends.
+func startStaging(ctx workflow.Context, in api.StageInput) workflow.ChildWorkflowFuture {
+	r := in.Request
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:            api.StageWorkflowID(r.AppID, r.TaskID),
+		TaskQueue:             api.TaskQueue,
+		WorkflowTaskTimeout:   api.WorkflowTaskTimeout,
+		WaitForCancellation:   true,
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		StaticSummary:         "Stages app " + r.AppID,
+		StaticDetails:         fmt.Sprintf("Staging `%s` of app `%s` on stack `%s`.", r.TaskID, r.AppID, r.Stack),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			api.SearchKind.ValueSet(string(api.KindStaging)),
+			api.SearchApp.ValueSet(r.AppID),
+			api.SearchState.ValueSet(string(api.StagingPlacing)),
+		),
+	})
+	return workflow.ExecuteChildWorkflow(ctx, api.WorkflowStageApp, in)
+}

@@ -205,7 +205,10 @@ func (n *node) lose(ctx workflow.Context) {
 
 // reserve books what there is room for. What is booked already under the same id for the same workflow is accepted again.
 func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
-	result := api.ReserveResult{FilesURL: n.said.FilesURL, Host: n.said.Host, Refused: map[string]api.Constraint{}}
+	result := api.ReserveResult{
+		FilesURL: n.said.FilesURL, Host: n.said.Host, CompletionPatience: n.said.CompletionPatience,
+		Refused: map[string]api.Constraint{},
+	}
 	for _, r := range request.Reservations {
 		if r.Kind == api.KindStaging {
 			r.Resources.MemoryMB = max(r.Resources.MemoryMB, n.said.StagingMinimum.MemoryMB)

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
 )
 
@@ -17,6 +18,9 @@ const (
 	heartbeatTimeout = 10 * time.Second
 	// nodeTimeout is how long an activity may wait for its node's worker before the node is taken for lost.
 	nodeTimeout = 60 * time.Second
+	// secondNodeTimeout is for the second try of an activity that no worker took: a worker that is there takes it within
+	// milliseconds.
+	secondNodeTimeout = 10 * time.Second
 	// quickTimeout bounds one attempt of what talks to Temporal or to Warden and never waits for an app.
 	quickTimeout = 30 * time.Second
 	// transferTimeout bounds one attempt of a download or upload; it ends itself much sooner when nothing moves.
@@ -54,9 +58,10 @@ func retryOutage() *temporal.RetryPolicy {
 	}
 }
 
-// retryReport is the reference's: three tries in all.
+// retryReport is for the completion callback, which a restart of the cloud controller may keep from being heard: at once
+// again, then less and less often, for as long as the activity's own timeout has it.
 func retryReport() *temporal.RetryPolicy {
-	return &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumAttempts: 3}
+	return &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, MaximumInterval: 10 * time.Second}
 }
 
 // onNode is for activities of a node. A worker that does not come for nodeTimeout makes the activity fail with a
@@ -72,6 +77,27 @@ func onNode(
 		RetryPolicy:            retry,
 		Summary:                summary,
 	})
+}
+
+// nodeWork says how an activity of a node is to run.
+type nodeWork struct {
+	node    string
+	limit   time.Duration
+	retry   *temporal.RetryPolicy
+	summary string
+}
+
+// runOnNode runs an activity of a node. When no worker took it, it is scheduled once more: an absence of Temporal's server
+// looks the same, and then every worker is back a moment after the server is. Only then is the node taken for lost.
+func runOnNode[In, Out any](ctx workflow.Context, w nodeWork, a activities.Activity[In, Out], in In) (Out, error) {
+	here := onNode(ctx, w.node, w.limit, w.retry, w.summary)
+	out, err := a.Run(here, in)
+	if !nodeGone(err) || ctx.Err() != nil {
+		return out, err
+	}
+	options := workflow.GetActivityOptions(here)
+	options.ScheduleToStartTimeout = secondNodeTimeout
+	return a.Run(workflow.WithActivityOptions(here, options), in)
 }
 
 // cleaningUp is for activities of a node that must come to pass although the workflow was cancelled.

@@ -10,6 +10,7 @@ import (
 // Register registers every workflow type under its name in package api.
 func Register(to worker.WorkflowRegistry) {
 	for name, definition := range map[string]any{
+		api.WorkflowAppStagings:    AppStagings,
 		api.WorkflowStageApp:       StageApp,
 		api.WorkflowFetchDroplet:   FetchDroplet,
 		api.WorkflowRunInstance:    RunInstance,

@@ -29,7 +29,7 @@ func TestReplay(t *testing.T) {
 		})
 	}
 	for _, kind := range []string{
-		api.WorkflowStageApp, api.WorkflowFetchDroplet, api.WorkflowRunInstance, api.WorkflowEvaluateHealth, api.WorkflowNode,
+		api.WorkflowAppStagings, api.WorkflowStageApp, api.WorkflowFetchDroplet, api.WorkflowRunInstance, api.WorkflowEvaluateHealth, api.WorkflowNode,
 	} {
 		require.NotZero(t, recorded[kind], "no history of %s was recorded", kind)
 	}

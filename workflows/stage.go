@@ -2,8 +2,8 @@ package workflows
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -18,6 +18,10 @@ const maxStagingNodes = 3
 // StageApp stages one app: places it, fetches what it needs, builds it, uploads the droplet and tells the cloud
 // controller. A node that is lost means another, up to maxStagingNodes. When the request carries a start message,
 // that instance is started on the same node at the end.
+//
+//	PLACING -> FETCHING -> BUILDING -> UPLOADING -> REPORTING -> DONE
+//	   |          |  set up   |           |            ^  |
+//	   +----------+-----------+-----------+--- fault --+  +----> FAILED
 //
 // It answers api.QueryStaging. A staging that fails, fails the workflow with an error whose type is the wire's
 // error_info.type and whose message is for the user; the cloud controller is told the same. A cancelled one is told
@@ -39,6 +43,10 @@ type staging struct {
 	request api.StagingRequest
 	status  api.StagingStatus
 	result  api.StagingResult
+	// here is set while there may be something of the staging on the node that status names.
+	here bool
+	// patience is how long the cloud controller is tried.
+	patience time.Duration
 }
 
 func newStaging(ctx workflow.Context, r api.StagingRequest) *staging {
@@ -47,7 +55,8 @@ func newStaging(ctx workflow.Context, r api.StagingRequest) *staging {
 		status: api.StagingStatus{
 			AppID: r.AppID, TaskID: r.TaskID, Phase: api.StagingPlacing, Since: workflow.Now(ctx),
 		},
-		result: api.StagingResult{AppID: r.AppID, TaskID: r.TaskID},
+		result:   api.StagingResult{AppID: r.AppID, TaskID: r.TaskID},
+		patience: completionPatience,
 	}
 }
 
@@ -61,10 +70,10 @@ func (s *staging) stage(ctx workflow.Context) error {
 		}
 		err = s.stageHere(ctx)
 		if !nodeGone(err) {
-			s.cleanUp(ctx)
 			return err
 		}
 		s.release(ctx)
+		s.here, s.status.SetUp = false, nil
 		lost = append(lost, s.status.Node)
 		if len(lost) == maxStagingNodes {
 			return api.Final(api.ErrStager, fmt.Sprintf("the nodes that staged it were lost, %d of them", len(lost)), err)
@@ -95,10 +104,14 @@ func (s *staging) place(ctx workflow.Context, avoid []string) error {
 	}
 	s.status.Node, s.status.FilesURL = placed.Node, placed.FilesURL
 	s.result.NodeID = placed.Node
+	if placed.CompletionPatience > 0 {
+		s.patience = placed.CompletionPatience
+	}
 	if ctx.Err() != nil { // Cancelled while it was being placed.
 		s.release(ctx)
 		return ctx.Err()
 	}
+	s.here = true
 	return workflow.UpsertTypedSearchAttributes(ctx, api.SearchNode.ValueSet(placed.Node))
 }
 
@@ -119,16 +132,17 @@ func place(ctx workflow.Context, params activities.PlaceParams) (activities.Plac
 
 // stageHere does on the chosen node all that leaves something there.
 func (s *staging) stageHere(ctx workflow.Context) error {
-	node := s.status.Node
 	s.enter(ctx, api.StagingFetching)
-	_, err := activities.FetchPackages.Run(onNode(ctx, node, transferTimeout, retryOutage(), "fetch the package and the buildpacks"),
-		activities.FetchParams{Request: s.request})
+	_, err := runOnNode(ctx, s.nodeWork(transferTimeout, retryOutage(), "fetch the package and the buildpacks, make the container"),
+		activities.SetUpStaging, activities.SetUpParams{Request: s.request})
 	if err != nil {
 		return err
 	}
+	now := workflow.Now(ctx)
+	s.status.SetUp = &now
 	s.enter(ctx, api.StagingBuilding)
-	built, err := activities.BuildApp.Run(onNode(ctx, node, buildTimeout, retryDeaths(), "run the buildpack"),
-		activities.BuildParams{Request: s.request})
+	built, err := runOnNode(ctx, s.nodeWork(buildTimeout, retryDeaths(), "run the buildpack"),
+		activities.BuildApp, activities.BuildParams{Request: s.request})
 	if err != nil {
 		return err
 	}
@@ -137,8 +151,8 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	s.result.DetectedStartCommand = built.Result.StartCommand
 	s.result.Procfile = built.Result.Procfile
 	s.enter(ctx, api.StagingUploading)
-	_, err = activities.UploadDroplet.Run(onNode(ctx, node, transferTimeout, retryOutage(), "upload the droplet"),
-		activities.UploadParams{Request: s.request})
+	_, err = runOnNode(ctx, s.nodeWork(transferTimeout, retryOutage(), "upload the droplet"),
+		activities.UploadDroplet, activities.UploadParams{Request: s.request})
 	if err != nil {
 		return err
 	}
@@ -146,109 +160,8 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	return nil
 }
 
-// cleanUp takes away what the staging left on its node. A node that does not answer is given up: its supervisor removes,
-// when it comes back, what no reservation names.
-func (s *staging) cleanUp(ctx workflow.Context) {
-	handle := api.StagingHandle(s.request.TaskID)
-	here := cleaningUp(ctx, s.status.Node, quickTimeout, "clean up")
-	here = workflow.WithScheduleToCloseTimeout(here, cleanUpTimeout)
-	_, err := activities.DestroyContainer.Run(here, activities.DestroyParams{Handle: handle})
-	if err == nil {
-		_, err = activities.DiscardPackages.Run(here, activities.DiscardParams{TaskID: s.request.TaskID})
-	}
-	if err != nil {
-		workflow.GetLogger(ctx).Warn("the clean-up is left to the node's supervisor", "error", err)
-	}
-	s.release(ctx)
-}
-
-// release gives the staging's room back.
-func (s *staging) release(ctx workflow.Context) {
-	apart, _ := workflow.NewDisconnectedContext(ctx)
-	released := api.SignalRelease.SendFrom(apart, api.NodeWorkflowID(s.status.Node),
-		api.ReleaseRequest{IDs: []string{api.StagingHandle(s.request.TaskID)}})
-	if err := released.Get(apart, nil); err != nil {
-		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
-	}
-}
-
-// finish tells the cloud controller, starts what is to be started, and gives the workflow its result.
-func (s *staging) finish(ctx workflow.Context, failed error) (api.StagingResult, error) {
-	if failed != nil {
-		s.result.ErrorInfo = stagingError(failed)
-		s.result.Error = s.result.ErrorInfo.Message
-	}
-	s.enter(ctx, api.StagingReporting)
-	apart, _ := workflow.NewDisconnectedContext(ctx)
-	_, unheard := activities.ReportStaging.Run(
-		onAnyWorker(apart, reportTimeout, retryReport(), "tell the cloud controller"),
-		activities.ReportParams{Result: s.result})
-	s.status.Result = &s.result
-	switch {
-	case failed != nil:
-		s.enter(apart, api.StagingFailed)
-		if unheard != nil {
-			workflow.GetLogger(ctx).Warn("the cloud controller does not know that the staging failed", "error", unheard)
-		}
-		if temporal.IsCanceledError(failed) {
-			return s.result, temporal.NewCanceledError(api.StagingTaskStopped)
-		}
-		return s.result, api.Final(s.result.ErrorInfo.Type, s.result.ErrorInfo.Message, failed)
-	case unheard != nil:
-		s.result.ErrorInfo = &api.ErrorInfo{Type: api.ErrStager, Message: api.Explain(unheard, api.ErrStager).Message}
-		s.result.Error = s.result.ErrorInfo.Message
-		s.enter(apart, api.StagingFailed)
-		return s.result, api.Final(api.ErrStager, s.result.Error, unheard)
-	}
-	s.startInstance(ctx)
-	s.enter(ctx, api.StagingDone)
-	return s.result, nil
-}
-
-// stagingError is the wire's form of whatever a staging failed with.
-func stagingError(failed error) *api.ErrorInfo {
-	if temporal.IsCanceledError(failed) {
-		return &api.ErrorInfo{Type: api.ErrStaging, Message: api.StagingTaskStopped}
-	}
-	info := api.Explain(failed, api.ErrStager)
-	switch info.Type {
-	case api.ErrWarden, api.ErrControllerUnreachable, api.ErrDroplet:
-		info.Type = api.ErrStager
-	case api.ErrInvalidRequest:
-		info.Type = api.ErrStaging
-	}
-	return &info
-}
-
-// startInstance starts what the request's start message asks for, with the new droplet, on the node that has it
-// already. That it cannot be started does not make the staging fail: whoever counts the instances finds it missing.
-func (s *staging) startInstance(ctx workflow.Context) {
-	if s.request.StartMessage == nil {
-		return
-	}
-	if err := s.tryStart(ctx, *s.request.StartMessage); err != nil {
-		workflow.GetLogger(ctx).Warn("the instance that the request asks for was not started", "error", err)
-	}
-}
-
-func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error {
-	message.SHA1 = s.result.DropletSHA1
-	if err := message.Validate(); err != nil {
-		return err
-	}
-	id := instanceID(ctx, 0)
-	placed, refused, err := place(ctx, activities.PlaceParams{
-		Stack: message.Stack, Only: s.status.Node, Reservations: []api.Reservation{message.Reservation(id)},
-	})
-	if err != nil {
-		return err
-	}
-	if refused != "" {
-		return errors.New(api.NotEnough(refused))
-	}
-	return startChild(ctx, api.InstanceInput{
-		InstanceID: id, Node: placed.Node, FilesURL: placed.FilesURL, Message: message,
-	}).GetChildWorkflowExecution().Get(ctx, nil)
+func (s *staging) nodeWork(limit time.Duration, retry *temporal.RetryPolicy, summary string) nodeWork {
+	return nodeWork{node: s.status.Node, limit: limit, retry: retry, summary: summary}
 }
 
 func (s *staging) enter(ctx workflow.Context, phase api.StagingPhase) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/activities"
@@ -35,14 +36,13 @@ func stagingWorld(t *testing.T) (*world, *[]api.StagingResult) {
 		}
 		return activities.PlaceResult{Placed: placed}, nil
 	})
-	works(w, activities.FetchPackages, activities.FetchResult{})
+	works(w, activities.SetUpStaging, activities.SetUpResult{})
 	works(w, activities.BuildApp, activities.BuildResult{Result: runspec.Result{
 		DetectedBuildpack: "Go", BuildpackKey: "go", StartCommand: "./web", DropletSHA1: aSHA1,
 		Procfile: map[string]string{"web": "./web"},
 	}})
 	works(w, activities.UploadDroplet, activities.UploadResult{})
-	works(w, activities.DestroyContainer, activities.None{})
-	works(w, activities.DiscardPackages, activities.None{})
+	works(w, activities.CleanUpStaging, activities.None{})
 	var reports []api.StagingResult
 	does(w, activities.ReportStaging, func(_ context.Context, p activities.ReportParams) (activities.None, error) {
 		reports = append(reports, p.Result)
@@ -58,8 +58,7 @@ func requireCleanedUp(t *testing.T, w *world, times int) {
 	for _, call := range w.called() {
 		count[call]++
 	}
-	require.Equal(t, times, count["DestroyContainer"])
-	require.Equal(t, times, count["DiscardPackages"])
+	require.Equal(t, times, count["CleanUpStaging"])
 	requireReleased(t, w, times)
 }
 
@@ -83,9 +82,9 @@ func TestStaging(t *testing.T) {
 		DropletSHA1: aSHA1, DetectedStartCommand: "./web", Procfile: map[string]string{"web": "./web"},
 	}, result)
 	require.Equal(t, []api.StagingResult{result}, *reports)
-	require.Equal(t, []string{
-		"Place", "FetchPackages", "BuildApp", "UploadDroplet", "DestroyContainer", "DiscardPackages", "ReportStaging",
-	}, w.called())
+	calls := w.called()
+	require.Equal(t, []string{"Place", "SetUpStaging", "BuildApp", "UploadDroplet"}, calls[:4])
+	require.ElementsMatch(t, []string{"CleanUpStaging", "ReportStaging"}, calls[4:], "the two do not wait for each other")
 	requireCleanedUp(t, w, 1)
 }
 
@@ -103,8 +102,8 @@ func TestStagingFailures(t *testing.T) {
 			})
 		}, api.ErrorInfo{Type: api.ErrInsufficientResources, Message: "Not enough memory resource available."}, 0},
 		{"no package", func(w *world) {
-			does(w, activities.FetchPackages, func(context.Context, activities.FetchParams) (activities.FetchResult, error) {
-				return activities.FetchResult{}, unreachable
+			does(w, activities.SetUpStaging, func(context.Context, activities.SetUpParams) (activities.SetUpResult, error) {
+				return activities.SetUpResult{}, unreachable
 			})
 		}, api.ErrorInfo{Type: api.ErrStager, Message: "the cloud controller cannot be reached"}, 1},
 		{"compile fails", func(w *world) {
@@ -131,16 +130,87 @@ func TestStagingFailures(t *testing.T) {
 	}
 }
 
-func TestStagingThatCannotBeReportedFails(t *testing.T) {
+func TestStagingIsReportedForAsLongAsTheNodeSays(t *testing.T) {
+	for name, c := range map[string]struct{ said, want time.Duration }{
+		"by default": {0, 15 * time.Minute},
+		"configured": {time.Minute, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := stagingWorld(t)
+			does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+				return activities.PlaceResult{Placed: map[string]activities.Placed{
+					p.Reservations[0].ID: {Node: aNode, CompletionPatience: c.said},
+				}}, nil
+			})
+			does(w, activities.ReportStaging, func(ctx context.Context, _ activities.ReportParams) (activities.None, error) {
+				require.Equal(t, c.want, activity.GetInfo(ctx).ScheduleToCloseTimeout)
+				return activities.None{}, api.Transient(api.ErrControllerUnreachable, "the cloud controller cannot be reached", nil)
+			})
+			w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
+			require.Equal(t, api.ErrStager, api.Explain(w.GetWorkflowError(), "").Type)
+			status := stagingStatus(t, w)
+			require.Equal(t, aSHA1, status.Result.DropletSHA1, "the outcome is not lost")
+			requireCleanedUp(t, w, 1)
+		})
+	}
+}
+
+func TestStagingIsReportedOnceTheControllerIsBack(t *testing.T) {
 	w, _ := stagingWorld(t)
 	tries := 0
-	does(w, activities.ReportStaging, func(context.Context, activities.ReportParams) (activities.None, error) {
-		tries++
-		return activities.None{}, api.Transient(api.ErrControllerUnreachable, "the cloud controller cannot be reached", nil)
+	does(w, activities.ReportStaging, func(_ context.Context, p activities.ReportParams) (activities.None, error) {
+		require.Equal(t, "t-1", p.Result.TaskID)
+		if tries++; tries < 8 {
+			return activities.None{}, api.Transient(api.ErrControllerUnreachable, "the cloud controller cannot be reached", nil)
+		}
+		return activities.None{}, nil
 	})
 	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
-	require.Equal(t, api.ErrStager, api.Explain(w.GetWorkflowError(), "").Type)
-	require.Equal(t, 3, tries, "the reference's three tries in all")
+	require.NoError(t, w.GetWorkflowError())
+	require.Equal(t, 8, tries)
+}
+
+// stagingStatus is what the staging answers to a query.
+func stagingStatus(t *testing.T, w *world) api.StagingStatus {
+	t.Helper()
+	value, err := w.QueryWorkflow(api.QueryStaging.Name())
+	require.NoError(t, err)
+	var status api.StagingStatus
+	require.NoError(t, value.Get(&status))
+	return status
+}
+
+func TestSetUpIsSeen(t *testing.T) {
+	w, _ := stagingWorld(t)
+	does(w, activities.SetUpStaging, func(context.Context, activities.SetUpParams) (activities.SetUpResult, error) {
+		require.Nil(t, stagingStatus(t, w).SetUp)
+		return activities.SetUpResult{}, nil
+	})
+	does(w, activities.BuildApp, func(context.Context, activities.BuildParams) (activities.BuildResult, error) {
+		status := stagingStatus(t, w)
+		require.NotNil(t, status.SetUp)
+		require.Equal(t, api.StagingBuilding, status.Phase)
+		require.Equal(t, "http://node.localhost", status.FilesURL)
+		return activities.BuildResult{}, nil
+	})
+	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
+	require.NoError(t, w.GetWorkflowError())
+}
+
+// TestTemporalWasAway: an activity that nobody took for a while is asked for once more before its node counts as lost.
+func TestTemporalWasAway(t *testing.T) {
+	w, _ := stagingWorld(t)
+	tries := 0
+	does(w, activities.BuildApp, func(context.Context, activities.BuildParams) (activities.BuildResult, error) {
+		if tries++; tries == 1 {
+			return activities.BuildResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+		}
+		return activities.BuildResult{}, nil
+	})
+	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
+	require.NoError(t, w.GetWorkflowError())
+	require.Equal(t, 2, tries)
+	requireCleanedUp(t, w, 1)
 }
 
 func TestLostNodeMeansAnother(t *testing.T) {
@@ -160,7 +230,7 @@ func TestLostNodeMeansAnother(t *testing.T) {
 	require.Equal(t, api.ErrStager, api.Explain(w.GetWorkflowError(), "").Type)
 	require.Equal(t, [][]string{nil, {"0-node"}, {"0-node", "1-node"}}, avoided)
 	requireReleased(t, w, 3)
-	require.NotContains(t, w.called(), "DestroyContainer", "nobody is there to do it")
+	require.NotContains(t, w.called(), "CleanUpStaging", "nobody is there to do it")
 }
 
 func TestCancelledStagingLeavesNothing(t *testing.T) {

@@ -40,7 +40,11 @@ func Staging(request api.StagingRequest, timeoutSeconds int) ([]Var, error) {
 	if err != nil {
 		return nil, err
 	}
-	vars = append(vars, Var{Name: "STAGING_TIMEOUT", Value: strconv.Itoa(timeoutSeconds)})
+	vars = append(vars,
+		Var{Name: "STAGING_TIMEOUT", Value: strconv.Itoa(timeoutSeconds)},
+		// Not of a DEA: buildpacks with bin/supply choose what they supply by it.
+		Var{Name: "CF_STACK", Value: request.Stack},
+	)
 	return withOwn(vars, request.Properties.Environment)
 }
 

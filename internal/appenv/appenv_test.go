@@ -101,6 +101,7 @@ func TestStaging(t *testing.T) {
 	seen := environment(t, "", vars)
 	require.Equal(t, "512m", seen["MEMORY_LIMIT"])
 	require.Equal(t, "900", seen["STAGING_TIMEOUT"])
+	require.Equal(t, "lucid64", seen["CF_STACK"])
 	require.Equal(t, "[900]", seen["LIMIT"])
 	require.Equal(t, "mysql2://h/d", seen["DATABASE_URL"])
 	require.Equal(t, "/home/vcap", seen["HOME"], "the job's own")

@@ -6,7 +6,8 @@
 //
 // A directory is answered with a listing, a file with its content, whole or in ranges. With tail in the query a
 // file is followed: what it holds is sent from tail_offset on, then what is appended, through truncation and
-// rotation, until the client goes or the instance's or staging's directory is no more. Without tail_offset only
+// rotation, until the client goes or the instance's or staging's directory is no more; of one that is over and only kept,
+// until the file's end. Without tail_offset only
 // what is appended from now on is sent; a negative tail_offset counts from the file's end.
 //
 // The HMAC is SHA-512's, in hex, over the URL's path and the sorted parameters path and timestamp (seconds of Unix

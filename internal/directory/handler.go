@@ -18,12 +18,26 @@ var (
 	ErrNotYet = errors.New("not available yet")
 )
 
-// Place opens a directory on this node's disk, the same one each time for as long as it is there. Where users may have
-// put links on the way to it, it does not follow them out of what is theirs.
-type Place func() (*os.Root, error)
+// Place is a directory on this node's disk.
+type Place struct {
+	// Open opens it, the same one each time for as long as it is there. Where users may have put links on the way to it,
+	// it does not follow them out of what is theirs.
+	Open func() (*os.Root, error)
+	// Over says that nobody writes there any more: a tail ends where the file does.
+	Over bool
+}
 
 // At is the place of a path that only the node itself can change.
-func At(path string) Place { return func() (*os.Root, error) { return os.OpenRoot(path) } }
+func At(path string) Place {
+	return Place{Open: func() (*os.Root, error) { return os.OpenRoot(path) }}
+}
+
+// Kept is At for what is over.
+func Kept(path string) Place {
+	place := At(path)
+	place.Over = true
+	return place
+}
 
 // Resolver finds the directory of an instance or a task. id is as it stands in the URL, but it was signed. Any error
 // but ErrUnknown and ErrNotYet is the node's fault. It is called concurrently.
@@ -100,7 +114,7 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve
 	if err != nil {
 		return err
 	}
-	root, err := place()
+	root, err := place.Open()
 	if err != nil {
 		return missing(err)
 	}

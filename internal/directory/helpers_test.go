@@ -61,13 +61,15 @@ func (n *node) resolver(known, place string) Resolver {
 		case known:
 			return At(place), nil
 		case "soon":
-			return nil, fmt.Errorf("resolve: %w", ErrNotYet)
+			return Place{}, fmt.Errorf("resolve: %w", ErrNotYet)
 		case "broken":
-			return nil, fmt.Errorf("a fault at %s", n.base)
+			return Place{}, fmt.Errorf("a fault at %s", n.base)
+		case "over":
+			return Kept(place), nil
 		case "vanished":
 			return At(filepath.Join(n.base, "vanished")), nil
 		default:
-			return nil, fmt.Errorf("resolve: %w", ErrUnknown)
+			return Place{}, fmt.Errorf("resolve: %w", ErrUnknown)
 		}
 	}
 }

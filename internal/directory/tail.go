@@ -94,7 +94,7 @@ func (t *tail) follow(r *http.Request, out sender) {
 	defer timer.Stop()
 	for {
 		// Asked before the file is read: what was written until the directory went is still sent.
-		gone := t.gone()
+		gone := t.place.Over || t.gone()
 		sent, err := t.catchUp(out)
 		if err != nil || gone {
 			return
@@ -118,7 +118,7 @@ func (t *tail) gone() bool {
 	if err != nil {
 		return true
 	}
-	root, err := t.place()
+	root, err := t.place.Open()
 	if err != nil {
 		return true
 	}

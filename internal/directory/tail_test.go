@@ -126,6 +126,15 @@ func TestATailEndsWithItsDirectory(t *testing.T) {
 	}
 }
 
+// TestATailOfWhatIsOver: nobody writes there any more, so that nothing is to be waited for.
+func TestATailOfWhatIsOver(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\ntwo\n")
+	f := n.follow(SignedURL(n.http.URL, n.key, Instance, "over", "log", time.Now(), true))
+	f.expect("one\n", "two\n")
+	f.expectEnd()
+}
+
 func TestATailEndsWithItsClientOrServer(t *testing.T) {
 	n := newNode(t)
 	n.write("log", "one\n")

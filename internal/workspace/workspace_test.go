@@ -25,7 +25,7 @@ func TestCreateIsIdempotentAndOpenToTheContainer(t *testing.T) {
 	require.Equal(t, space, again)
 	require.Equal(t, space, store.Path("task-1"))
 	require.FileExists(t, space.Package())
-	for path, mode := range map[string]fs.FileMode{space.Dir(): 0o700, space.In(): 0o755, space.Out(): 0o777} {
+	for path, mode := range map[string]fs.FileMode{space.Dir(): 0o700, space.In(): 0o755, space.Out(): 0o755} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode().Perm(), path)

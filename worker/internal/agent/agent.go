@@ -211,19 +211,19 @@ func (a *agent) activities() activities.Set {
 	downloads := activities.NewDroplets(activities.DropletsDeps{
 		Node: a.id, Temporal: a.temporal, Cache: cache, HTTP: http, Log: a.log,
 	})
+	packages := activities.NewPackages(activities.PackagesDeps{
+		Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),
+		HTTP: http, Log: a.log,
+	})
 	return activities.Set{
 		Placement: activities.NewPlacement(a.temporal, a.node.Temporal.Namespace, a.log),
 		CloudController: activities.NewCloudController(activities.CloudControllerDeps{
 			URL: a.node.CCURL.Reveal(), Workspaces: a.workspaces, Droplets: cache, HTTP: http, Log: a.log,
 		}),
-		Packages: activities.NewPackages(activities.PackagesDeps{
-			Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),
-			HTTP: http, Log: a.log,
-		}),
 		Droplets: downloads,
 		Containers: activities.NewContainers(activities.ContainersDeps{
-			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Droplets: downloads, Cache: cache,
-			Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
+			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
 			Supervisor: a.supervisor, Temporal: a.temporal, Advertisement: a.advertisement(),
@@ -235,13 +235,14 @@ func (a *agent) activities() activities.Set {
 func (a *agent) advertisement() api.NodeAdvertisement {
 	n := a.node
 	said := api.NodeAdvertisement{
-		Capacity:       api.Resources{MemoryMB: n.Resources.CapacityMemoryMB(), DiskMB: n.Resources.CapacityDiskMB()},
-		NoStaging:      !n.Staging.Enabled,
-		StagingMinimum: api.Resources{MemoryMB: n.Staging.MemoryLimitMB, DiskMB: n.Staging.DiskLimitMB},
-		Zone:           n.PlacementProperties.Zone,
-		Host:           n.LocalRoute,
-		FilesURL:       a.files.url,
-		Grace:          n.NodeGrace,
+		Capacity:           api.Resources{MemoryMB: n.Resources.CapacityMemoryMB(), DiskMB: n.Resources.CapacityDiskMB()},
+		NoStaging:          !n.Staging.Enabled,
+		StagingMinimum:     api.Resources{MemoryMB: n.Staging.MemoryLimitMB, DiskMB: n.Staging.DiskLimitMB},
+		Zone:               n.PlacementProperties.Zone,
+		Host:               n.LocalRoute,
+		FilesURL:           a.files.url,
+		Grace:              n.NodeGrace,
+		CompletionPatience: n.Staging.CompletionTimeout,
 	}
 	for _, stack := range n.Stacks {
 		said.Stacks = append(said.Stacks, stack.Name)

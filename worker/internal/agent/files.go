@@ -63,26 +63,30 @@ func (a *agent) instanceFiles(ctx context.Context, id string) (directory.Place, 
 	if errors.Is(err, warden.ErrUnknownHandle) {
 		crash := activities.CrashDir(a.node, id)
 		if _, err := os.Stat(crash); err != nil {
-			return nil, directory.ErrUnknown
+			return directory.Place{}, directory.ErrUnknown
 		}
-		return directory.At(crash), nil
+		return directory.Kept(crash), nil
 	}
 	if err != nil {
-		return nil, err
+		return directory.Place{}, err
 	}
-	return func() (*os.Root, error) {
+	return directory.Place{Open: func() (*os.Root, error) {
 		return containerpath.OpenDir(info.GetContainerPath(), runspec.PathHome)
-	}, nil
+	}}, nil
 }
 
-// stagingFiles is what a staging wrote out.
+// stagingFiles is what a staging wrote out, or what is kept of one that is over.
 func (a *agent) stagingFiles(_ context.Context, task string) (directory.Place, error) {
 	space := a.workspaces.Path(task)
 	if _, err := os.Stat(space.Dir()); err != nil {
-		return nil, directory.ErrUnknown
+		kept := a.workspaces.KeptLog(task)
+		if _, err := os.Stat(kept); err != nil {
+			return directory.Place{}, directory.ErrUnknown
+		}
+		return directory.Kept(kept), nil
 	}
 	if _, err := os.Stat(space.Out()); err != nil {
-		return nil, directory.ErrNotYet
+		return directory.Place{}, directory.ErrNotYet
 	}
 	return directory.At(space.Out()), nil
 }
