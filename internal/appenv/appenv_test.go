@@ -89,7 +89,7 @@ func TestVariablesStandInTheReferencesOrder(t *testing.T) {
 
 func TestStaging(t *testing.T) {
 	request := api.StagingRequest{
-		AppID: "app-1", TaskID: "t", StartMessage: &message,
+		AppID: "app-1", TaskID: "t", Stack: "lucid64", StartMessage: &message,
 		Properties: api.StagingProperties{
 			Resources:   api.Limits{MemoryMB: 512, DiskMB: 2048, FDs: 50},
 			Environment: []string{"LIMIT=[$STAGING_TIMEOUT]"},
