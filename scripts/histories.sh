@@ -26,7 +26,7 @@ instance() { starter ps "$1" --output json | field instance_id | sed -n "$2p"; }
 record() { go run ./integration/histories --config "$data/client.yml" --out "$out" "$@"; }
 building() { grep -q 'Running: go' "$data/$1.log"; }
 
-title "StageApp"
+title "AppStagings, StageApp"
 title_of() { printf '  %s\n' "$1"; }
 title_of "done, with a worker killed in the middle"
 starter push examples/hello --name hello --instances 2 >"$data/hello.log" &
@@ -65,7 +65,7 @@ title "Recording"
 sleep 3 # Visibility is up to two seconds behind.
 record StageApp-done="$(workflow stage/hello/)" StageApp-failed="$(workflow stage/failed/)" \
   StageApp-cancelled="$(get "$(field ui <"$data.json")/api/v1/namespaces/default/workflows" | field workflowId | grep stage/cancelled/ | tail -n 1)" \
-  FetchDroplet-done="$(workflow droplet/)" RunInstance-crashed="instance/$crashed" RunInstance-stopped="instance/$stopped" \
+  AppStagings-done=stagings/hello AppStagings-superseded=stagings/cancelled FetchDroplet-done="$(workflow droplet/)" RunInstance-crashed="instance/$crashed" RunInstance-stopped="instance/$stopped" \
   RunInstance-running="instance/$running" EvaluateHealth-deleted=app/hello EvaluateHealth-replaced=app/static \
   Node-restarted="$(workflow node/)"
 ls "$out"

@@ -22,7 +22,8 @@ import (
 type sightings struct{ containers, reservations, workspaces map[string]bool }
 
 // Reap takes away what nobody owns, each at its second sighting: containers and workspaces that no reservation names,
-// and reservations, with their containers, whose workflow has ended or moved. Two calls at once follow one another.
+// and reservations, with their containers, whose workflow has ended or moved. Logs of stagings that are long over go
+// with them. Two calls at once follow one another.
 func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 	s.reaping.Lock()
 	defer s.reaping.Unlock()
@@ -112,7 +113,7 @@ func (s *Supervisor) reapWorkspaces(ledger api.NodeStatus, now sightings) error 
 			return staging && safename.Of(task) == name
 		})
 	})
-	failed := []error{err}
+	failed := []error{err, s.workspaces.PruneLogs(s.logs)}
 	for _, name := range tasks {
 		if !s.seen.workspaces[name] {
 			now.workspaces[name] = true

@@ -38,7 +38,9 @@ type Deps struct {
 	Warden     *warden.Client
 	Temporal   Temporal
 	Workspaces *workspace.Store
-	Log        hclog.Logger
+	// LogLifetime is how long the logs of stagings that are over are kept.
+	LogLifetime time.Duration
+	Log         hclog.Logger
 }
 
 // Supervisor watches over one node. It is made once in a worker, and closed at its end.
@@ -47,6 +49,7 @@ type Supervisor struct {
 	warden     *warden.Client
 	temporal   Temporal
 	workspaces *workspace.Store
+	logs       time.Duration
 	log        hclog.Logger
 
 	ctx     context.Context
@@ -68,7 +71,7 @@ func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
-		log: deps.Log.Named("supervisor"),
+		logs: deps.LogLifetime, log: deps.Log.Named("supervisor"),
 		ctx: ctx, cancel: cancel, watches: map[string]*Watch{},
 	}
 }

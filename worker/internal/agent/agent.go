@@ -72,7 +72,8 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	defer a.temporal.Close()
 	a.supervisor = supervisor.New(supervisor.Deps{
-		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces, Log: a.log,
+		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces,
+		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 	})
 	defer a.supervisor.Close()
 	if a.files, err = a.serveFiles(); err != nil {
