@@ -56,19 +56,27 @@ func (s *Stack) ask(ctx context.Context, method, contentType string, body io.Rea
 
 // Upload puts bytes at the cloud controller as an app's package, whatever they are.
 func (s *Stack) Upload(ctx context.Context, app string, content []byte) error {
-	var form bytes.Buffer
-	writer := multipart.NewWriter(&form)
-	part, err := writer.CreateFormFile("application", "application.zip")
-	if err != nil {
-		return fmt.Errorf("make the form: %w", err)
-	}
-	if _, err := part.Write(content); err != nil {
-		return fmt.Errorf("make the form: %w", err)
-	}
-	if err := writer.Close(); err != nil {
-		return fmt.Errorf("make the form: %w", err)
-	}
-	_, err = s.ask(ctx, http.MethodPut, writer.FormDataContentType(), &form, "v2", "apps", app, "bits")
+	return s.UploadFrom(ctx, app, bytes.NewReader(content))
+}
+
+// UploadFrom is Upload of what need not be in memory.
+func (s *Stack) UploadFrom(ctx context.Context, app string, content io.Reader) error {
+	form, to := io.Pipe()
+	writer := multipart.NewWriter(to)
+	go func() {
+		part, err := writer.CreateFormFile("application", "application.zip")
+		if err == nil {
+			_, err = io.Copy(part, content)
+		}
+		to.CloseWithError(errors.Join(err, writer.Close()))
+	}()
+	_, err := s.ask(ctx, http.MethodPut, writer.FormDataContentType(), form, "v2", "apps", app, "bits")
+	return errors.Join(err, form.Close()) // an answer that came early leaves the writer with nobody to write to
+}
+
+// Forget takes an app, and all that is kept for it, from the cloud controller.
+func (s *Stack) Forget(ctx context.Context, app string) error {
+	_, err := s.ask(ctx, http.MethodDelete, "", nil, "v2", "apps", app)
 	return err
 }
 
