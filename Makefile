@@ -78,8 +78,9 @@ lint: ## vet, golangci-lint, workflowcheck, govulncheck, go mod tidy -diff
 fmt: $(TOOLS)/golangci-lint ## format every Go file
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint fmt ./...); done
 
+# It needs unzip and curl, for what it does by hand.
 .PHONY: bench
-bench: build ## measure activities and pushes, and write docs/benchmarks.json
+bench: build ## measure activities, pushes and stagings, and write docs/benchmarks.json
 	$(GO) run ./integration/bench -out docs/benchmarks.json
 
 # It needs root, crun or runc, and a machine that does nothing else.
