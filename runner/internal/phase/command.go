@@ -18,13 +18,15 @@ import (
 // output through sed and the like, and those end a little later; whoever stays longer is not worth waiting for.
 const LeftBehind = 2 * time.Second
 
-// Command is a program to run. It inherits the environment.
+// Command is a program to run. It reads nothing: its stdin is empty.
 type Command struct {
 	// Path is the program, Args what follows it.
 	Path string
 	Args []string
 	// Dir is the working directory.
 	Dir string
+	// Env is the environment; nil for this process's own. Of a name that is there twice the last counts.
+	Env []string
 	// Stdout and Stderr receive the output. When they are the same value, both go through one pipe and keep their
 	// order. A writer that fails loses output and disturbs nothing.
 	Stdout, Stderr io.Writer
@@ -41,7 +43,7 @@ func (c Command) Run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	cmd := exec.Command(c.Path, c.Args...) //nolint:noctx // a context would kill the program alone, not its group
-	cmd.Dir = c.Dir
+	cmd.Dir, cmd.Env = c.Dir, c.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := attach(cmd, c.Stdout, c.Stderr)
 	if err != nil {
