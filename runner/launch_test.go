@@ -130,6 +130,19 @@ func TestLaunchRunsTheCommand(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 }
 
+// What was supplied comes first: the app's own scripts may change it.
+func TestLaunchSourcesWhatWasSupplied(t *testing.T) {
+	t.Parallel()
+	c := launchable(t, files{".profile.d/0.sh": `export TOOL="$TOOL, then the app's"`})
+	c.write(runspec.PathInstanceProfile+"/1.sh", `export TOOL="the second's"`, 0o644)
+	c.write(runspec.PathInstanceProfile+"/0.sh", `export TOOL="the first's"`, 0o644)
+	c.write(runspec.PathInstanceDeps+"/0/tool", "", 0o644)
+	status, _ := c.run(nil, "launch", "--command", `echo "$TOOL"; ls "$DEPS_DIR/0"`)
+	require.Equal(t, 0, status)
+	require.Equal(t, "the second's, then the app's\ntool\n", c.read(runspec.PathStdout))
+	require.Empty(t, c.read(runspec.PathStderr))
+}
+
 func TestLaunchTakesTheDropletsCommand(t *testing.T) {
 	t.Parallel()
 	c := launchable(t, nil)

@@ -1,6 +1,6 @@
 // Package launch runs an app's start command in an instance's container, for as long as it lives.
 //
-//	launch ---- bash (.profile.d/*.sh, then the command) ---- the app's processes
+//	launch ---- bash (profile.d/*.sh, then the command) ---- the app's processes
 //	   |  signals -> the app's process group
 //	   |  stdout, stderr -> bounded files
 //	   +-- exit status -> a file, and its own

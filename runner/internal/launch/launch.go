@@ -31,9 +31,9 @@ type Launcher struct {
 // DefaultGrace is as long as a Warden waits before it kills what it has told to end.
 const DefaultGrace = 10 * time.Second
 
-// script sources what buildpacks left to set up the environment, then becomes the command. A command that is more
-// than one program stays a shell.
-const script = `for __dea_file in .profile.d/*.sh; do
+// script sources what buildpacks left to set up the environment, first what those with bin/supply did, then becomes the
+// command. A command that is more than one program stays a shell.
+const script = `for __dea_file in ../profile.d/*.sh .profile.d/*.sh; do
   if [ -r "$__dea_file" ]; then . "$__dea_file"; fi
 done
 unset __dea_file
@@ -67,11 +67,20 @@ func (l Launcher) run(ctx context.Context, signals <-chan os.Signal) (int, error
 		return runspec.ExitLaunch, fmt.Errorf("the log files cannot be written: %w", err)
 	}
 	defer out.close()
-	app, err := begin(script, command, l.path(runspec.PathInstanceApp), out)
+	app, err := begin(command, l.path(runspec.PathInstanceApp), l.environment(), out)
 	if err != nil {
 		return runspec.ExitLaunch, fmt.Errorf("the start command cannot be run: %w", err)
 	}
 	return app.await(ctx, signals, l.grace()), nil
+}
+
+// environment is the app's. Scripts of buildpacks find what was supplied by DEPS_DIR.
+func (l Launcher) environment() []string {
+	deps := l.path(runspec.PathInstanceDeps)
+	if info, err := os.Stat(deps); err != nil || !info.IsDir() {
+		return os.Environ()
+	}
+	return append(os.Environ(), "DEPS_DIR="+deps)
 }
 
 func (l Launcher) grace() time.Duration {

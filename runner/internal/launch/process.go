@@ -24,7 +24,7 @@ type app struct {
 
 // begin starts the app. From then on this process reaps every child, whoever begot it: so it can tell when a
 // stopping app is wholly gone.
-func begin(script, command, dir string, out *output) (*app, error) {
+func begin(command, dir string, env []string, out *output) (*app, error) {
 	bash, err := findBash()
 	if err != nil {
 		return nil, err
@@ -43,6 +43,7 @@ func begin(script, command, dir string, out *output) (*app, error) {
 	}
 	process, err := os.StartProcess(bash, []string{bash, "-c", script, command}, &os.ProcAttr{
 		Dir:   dir,
+		Env:   env,
 		Files: []*os.File{null, stdout, stderr},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	})
