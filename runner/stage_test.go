@@ -103,48 +103,6 @@ func TestStageGoesOnWithoutABrokenCache(t *testing.T) {
 	require.Empty(t, c.read(runspec.PathOut+"/"+runspec.FileBuildpackCache))
 }
 
-func TestStageChoosesTheStartCommand(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		app      files
-		change   func(*runspec.Spec)
-		release  string
-		command  string
-		procfile map[string]string
-	}{
-		"the message's first": {
-			files{"Procfile": "web: from-procfile\n"},
-			func(s *runspec.Spec) { s.StartCommand = "from message" }, releaseWeb,
-			"from message",
-			map[string]string{"web": "from-procfile"},
-		},
-		"the Procfile's second": {
-			files{"Procfile": "web: from-procfile\nworker: w $PORT 'x'\n"},
-			nil, releaseWeb,
-			"from-procfile",
-			map[string]string{"web": "from-procfile", "worker": "w $PORT 'x'"},
-		},
-		"the release's last":     {files{"a": ""}, nil, releaseWeb, "./from-release", map[string]string{"web": "./from-release"}},
-		"none":                   {files{"a": ""}, nil, "true", "", nil},
-		"none in the release":    {files{"a": ""}, nil, "echo '--- {}'", "", nil},
-		"the Procfile hides all": {files{"Procfile": "worker: w\n"}, nil, releaseWeb, "", map[string]string{"worker": "w"}},
-		"a number":               {files{"Procfile": "web: 5\n"}, nil, releaseWeb, "5", map[string]string{"web": "5"}},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := newContainer(t)
-			c.pack(test.app)
-			c.order(test.change, classic("echo P", "true", test.release))
-			status, result := c.stage()
-			require.Equal(t, runspec.ExitOK, status, c.log())
-			require.Equal(t, test.command, result.StartCommand)
-			require.Equal(t, test.procfile, result.Procfile)
-			require.Equal(t, test.command, c.info().StartCommand)
-		})
-	}
-}
-
 func TestStageUsesTheSelectedBuildpack(t *testing.T) {
 	t.Parallel()
 	c := newContainer(t)
@@ -364,39 +322,6 @@ func TestStageEndsWhenItIsStopped(t *testing.T) {
 	require.Equal(t, runspec.ExitInternal, cmd.ProcessState.ExitCode())
 	require.Equal(t, "Staging was stopped", c.result().Error.Message)
 	requireGone(t, c.read(runspec.PathCache+"/pid"))
-}
-
-func TestStageKeepsItsLogBounded(t *testing.T) {
-	t.Parallel()
-	c := newContainer(t)
-	c.pack(files{"a": ""})
-	c.order(nil, classic("echo P", `head -c 90000000 /dev/zero`, releaseWeb))
-	status, _ := c.stage()
-	require.Equal(t, runspec.ExitOK, status)
-	info, err := os.Stat(c.path(runspec.PathOut + "/" + runspec.FileLog))
-	require.NoError(t, err)
-	require.LessOrEqual(t, info.Size(), int64(64<<20+100))
-	require.True(t, strings.HasSuffix(c.log(), "-----> The log is too long: the rest is not kept\n"))
-}
-
-// The Procfile is read with the runner's eyes, which see more than the container of a user.
-func TestStageReadsNoProcfileFromOutside(t *testing.T) {
-	t.Parallel()
-	for name, compile := range map[string]string{
-		"link":      `ln -s /etc/passwd "$1/Procfile"`,
-		"pipe":      `mkfifo "$1/Procfile"`,
-		"directory": `mkdir "$1/Procfile"`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := newContainer(t)
-			c.pack(files{"a": ""})
-			c.order(nil, classic("echo P", compile, releaseWeb))
-			status, result := c.stage()
-			require.Equal(t, runspec.ExitStaging, status)
-			require.Equal(t, "The Procfile cannot be read", result.Error.Message)
-		})
-	}
 }
 
 func TestDropletIsATarGzForEverybody(t *testing.T) {

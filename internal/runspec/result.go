@@ -16,17 +16,18 @@ type ErrorType string
 
 // What stage can fail with.
 const (
-	// ErrStaging: what was given to stage is at fault: the package, the Procfile.
+	// ErrStaging: what was given to stage is at fault: the package, the Procfile, a buildpack's repository; or there is
+	// more of it than the container's disk holds.
 	ErrStaging ErrorType = "StagingError"
 	// ErrNoAppDetected: no buildpack's bin/detect ended with 0.
 	ErrNoAppDetected ErrorType = "NoAppDetectedError"
-	// ErrCompile: bin/compile did not end with 0.
+	// ErrCompile: bin/supply, bin/finalize or bin/compile did not end with 0.
 	ErrCompile ErrorType = "BuildpackCompileFailed"
-	// ErrRelease: bin/release did not end with 0, or what it printed is no YAML map.
+	// ErrRelease: bin/release did not end with 0, or what it printed is no YAML map, or too much.
 	ErrRelease ErrorType = "BuildpackReleaseFailed"
 	// ErrTimeExpired: the spec's timeout passed.
 	ErrTimeExpired ErrorType = "StagingTimeExpired"
-	// ErrStager: the platform is at fault: an unreadable spec, a full disk.
+	// ErrStager: the platform is at fault: an unreadable spec, a full disk of the node.
 	ErrStager ErrorType = "StagerError"
 )
 

@@ -43,12 +43,17 @@ func TestSpecOnTheWire(t *testing.T) {
 func TestSpecSaysAllThatIsWrong(t *testing.T) {
 	t.Parallel()
 	spec := runspec.Spec{
-		Buildpacks:     []runspec.Buildpack{{Key: "", Dir: "relative", Git: &runspec.Git{}}},
+		Buildpacks: []runspec.Buildpack{
+			{Key: "", Dir: "relative", Git: &runspec.Git{}},
+			{Key: "k", Dir: "/d", Git: &runspec.Git{URL: "--upload-pack=x"}},
+			{Key: "k", Dir: "/d", Git: &runspec.Git{URL: "https://x", Ref: "--orphan"}},
+		},
 		TimeoutSeconds: -1,
 	}
 	err := spec.Write(filepath.Join(t.TempDir(), "spec.json"))
 	for _, words := range []string{
-		"buildpacks[0].key: is empty", `buildpacks[0].dir: "relative"`, "buildpacks[0].git.url", "timeout_seconds",
+		"buildpacks[0].key: is empty", `buildpacks[0].dir: "relative"`, "buildpacks[0].git.url",
+		"buildpacks[1].git: begins", "buildpacks[2].git: begins", "timeout_seconds",
 	} {
 		require.ErrorContains(t, err, words)
 	}

@@ -98,8 +98,15 @@ func (s Spec) Validate() error {
 		if !strings.HasPrefix(b.Dir, "/") {
 			errs = append(errs, fmt.Errorf("buildpacks[%d].dir: %q is no absolute path", n, b.Dir))
 		}
-		if b.Git != nil && b.Git.URL == "" {
+		if b.Git == nil {
+			continue
+		}
+		if b.Git.URL == "" {
 			errs = append(errs, fmt.Errorf("buildpacks[%d].git.url: is empty", n))
+		}
+		// Not repeated: a URL may hold credentials.
+		if strings.HasPrefix(b.Git.URL, "-") || strings.HasPrefix(b.Git.Ref, "-") {
+			errs = append(errs, fmt.Errorf("buildpacks[%d].git: begins with \"-\"", n))
 		}
 	}
 	if s.TimeoutSeconds < 0 {

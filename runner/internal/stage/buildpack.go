@@ -1,13 +1,12 @@
 package stage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/durable-dea/dea/internal/runspec"
@@ -17,16 +16,39 @@ import (
 // buildpack is one that lies unpacked in the container.
 type buildpack struct {
 	key string
+	// operators is set for one of the operator's, which the key names on the wire.
+	operators bool
 	// contract is its contract path, dir the machine's.
 	contract, dir string
+	// index names its directory among what buildpacks supply; cache is its cache directory, a contract path.
+	index, cache string
 }
 
-func (b *build) candidates() []buildpack {
-	packs := make([]buildpack, 0, len(b.spec.Buildpacks))
-	for _, s := range b.spec.Buildpacks {
-		packs = append(packs, buildpack{key: s.Key, contract: s.Dir, dir: b.stager.path(s.Dir)})
+func (b *build) candidate(n int) buildpack {
+	s := b.spec.Buildpacks[n]
+	return buildpack{
+		key: s.Key, operators: s.Git == nil, contract: s.Dir, dir: b.stager.path(s.Dir),
+		index: b.index(n), cache: b.cacheOf(n),
 	}
-	return packs
+}
+
+// several tells whether more than one buildpack works on the app.
+func (b *build) several() bool { return b.spec.SkipDetect && len(b.spec.Buildpacks) > 1 }
+
+// index is a buildpack's position in as many digits as the number of those that work on the app has, so that their
+// order is that of the names.
+func (b *build) index(n int) string {
+	if !b.several() {
+		return "0"
+	}
+	count := len(b.spec.Buildpacks)
+	return fmt.Sprintf("%0*d", len(fmt.Sprint(count)), n)
+}
+
+// has tells whether there is such a program, be it one that cannot be run.
+func (p buildpack) has(program string) bool {
+	info, err := os.Stat(filepath.Join(p.dir, "bin", program))
+	return err == nil && !info.IsDir()
 }
 
 // program runs one of a buildpack's programs in the app's directory, with the app's directory and what follows as
@@ -42,106 +64,28 @@ func (b *build) program(ctx context.Context, p buildpack, name string, stdout, s
 	}.Run(ctx)
 }
 
-// Bounds of what is kept of a program's answer.
-const (
-	maxDetect  = 64 << 10
-	maxRelease = 1 << 20
-	maxName    = 200
-)
-
-// detect finds the buildpack that builds the app.
-func (b *build) detect(ctx context.Context) error {
-	for _, p := range b.candidates() {
-		name, fits, err := b.ask(ctx, p)
-		if err != nil {
-			return err
-		}
-		if !fits && !b.spec.SkipDetect {
-			continue
-		}
-		if name == "" {
-			name = p.key
-		}
-		b.used = p
-		b.result.BuildpackKey, b.result.DetectedBuildpack = p.key, name
+// must runs a program that the droplet cannot do without, and gives a fault that says what became of it.
+func (b *build) must(ctx context.Context, p buildpack, name string, args ...string) error {
+	status, err := b.program(ctx, p, name, b.log, b.log, args...)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var what string
+	switch {
+	case err != nil:
+		what = fmt.Sprintf("bin/%s %s", name, whyNotStarted(err))
+	case status != 0:
+		what = fmt.Sprintf("bin/%s ended with exit status %d", name, status)
+	default:
 		return nil
 	}
-	return newFault(runspec.ErrNoAppDetected, runspec.WordsNoAppDetected, nil)
-}
-
-// ask runs one buildpack's bin/detect. What it says is heard only when it fits, or when it broke: a buildpack that
-// is not for this app has nothing to tell its user.
-func (b *build) ask(ctx context.Context, p buildpack) (name string, fits bool, err error) {
-	stdout, stderr := phase.NewCapture(maxDetect), phase.NewCapture(maxDetect)
-	status, err := b.program(ctx, p, "detect", stdout, stderr)
-	if cause := context.Cause(ctx); cause != nil {
-		return "", false, cause
+	b.log.step("Buildpack %s: %s", p.key, what)
+	words := runspec.WordsCompile
+	if name != programCompile {
+		// Those who know the classic sentence know no program but bin/compile.
+		words += fmt.Sprintf(": buildpack %s: %s", p.key, what)
 	}
-	const no = 1
-	switch {
-	case err != nil:
-		b.log.step("Buildpack %s: bin/detect %s", p.key, whyNotStarted(err))
-		return "", false, nil
-	case status == 0 || b.spec.SkipDetect:
-		_, _ = b.log.Write(stderr.Bytes())
-	case status != no:
-		b.log.step("Buildpack %s: bin/detect ended with exit status %d", p.key, status)
-		_, _ = b.log.Write(stderr.Bytes())
-	}
-	if status != 0 {
-		return "", false, nil
-	}
-	name = firstLine(stdout.Bytes())
-	b.log.step("Detected %s (buildpack %s)", cmp.Or(name, p.key), p.key)
-	return name, true, nil
-}
-
-// compile builds the app in its directory.
-func (b *build) compile(ctx context.Context) error {
-	status, err := b.program(ctx, b.used, "compile", b.log, b.log, b.stager.path(runspec.PathCache))
-	if err != nil {
-		b.log.step("Buildpack %s: bin/compile %s", b.used.key, whyNotStarted(err))
-		return newFault(runspec.ErrCompile, runspec.WordsCompile, err)
-	}
-	if status != 0 {
-		b.log.step("Buildpack %s: bin/compile ended with exit status %d", b.used.key, status)
-		return newFault(runspec.ErrCompile, runspec.WordsCompile, nil)
-	}
-	return nil
-}
-
-// release decides how the app is started: it asks the Procfile and the buildpack.
-func (b *build) release(ctx context.Context) error {
-	procfile, err := readProcfile(b.stager.path(runspec.PathStagedApp))
-	if err != nil {
-		return err
-	}
-	types, err := b.askRelease(ctx)
-	if err != nil {
-		return newFault(runspec.ErrRelease, runspec.WordsRelease+": "+err.Error(), nil)
-	}
-	if procfile != nil {
-		types = procfile
-	}
-	b.result.Procfile = types
-	b.result.StartCommand = cmp.Or(b.spec.StartCommand, types[webProcess])
-	return nil
-}
-
-// askRelease runs bin/release. Its error is for the user.
-func (b *build) askRelease(ctx context.Context) (processTypes, error) {
-	stdout := phase.NewCapture(maxRelease)
-	status, err := b.program(ctx, b.used, "release", stdout, b.log)
-	switch {
-	case err != nil:
-		return nil, errors.New("bin/release " + whyNotStarted(err))
-	case status != 0:
-		return nil, fmt.Errorf("bin/release ended with exit status %d", status)
-	case stdout.Full():
-		return nil, fmt.Errorf("bin/release printed more than %d bytes", maxRelease)
-	default:
-		return parseRelease(stdout.Bytes())
-	}
+	return newFault(runspec.ErrCompile, words, err)
 }
 
 // whyNotStarted says in the user's words why a program could not be run; the error itself has the machine's paths.
@@ -160,12 +104,11 @@ func whyNotStarted(err error) string {
 	}
 }
 
-// firstLine is the first line with something in it, shortened to what a name may be.
-func firstLine(output []byte) string {
-	text := strings.TrimSpace(strings.ToValidUTF8(string(output), "\uFFFD"))
-	line, _, _ := strings.Cut(text, "\n")
-	if len(line) > maxName {
-		line = strings.ToValidUTF8(line[:maxName], "")
-	}
-	return strings.TrimSpace(line)
-}
+// Programs of buildpacks.
+const (
+	programDetect   = "detect"
+	programSupply   = "supply"
+	programFinalize = "finalize"
+	programCompile  = "compile"
+	programRelease  = "release"
+)

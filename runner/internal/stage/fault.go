@@ -2,7 +2,6 @@ package stage
 
 import (
 	"errors"
-	"syscall"
 
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/runspec"
@@ -28,11 +27,9 @@ func newFault(t runspec.ErrorType, words string, cause error) error {
 	return &fault{Fault: runspec.Fault{Type: t, Message: words}, cause: cause}
 }
 
-// platformFault is for what no user can mend. A full disk is told apart, since a smaller app may fit.
+// platformFault is for what no user can mend. It becomes the user's when it is the container's disk that is full, see
+// blameDisk.
 func platformFault(words string, cause error) error {
-	if errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT) {
-		words += ": no space is left on the staging's disk"
-	}
 	return newFault(runspec.ErrStager, words, cause)
 }
 

@@ -78,8 +78,8 @@ func (b *build) noteSkipped(packed archive.Packed) {
 // time has expired; and an empty one is none.
 func (b *build) keepCache(ctx context.Context) error {
 	cache := b.stager.path(runspec.PathCache)
-	entries, err := os.ReadDir(cache)
-	if err == nil && len(entries) == 0 {
+	empty, err := b.emptyCache()
+	if err == nil && empty {
 		return nil
 	}
 	var packed archive.Packed

@@ -18,7 +18,13 @@ func (b *build) unpack(ctx context.Context) error {
 	if err := b.unpackApp(ctx); err != nil {
 		return packageFault(err)
 	}
-	return b.unpackCache(ctx)
+	if err := b.unpackCache(ctx); err != nil {
+		return err
+	}
+	if err := b.arrangeCache(); err != nil {
+		return platformFault("the cache directory cannot be made", err)
+	}
+	return nil
 }
 
 func (b *build) makeDirectories() error {

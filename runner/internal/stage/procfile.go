@@ -2,10 +2,12 @@ package stage
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v4"
 
@@ -18,15 +20,27 @@ type processTypes map[string]string
 // webProcess is the process type that an instance runs.
 const webProcess = "web"
 
+// Bounds of what is read. A tree of YAML takes about a hundred times the memory of its text. What process types come to
+// must fit into a result, with the command a second time, however much its encoding adds.
 const (
-	procfileName = "Procfile"
-	maxProcfile  = 1 << 20
+	maxProcfile = 256 << 10
+	maxRelease  = 256 << 10
+	maxTypes    = 64 << 10
+)
+
+const (
+	procfileName  = "Procfile"
+	wordsUnusable = "The Procfile cannot be read"
 	// wordsProcfile are known from Cloud Foundry, with both their spaces.
 	wordsProcfile = "Invalid Procfile format.  Please ensure it is a valid YAML hash"
 )
 
-// errNoMap: a YAML document is something else than a map of names to texts.
-var errNoMap = errors.New("not a YAML map")
+var (
+	// errNoMap: a YAML document is something else than a map of names to texts.
+	errNoMap = errors.New("not a YAML map")
+	// errTypes: a few bytes of YAML can mean many, by aliases.
+	errTypes = fmt.Errorf("its process types together have more than %d bytes", maxTypes)
+)
 
 // readProcfile reads an app's Procfile; nil when there is none.
 func readProcfile(app string) (processTypes, error) {
@@ -34,15 +48,27 @@ func readProcfile(app string) (processTypes, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	var odd *oddFileError
+	if errors.As(err, &odd) {
+		return nil, newFault(runspec.ErrStaging, wordsUnusable+": it "+odd.words, err)
+	}
 	if err != nil {
-		return nil, newFault(runspec.ErrStaging, "The Procfile cannot be read", err)
+		return nil, newFault(runspec.ErrStaging, wordsUnusable, err)
 	}
 	var types processTypes
 	if err := parseMap(data, &types); err != nil {
 		return nil, newFault(runspec.ErrStaging, wordsProcfile, err)
 	}
+	if types.size() > maxTypes {
+		return nil, newFault(runspec.ErrStaging, wordsUnusable+": "+errTypes.Error(), nil)
+	}
 	return types.trimmed(), nil
 }
+
+// oddFileError is one that is there and is not read. Its words follow "it".
+type oddFileError struct{ words string }
+
+func (o *oddFileError) Error() string { return o.words }
 
 // readInside reads a file of the app's. Links that leave the app are not followed: what they lead to would be read
 // with the runner's eyes.
@@ -52,20 +78,36 @@ func readInside(app, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	// Asked first: opening a pipe would wait for somebody who writes.
-	info, err := root.Stat(name)
+	// To open a pipe would wait for somebody who writes.
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, errors.New("it is no file, or too large")
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
+		return nil, whyNotOpened(root, name, err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &oddFileError{"is not a file"}
+	case info.Size() > limit:
+		return nil, &oddFileError{fmt.Sprintf("is larger than %d bytes", limit)}
+	}
 	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+func whyNotOpened(root *os.Root, name string, err error) error {
+	info, statErr := root.Lstat(name)
+	switch {
+	case statErr != nil, errors.Is(err, fs.ErrNotExist):
+		return err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return &oddFileError{"is a link that leads out of the app, or nowhere"}
+	case errors.Is(err, syscall.ENXIO): // a socket
+		return &oddFileError{"is not a file"}
+	default:
+		return err
+	}
 }
 
 // parseRelease finds the process types in what bin/release printed. Nothing printed means none.
@@ -78,6 +120,9 @@ func parseRelease(output []byte) (processTypes, error) {
 	}
 	if err := parseMap(output, &release); err != nil {
 		return nil, errors.New("bin/release did not print a YAML hash")
+	}
+	if release.Types.size() > maxTypes {
+		return nil, fmt.Errorf("what bin/release printed is too much: %w", errTypes)
 	}
 	return release.Types.trimmed(), nil
 }
@@ -92,6 +137,14 @@ func parseMap(data []byte, into any) error {
 		return errNoMap
 	}
 	return document.Decode(into)
+}
+
+func (p processTypes) size() int {
+	size := 0
+	for name, command := range p {
+		size += len(name) + len(command)
+	}
+	return size
 }
 
 func (p processTypes) trimmed() processTypes {

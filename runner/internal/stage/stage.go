@@ -94,14 +94,18 @@ func claimed(file *os.File) error {
 }
 
 func (s Stager) conclude(result runspec.Result) int {
-	if err := result.Write(s.out(runspec.FileResult)); err != nil {
-		fmt.Fprintln(s.Stderr, "dea-runner stage: write the result:", err)
-		return runspec.ExitInternal
+	err := result.Write(s.out(runspec.FileResult))
+	if err != nil {
+		fmt.Fprintln(s.Stderr, "dea-runner stage:", err)
 	}
-	if result.Error != nil {
+	switch {
+	case result.Error != nil: // known by its status, also when the result could not be written
 		return result.Error.Type.ExitStatus()
+	case err != nil:
+		return runspec.ExitInternal
+	default:
+		return runspec.ExitOK
 	}
-	return runspec.ExitOK
 }
 
 func (s Stager) path(contract string) string { return runspec.Beneath(s.Root, contract) }
@@ -115,9 +119,10 @@ type build struct {
 	stager Stager
 	log    *log
 	spec   runspec.Spec
-	// used is the buildpack that builds, once it is known.
-	used   buildpack
-	result runspec.Result
+	// suppliers are the buildpacks that work before the one that builds, and used is that one, once they are known.
+	suppliers []buildpack
+	used      buildpack
+	result    runspec.Result
 }
 
 func (b *build) run(ctx context.Context) error {
@@ -126,15 +131,22 @@ func (b *build) run(ctx context.Context) error {
 	steps := []struct {
 		name string
 		run  func(context.Context) error
+		// needed is asked when the step's turn has come; nil for one that always is.
+		needed func() bool
 	}{
-		{runspec.PhaseUnpack, b.unpack},
-		{runspec.PhaseDetect, b.detect},
-		{runspec.PhaseCompile, b.compile},
-		{runspec.PhaseRelease, b.release},
-		{runspec.PhasePack, b.pack},
-		{runspec.PhaseCache, b.keepCache},
+		{runspec.PhaseClone, b.clone, b.fromGit},
+		{runspec.PhaseUnpack, b.unpack, nil},
+		{runspec.PhaseDetect, b.detect, nil},
+		{runspec.PhaseSupply, b.supply, b.supplies},
+		{runspec.PhaseCompile, b.compile, nil},
+		{runspec.PhaseRelease, b.release, nil},
+		{runspec.PhasePack, b.pack, nil},
+		{runspec.PhaseCache, b.keepCache, nil},
 	}
 	for _, step := range steps {
+		if step.needed != nil && !step.needed() {
+			continue
+		}
 		if err := b.timed(ctx, step.name, step.run); err != nil {
 			return err
 		}
@@ -156,7 +168,7 @@ func (b *build) timed(ctx context.Context, name string, run func(context.Context
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return err
+	return b.blameDisk(name, err)
 }
 
 // fail turns the result into that of a failure. What a part of the staging found out stays in it.
