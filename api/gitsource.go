@@ -21,8 +21,9 @@ type GitSource struct {
 var gitSchemes = []string{"https", "http", "ssh", "git", "file"}
 
 var (
-	// scpShape is git's short form of ssh, [user@]host:path. A path that begins with a slash-slash would be a scheme.
-	scpShape = regexp.MustCompile(`^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^:/][^:]*$|^([A-Za-z0-9._-]+@)[A-Za-z0-9][A-Za-z0-9.-]*:/[^/].*$`)
+	// scpShape is git's short form of ssh, [user@]host:path. A path that begins with a slash-slash would be a scheme, one that
+	// begins with a "-" an option.
+	scpShape = regexp.MustCompile(`^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^:/-][^:]*$|^([A-Za-z0-9._-]+@)[A-Za-z0-9][A-Za-z0-9.-]*:/[^/].*$`)
 	// refShape is narrower than git's own rule for names (git-check-ref-format), and has no leading "-", which would
 	// be an option.
 	refShape = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,254}$`)
@@ -56,7 +57,8 @@ func ParseGitSource(text string) (GitSource, error) {
 		return source, nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || !slices.Contains(gitSchemes, u.Scheme) {
+	// git knows its transports in lower case alone; any other it takes for the name of a program.
+	if err != nil || !slices.Contains(gitSchemes, u.Scheme) || !strings.HasPrefix(address, u.Scheme+"://") {
 		return GitSource{}, errGitSource
 	}
 	if host := u.Hostname(); u.Scheme == "file" {
@@ -69,8 +71,8 @@ func ParseGitSource(text string) (GitSource, error) {
 	return source, nil
 }
 
-// unfit tells what no address has, and what would put lines of somebody else's into a log.
-func unfit(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }
+// unfit tells what no address has, and what would put lines of somebody else's into a log or turn its words around.
+func unfit(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }
 
 func withoutRef(text string) string {
 	address, _, _ := strings.Cut(text, "#")
@@ -80,7 +82,11 @@ func withoutRef(text string) string {
 // Shown is what may be shown of the source: no credentials, no query.
 func (g GitSource) Shown() string {
 	shown := g.URL
-	if u, err := url.Parse(g.URL); err == nil && u.Scheme != "" && strings.Contains(g.URL, "://") {
+	if strings.Contains(g.URL, "://") {
+		u, err := url.Parse(g.URL)
+		if err != nil { // where its password ends cannot be told
+			return "a git repository"
+		}
 		shown = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 	} else if _, rest, has := strings.Cut(g.URL, "@"); has {
 		shown = rest

@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-// maxRequestBytes bounds a staging request: Temporal takes no payload over 2 MB, and the request is encrypted and goes
-// along with other fields.
-const maxRequestBytes = 2<<20 - 64<<10
+// MaxStagingRequestBytes bounds a staging request: Temporal takes no payload over 2 MB, and the request is encrypted and
+// goes along with other fields.
+const MaxStagingRequestBytes = 2<<20 - 64<<10
 
-// ParseStagingRequest reads a staging request in the wire's form. Unknown fields are dropped. It fails with an error of type
-// ErrInvalidRequest that repeats none of the request's values; what the values mean is left to Validate.
+// ParseStagingRequest reads a staging request in the wire's form, of at most MaxStagingRequestBytes. Unknown fields are
+// dropped. It fails with an error of type ErrInvalidRequest that repeats none of the request's values; what the values mean
+// is left to Validate.
 func ParseStagingRequest(text []byte) (StagingRequest, error) {
 	var request StagingRequest
-	if len(text) > maxRequestBytes {
-		return request, Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", maxRequestBytes), nil)
+	if len(text) > MaxStagingRequestBytes {
+		return request, Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", MaxStagingRequestBytes), nil)
 	}
 	if err := json.Unmarshal(text, &request); err != nil {
 		// The decoder's own error may quote what it could not read.
@@ -47,7 +48,8 @@ func describeJSON(err error) string {
 	case errors.As(err, &wrongType):
 		return describeType(wrongType)
 	case errors.As(err, &syntax):
-		return fmt.Sprintf("the request is no JSON: byte %d: %s", syntax.Offset, syntax.Error())
+		// Its own words quote the byte that does not fit.
+		return fmt.Sprintf("the request is no JSON: it ends too early, or what stands at byte %d does not belong there", syntax.Offset)
 	default:
 		return "the request is no JSON"
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -38,6 +39,9 @@ var (
 func (r StagingRequest) Validate() error {
 	var f findings
 	r.check(&f)
+	if len(f.list) == 0 {
+		f.payload("the whole", r)
+	}
 	return f.err("the staging request is not valid")
 }
 
@@ -120,7 +124,10 @@ func (r StagingRequest) checkChoice(f *findings) {
 	if _, known := r.adminBuildpack(p.BuildpackKey); p.BuildpackKey != "" && !known {
 		f.add("properties.buildpack_key", "names none of admin_buildpacks")
 	}
-	f.between("properties.buildpacks", int64(len(p.Buildpacks)), 0, maxChosen)
+	if len(p.Buildpacks) > maxChosen {
+		f.add("properties.buildpacks", fmt.Sprintf("has %d buildpacks, more than %d", len(p.Buildpacks), maxChosen))
+		return
+	}
 	seen := make(map[string]bool, len(p.Buildpacks))
 	for i, name := range p.Buildpacks {
 		at := fmt.Sprintf("properties.buildpacks[%d]", i)
@@ -173,6 +180,17 @@ func (f *findings) err(headline string) error {
 		return nil
 	}
 	return Final(ErrInvalidRequest, headline+": "+strings.Join(f.list, "; "), nil)
+}
+
+// payload bounds what travels as one value. Its JSON may be longer than that of the wire: "<" becomes six bytes.
+func (f *findings) payload(field string, value any) {
+	text, err := json.Marshal(value)
+	switch {
+	case err != nil: // values that JSON does not have, in a map of the caller's
+		f.add(field, "cannot be written as JSON")
+	case len(text) > MaxStagingRequestBytes:
+		f.add(field, fmt.Sprintf("takes %d bytes, more than %d", len(text), MaxStagingRequestBytes))
+	}
 }
 
 func (f *findings) required(field, value string) bool {
