@@ -2,15 +2,10 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
 )
@@ -25,55 +20,12 @@ func (c *Client) Run(ctx context.Context, spec api.AppSpec) (api.AppStatus, erro
 	id := spec.Message.AppID
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	// The id stays the same in every try, so that an answer that was lost does not make it two changes.
-	update := uuid.NewString()
-	status, err := retry(limited, func() (api.AppStatus, error) { return c.desire(limited, spec, update) })
+	status, err := begin(limited, c, keeper{
+		id: api.AppWorkflowID(id), workflow: api.WorkflowEvaluateHealth, kind: api.KindApp, app: id,
+		summary: "Keeps app " + spec.Message.Name + " at its wanted number of instances",
+		input:   api.AppInput{AppID: id},
+	}, api.UpdateDesire, uuid.NewString(), spec)
 	return status, explain(ctx, err, appSubject(id))
-}
-
-// desire starts the app's workflow together with its first update, or updates the one that runs.
-func (c *Client) desire(ctx context.Context, spec api.AppSpec, updateID string) (api.AppStatus, error) {
-	var out api.AppStatus
-	id := spec.Message.AppID
-	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
-		ID:                       api.AppWorkflowID(id),
-		TaskQueue:                api.TaskQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			api.SearchApp.ValueSet(id), api.SearchKind.ValueSet(string(api.KindApp))),
-		StaticSummary: "Keeps app " + spec.Message.Name + " at its wanted number of instances",
-	}, api.WorkflowEvaluateHealth, api.AppInput{AppID: id})
-	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			WorkflowID:   api.AppWorkflowID(id),
-			UpdateID:     updateID,
-			UpdateName:   api.UpdateDesire.Name(),
-			Args:         []any{spec},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	if err != nil {
-		return out, flatten(err)
-	}
-	err = handle.Get(ctx, &out)
-	return out, err
-}
-
-// flatten picks the operation that failed out of an update-with-start; the other one is only "aborted".
-func flatten(err error) error {
-	var multi *serviceerror.MultiOperationExecution
-	if !errors.As(err, &multi) {
-		return err
-	}
-	for _, one := range multi.OperationErrors() {
-		var aborted *serviceerror.MultiOperationAborted
-		if one != nil && !errors.As(one, &aborted) {
-			return one
-		}
-	}
-	return err
 }
 
 // Scale changes an app's wanted number of instances, 0 to api.MaxInstances, and returns as soon as that is recorded.
@@ -100,8 +52,7 @@ func (c *Client) Start(ctx context.Context, app string, instances int) (api.AppS
 }
 
 // Delete ends an app for good, and cancels its stagings that run, also where the app never ran: that is ErrNoSuchApp
-// all the same. A staging that was begun within the last 2 seconds may be missed, since Temporal's lists lag. It
-// returns as soon as that is recorded; AwaitGone waits for the end.
+// all the same. It returns as soon as that is recorded; AwaitGone waits for the end.
 func (c *Client) Delete(ctx context.Context, app, reason string) (api.AppStatus, error) {
 	if err := c.cancelStagings(ctx, app); err != nil {
 		return api.AppStatus{}, explain(ctx, err, appSubject(app))
@@ -112,17 +63,8 @@ func (c *Client) Delete(ctx context.Context, app, reason string) (api.AppStatus,
 // AwaitGone waits, for as long as ctx lets it, until a deleted app's last instance is gone and its stagings have cleaned
 // up, those of an app that never ran too: that is ErrNoSuchApp all the same.
 func (c *Client) AwaitGone(ctx context.Context, app string) error {
-	stagings, err := c.runningStagings(ctx, app)
-	if err != nil {
+	if err := c.awaitStagings(ctx, app); err != nil {
 		return explain(ctx, err, appSubject(app))
-	}
-	for _, id := range stagings {
-		err := c.await(ctx, id, nil)
-		var failed *temporal.WorkflowExecutionError // a cancelled one ends so
-		var missing *serviceerror.NotFound
-		if err != nil && !errors.As(err, &failed) && !errors.As(err, &missing) {
-			return explain(ctx, err, appSubject(app))
-		}
 	}
 	return explain(ctx, c.await(ctx, api.AppWorkflowID(app), nil), appSubject(app))
 }

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/durable-dea/dea/api"
@@ -33,9 +34,14 @@ const (
 // retry calls again what failed of something that passes by itself: a workflow between two of its runs, one whose first
 // task has not been done, or a worker that just starts. An unreachable server is not among them: Temporal's client retries that itself.
 func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	return retryIf(ctx, passing, call)
+}
+
+// retryIf is retry with another idea of what passes by itself.
+func retryIf[T any](ctx context.Context, passes func(error) bool, call func() (T, error)) (T, error) {
 	for try, wait := 1, firstPause; ; try, wait = try+1, wait*2 {
 		value, err := call()
-		if err == nil || try == tries || !passing(err) {
+		if err == nil || try == tries || !passes(err) {
 			return value, err
 		}
 		if !pause.For(ctx, wait) {
@@ -49,7 +55,16 @@ func passing(err error) bool {
 	var busy *serviceerror.ResourceExhausted
 	var aborted *serviceerror.Aborted
 	var noPoller *serviceerror.FailedPrecondition
-	return errors.As(err, &notReady) || errors.As(err, &noPoller) || errors.As(err, &busy) || errors.As(err, &aborted)
+	return errors.As(err, &notReady) || errors.As(err, &noPoller) || errors.As(err, &busy) || errors.As(err, &aborted) ||
+		isUnanswered(err)
+}
+
+// isUnanswered tells of an update that a workflow took and did not answer any more, because it ended or went over into its
+// next run.
+func isUnanswered(err error) bool {
+	const failureType = "AcceptedUpdateCompletedWorkflow" // the server's
+	var failure *temporal.ApplicationError
+	return errors.As(err, &failure) && failure.Type() == failureType
 }
 
 // await waits for a workflow's end, through continuations and through an outage of the server.

@@ -2,7 +2,7 @@
 // number of instances, reads what is, and takes nodes out of work and back.
 //
 //	c, err := controller.Dial(ctx, controller.Options{Temporal: cfg.Temporal})
-//	staging, err := c.Stage(ctx, request)     // StageApp begins
+//	staging, err := c.Stage(ctx, request)     // StageApp begins, in place of the app's earlier ones
 //	result, err := staging.Wait(ctx)          // a droplet, or why there is none
 //	status, err := c.Run(ctx, spec)           // EvaluateHealth keeps it running
 //	status, err = c.Scale(ctx, app, 3)

@@ -96,6 +96,10 @@ func stagingSubject(task string) subject {
 	return subject{ErrNoSuchStaging, "staging", task, "it may have ended long ago"}
 }
 
+func appStagingSubject(app string) subject {
+	return subject{ErrNoSuchStaging, "staging of app", app, "it was never staged, or too long ago"}
+}
+
 // explain turns what Temporal's client gave into an *Error. Cancellation by the caller passes through as it is.
 func explain(ctx context.Context, err error, s subject) error {
 	if err == nil {

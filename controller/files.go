@@ -20,8 +20,10 @@ const (
 
 // Names of files that every directory of its kind has.
 const (
-	// StagingLog is a staging's log, written while it runs.
+	// StagingLog is a staging's log, written while it runs and kept on the node for a while afterwards.
 	StagingLog = "staging.log"
+	// DropletLog is, in an instance, the log of the staging that made its droplet.
+	DropletLog = "logs/staging_task.log"
 	// StdoutLog and StderrLog are what an instance wrote.
 	StdoutLog = "logs/stdout.log"
 	StderrLog = "logs/stderr.log"

@@ -3,13 +3,8 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
@@ -19,71 +14,10 @@ import (
 type Staging struct {
 	// AppID and TaskID name it.
 	AppID, TaskID string
+	// Again is set by Stage when a staging of this task had been begun before: it is that one, ended or not.
+	Again bool
 
 	client *Client
-}
-
-// Stage begins to stage an app, and returns as soon as that is recorded. A staging of the same app that still runs is
-// cancelled, as a cloud controller does; one that was begun within the last 2 seconds may be missed, since Temporal's
-// lists lag. The same task id twice is one staging. Fails with ErrInvalid for a request that can never work.
-func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Staging, error) {
-	if err := request.Validate(); err != nil {
-		return nil, invalid(err)
-	}
-	limited, cancel := c.call(ctx)
-	defer cancel()
-	s := c.Staging(request.AppID, request.TaskID)
-	if err := c.cancelStagings(limited, s.AppID, s.workflow()); err != nil {
-		return nil, explain(ctx, err, stagingSubject(s.TaskID))
-	}
-	_, err := retry(limited, func() (client.WorkflowRun, error) {
-		return c.temporal.ExecuteWorkflow(limited, client.StartWorkflowOptions{
-			ID:                       s.workflow(),
-			TaskQueue:                api.TaskQueue,
-			WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-			WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-			WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
-			TypedSearchAttributes: temporal.NewSearchAttributes(
-				api.SearchApp.ValueSet(s.AppID), api.SearchKind.ValueSet(string(api.KindStaging))),
-			StaticSummary: "Stages app " + s.AppID,
-		}, api.WorkflowStageApp, api.StageInput{Request: request})
-	})
-	if err != nil {
-		return nil, explain(ctx, err, stagingSubject(s.TaskID))
-	}
-	return s, nil
-}
-
-// runningStagings are the ids of the workflows of an app's stagings that run.
-func (c *Client) runningStagings(ctx context.Context, app string) ([]string, error) {
-	if strings.ContainsAny(app, `'"\`) { // no app has such a name, and it would end the query's text
-		return nil, nil
-	}
-	limited, cancel := c.call(ctx)
-	defer cancel()
-	return c.list(limited, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND ExecutionStatus = 'Running'",
-		api.WorkflowStageApp, api.SearchApp.GetName(), app))
-}
-
-// cancelStagings tells every staging of an app that runs to stop, but for one to keep. It waits for none: each cleans up
-// by itself.
-func (c *Client) cancelStagings(ctx context.Context, app string, keep ...string) error {
-	ids, err := c.runningStagings(ctx, app)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	for _, id := range ids {
-		if slices.Contains(keep, id) {
-			continue
-		}
-		var missing *serviceerror.NotFound
-		if err := c.temporal.CancelWorkflow(ctx, id, ""); err != nil && !errors.As(err, &missing) {
-			return fmt.Errorf("cancel %s: %w", id, err)
-		}
-	}
-	return nil
 }
 
 // Staging is a handle on a staging that was begun before; nothing is asked yet.
@@ -175,7 +109,8 @@ func (s *Staging) failed(result api.StagingResult, info api.ErrorInfo) api.Stagi
 	return result
 }
 
-// Status tells what the staging is doing, or did last. Fails with ErrNoSuchStaging.
+// Status tells what the staging is doing, or did last. Its SetUp is set once the staging's container is there, which is what
+// a DEA answered first; its Result once the staging has ended. Fails with ErrNoSuchStaging.
 func (s *Staging) Status(ctx context.Context) (api.StagingStatus, error) {
 	limited, cancel := s.client.call(ctx)
 	defer cancel()

@@ -2,13 +2,10 @@ package controller
 
 import (
 	"context"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/serviceerror"
-	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -20,12 +17,12 @@ import (
 type platform struct {
 	client.Client
 	client.WorkflowRun
-	status    any
-	fails     error
-	running   []string
-	queries   []string
-	cancelled []string
-	awaited   []string
+	status                    any
+	fails, asking, cancelling error
+	asked                     []string
+	cancelled                 []string
+	awaited                   []string
+	updated                   int
 }
 
 func (p *platform) GetWorkflow(_ context.Context, id, _ string) client.WorkflowRun {
@@ -35,28 +32,28 @@ func (p *platform) GetWorkflow(_ context.Context, id, _ string) client.WorkflowR
 
 func (p *platform) Get(context.Context, any) error { return p.fails }
 
-func (p *platform) QueryWorkflow(context.Context, string, string, string, ...any) (converter.EncodedValue, error) {
+func (p *platform) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
+	p.asked = append(p.asked, id+" "+query)
+	if p.asking != nil {
+		return nil, p.asking
+	}
 	payloads, err := converter.GetDefaultDataConverter().ToPayloads(p.status)
 	return client.NewValue(payloads), err
 }
 
 func (p *platform) ListWorkflow(
-	_ context.Context, r *workflowservice.ListWorkflowExecutionsRequest,
+	context.Context, *workflowservice.ListWorkflowExecutionsRequest,
 ) (*workflowservice.ListWorkflowExecutionsResponse, error) {
-	p.queries = append(p.queries, r.GetQuery())
-	var found []*workflowpb.WorkflowExecutionInfo
-	for _, id := range p.running {
-		found = append(found, &workflowpb.WorkflowExecutionInfo{Execution: &commonpb.WorkflowExecution{WorkflowId: id}})
-	}
-	return &workflowservice.ListWorkflowExecutionsResponse{Executions: found}, nil
+	return &workflowservice.ListWorkflowExecutionsResponse{}, nil
 }
 
 func (p *platform) CancelWorkflow(_ context.Context, id, _ string) error {
 	p.cancelled = append(p.cancelled, id)
-	return nil
+	return p.cancelling
 }
 
 func (p *platform) UpdateWorkflow(context.Context, client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+	p.updated++
 	return nil, serviceerror.NewNotFound("no app")
 }
 
@@ -94,26 +91,4 @@ func TestNoRoomWithoutNodesIsToldAsThat(t *testing.T) {
 	require.Contains(t, next, "workers")
 	words, _ = noReadyNode([]api.NodeStatus{{State: api.NodeDraining}, {State: api.NodeReady}})
 	require.Empty(t, words)
-}
-
-func TestDeleteCancelsTheStagingsOfItsApp(t *testing.T) {
-	p := &platform{running: []string{"stage/hello/1", "stage/hello/2"}, fails: serviceerror.NewNotFound("over")}
-	c := New(p, nil)
-	_, err := c.Delete(context.Background(), "hello", "")
-	require.ErrorIs(t, err, ErrNoSuchApp, "it never ran")
-	require.Equal(t, p.running, p.cancelled)
-	require.Contains(t, p.queries[0], "DeaApp = 'hello'")
-
-	require.ErrorIs(t, c.AwaitGone(context.Background(), "hello"), ErrNoSuchApp)
-	require.Equal(t, []string{"stage/hello/1", "stage/hello/2", "app/hello"}, p.awaited)
-}
-
-func TestNoNameOfAnAppReachesFurtherThanItsStagings(t *testing.T) {
-	for _, name := range []string{`x' OR DeaKind = 'staging`, `x"`, `x\\`} {
-		p := &platform{running: []string{"stage/other/1"}}
-		_, err := New(p, nil).Delete(context.Background(), name, "")
-		require.ErrorIs(t, err, ErrNoSuchApp)
-		require.Empty(t, p.cancelled)
-		require.Empty(t, strings.Join(p.queries, ""))
-	}
 }
