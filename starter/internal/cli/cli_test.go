@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/codec"
+	"github.com/durable-dea/dea/starter/internal/applogs"
 	"github.com/durable-dea/dea/starter/internal/render"
 )
 
@@ -134,6 +136,11 @@ func TestUsageErrors(t *testing.T) {
 		"logs of no stream":   {[]string{"logs", "a", "--stream", "in"}, "--stream must be"},
 		"logs of no lines":    {[]string{"logs", "a", "-n", "0"}, "--lines must be"},
 		"logs of no index":    {[]string{"logs", "a", "--index", "-1"}, "--index must be"},
+		"staging and index":   {[]string{"logs", "a", "--staging", "--index", "0"}, "--index is about instances"},
+		"staging and stream":  {[]string{"logs", "a", "--staging", "--stream", "all"}, "--stream is about instances"},
+		"staging of no lines": {[]string{"logs", "a", "--staging", "-n", "0"}, "--lines must be"},
+		"push, blank pack":    {[]string{"push", dir, "--name", "a", "-b", "go", "-b", ""}, "--buildpack 2 of 2 is blank"},
+		"push, bad git URL":   {[]string{"push", dir, "--name", "a", "-b", "ext::x://y"}, "--buildpack must be a git URL"},
 		"no configuration":    {[]string{"apps"}, "encryption_key_file"},
 		"a missing file":      {[]string{"apps", "--config", filepath.Join(dir, "no.yml")}, "no.yml"},
 	} {
@@ -172,33 +179,49 @@ func TestWrongUsageIsJSONToo(t *testing.T) {
 
 func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
 	for in, wanted := range map[string]string{
-		`{"app_id": `:                              "no JSON",
-		`{"app_id": 7}`:                            "the request's app_id has a number where a text must be",
-		`[1]`:                                      "the request has a list where an object must be",
-		`{"secret":"hush"`:                         "no JSON",
-		`{"properties":"hush"}`:                    "properties has a text where an object must be",
-		`{"properties":{"environment":"hush"}}`:    "properties.environment has a text where a list of texts must be",
-		`{"properties":{"environment":[{}]}}`:      "properties.environment has an object where a text must be",
-		`{"properties":{"resources":{"mem":"1"}}}`: "mem has a text where a whole number must be",
-		`{"properties":{"resources":[]}}`:          "has a list where an object must be",
-		`{"admin_buildpacks":true}`:                "admin_buildpacks has true or false where a list of objects must be",
-		`{"memory_limit":1.5}`:                     "memory_limit has a fraction or too large a number where a whole number must be",
-		`{"accepts_http":1}`:                       "accepts_http has a number where true or false must be",
-		`{"start_message":{"vcap_application":1}}`: "where an object must be",
+		`{"app_id": `:           "no JSON",
+		`{"secret":"hush"`:      "no JSON",
+		`{"properties":"hush"}`: "the request's properties has a text where an object must be",
+		`{"app_id":"` + strings.Repeat("x", api.MaxStagingRequestBytes) + `"}`: "longer than",
 	} {
 		r := starter(t, nil, in, "stage", "-f", "-")
 		require.Equal(t, exitUsage, r.code)
 		require.Contains(t, r.err, wanted, in)
 		require.NotContains(t, r.err, "hush")
+		require.Contains(t, r.err, "starter stage --help")
 	}
 }
 
 func TestRequestGetsATask(t *testing.T) {
-	s := &session{process: Process{In: strings.NewReader(`{"app_id":"a","unknown":[1],"properties":{"meta":{"command":"run"}}}`)}}
-	request, err := s.readRequest("-")
-	require.NoError(t, err)
+	read := func(text string) api.StagingRequest {
+		s := &session{process: Process{In: strings.NewReader(text)}}
+		request, err := s.readRequest("-")
+		require.NoError(t, err)
+		return request
+	}
+	request := read(`{"app_id":"a","unknown":[1],"properties":{"meta":{"command":"run"}}}`)
 	require.NotEmpty(t, request.TaskID)
 	require.Equal(t, "run", request.Properties.Meta.Command)
+	require.NotEmpty(t, read(`{"task_id":null}`).TaskID)
+	require.Equal(t, "mine", read(`{"task_id":"mine"}`).TaskID)
+}
+
+// TestLinesOfAStaging: as they are where no terminal is, and as objects for programs.
+func TestLinesOfAStaging(t *testing.T) {
+	const line = "\x1b[31mred\x1b]0;title\x07 <&>"
+	for format, want := range map[render.Format]string{
+		render.Text: line + "\n",
+		render.JSON: `{"text":"\u001b[31mred\u001b]0;title\u0007 <&>"}` + "\n",
+	} {
+		var out bytes.Buffer
+		s := &session{process: Process{Out: &out}, format: format}
+		s.emitStaging()(line)
+		require.Equal(t, want, out.String())
+	}
+	var out bytes.Buffer
+	s := &session{process: Process{Out: &out}, format: render.Text}
+	s.emit()(applogs.Line{Index: 1, Stream: applogs.Stderr, Text: line})
+	require.Equal(t, "[1 err] "+line+"\n", out.String())
 }
 
 // unreachable is a configuration whose Temporal and cloud controller answer nothing.
@@ -252,6 +275,8 @@ func TestCompletionOffersFilesWhereThereAreFiles(t *testing.T) {
 		"push x --output":   "text\njson\n:4\n",
 		"apps -o":           "text\njson\n:4\n",
 		"logs a --stream":   "all\nstdout\nstderr\n:4\n",
+		"logs a --staging":  ":4\n",
+		"push x -b":         ":4\n",
 		"stage -f":          ":0\n",
 		"ps --config":       ":0\n",
 		"scale a":           ":4\n",

@@ -34,7 +34,7 @@ func exitCodes() string {
 		{exitOK, "done"},
 		{exitFailed, "failed, for a reason that is none of the others"},
 		{exitUsage, "wrong usage: arguments, a flag's value, the configuration, or a request that can never work"},
-		{exitNotFound, "no such app, node or instance"},
+		{exitNotFound, "no such app, node, instance or staging"},
 		{exitAppFailed, "the app failed: no droplet could be staged, or its instances do not run"},
 		{exitUnreachable, "the platform cannot be used: Temporal, a worker or the cloud controller does not answer"},
 		{exitInterrupted, "interrupted"},

@@ -23,15 +23,22 @@ func (s *session) pushCommand() *cobra.Command {
 		Long: `Packs a directory (or takes a zip), uploads it, stages it with a buildpack while the staging's log is shown, runs
 the droplet, and waits until all wanted instances run. The answer is a table of them, with their addresses.
 
+One --buildpack builds the app. Of several all run, in the order given: each but the last supplies what the app needs,
+and the last one builds it. A buildpack of somebody's own is named by the URL of its git repository (https, http, ssh, git or
+file, or user@host:path), which #branch, #tag or #commit may follow.
+
 Left out of the package are .git and the like, and what .cfignore names (the rules of .gitignore). Executable bits and
 links are kept.
 
 Pushing an app that runs replaces it by the new version. An interrupt cancels the staging; once the app is running, it
-goes on. When an instance crashes, its last lines are shown and the exit code is 4.`,
+goes on. When an instance crashes, its last lines are shown and the exit code is 4.
+
+` + logOnTerminal,
 		Example: `  starter push ./app --name hello
   starter push app.zip --name hello --instances 2 --memory 128M --env LOG_LEVEL=debug
   starter push ./worker --name worker --no-route --command "./worker -v"
-  starter push ./app --name hello --buildpack go --output json`,
+  starter push ./app --name hello --buildpack go --output json
+  starter push ./app --name hello -b nodejs -b https://git.example.com/my-buildpack.git#v2`,
 		Args:              named("DIR|ZIP"),
 		ValidArgsFunction: completeSource,
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
@@ -47,7 +54,8 @@ goes on. When an instance crashes, its last lines are shown and the exit code is
 	f.IntVarP(&o.Instances, "instances", "i", o.Instances, "`number` of instances")
 	f.VarP(&o.Memory, "memory", "m", "memory of an instance, such as 256M")
 	f.VarP(&o.Disk, "disk", "k", "disk space of an instance, such as 1G")
-	f.StringVarP(&o.Buildpack, "buildpack", "b", "", "`name` of a buildpack; without it the app is detected")
+	f.StringArrayVarP(&o.Buildpacks, "buildpack", "b", nil,
+		"`name` of a buildpack, its key or a git URL; may be given several times, and without it the app is detected")
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "a `NAME=VALUE` for the app; may be given several times")
 	f.StringVarP(&o.Command, "command", "c", "", "start `command`, instead of the Procfile's or the buildpack's")
 	f.BoolVar(&o.NoRoute, "no-route", false, "the app has no route and need not listen on $PORT")

@@ -17,6 +17,7 @@ import (
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/push"
 	"github.com/durable-dea/dea/starter/internal/render"
+	"github.com/durable-dea/dea/starter/internal/terminal"
 	"github.com/durable-dea/dea/starter/internal/watch"
 )
 
@@ -118,7 +119,11 @@ func (s *session) finish(err error) int {
 // tell writes a failure for people.
 func (s *session) tell(err error, detail render.FailureDetail) {
 	var b strings.Builder
+	var painter terminal.Painter
 	for _, line := range detail.Log {
+		if terminal.Is(s.process.Err) {
+			line = painter.Line(line)
+		}
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	fmt.Fprintf(&b, "starter: %s\n", detail.Message)

@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -15,17 +12,22 @@ import (
 	"github.com/durable-dea/dea/api"
 )
 
-// maxRequest bounds a staging request: Temporal takes no payload over 2 MB.
-const maxRequest = 2 << 20
+// logOnTerminal tells what becomes of a log's bytes, which are others'.
+const logOnTerminal = `On a terminal the log keeps its colours (also with NO_COLOR: they are the build tools' own) and loses what could steer
+the terminal. Anywhere else it is shown as it was written.`
 
 func (s *session) stageCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "stage -f FILE",
 		Short: "Stage an app by a cloud controller's request",
-		Long: `Reads a staging request in the form that a cloud controller sends it (JSON), stages the app and shows the log.
-Nothing is run, unless the request has a start_message. A request without task_id gets a new one. A staging of the same
-app that still runs is cancelled, and so is this one by an interrupt.`,
+		Long: `Reads a staging request in the form that a cloud controller sends it (JSON), stages the app and shows the log, and
+each phase that takes more than a second. Nothing is run, unless the request has a start_message. Fields that are not
+known are passed over. A request without task_id gets a new one; one whose task_id was staged before is not staged again,
+and the outcome of that time is told. A staging of the same app that still goes on is cancelled, and so is this one by an
+interrupt.
+
+` + logOnTerminal,
 		Example: `  starter stage -f request.json
   jq '.task_id = "again-1"' request.json | starter stage -f - --output json`,
 		Args: nothing(),
@@ -41,7 +43,7 @@ app that still runs is cancelled, and so is this one by an interrupt.`,
 func (s *session) stage(cmd *cobra.Command, file string) error {
 	request, err := s.readRequest(file)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	c, err := s.open(cmd.Context())
 	if err != nil {
@@ -57,99 +59,28 @@ func (s *session) stage(cmd *cobra.Command, file string) error {
 	return s.render().Staging(result)
 }
 
-// readRequest reads a request. What is wrong with its JSON is told without repeating any of it.
+// readRequest reads a request in the wire's form, and names its task where it does not itself.
 func (s *session) readRequest(file string) (api.StagingRequest, error) {
-	var request api.StagingRequest
 	from := s.process.In
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return request, fmt.Errorf("open the request: %w", err)
+			return api.StagingRequest{}, usageError{fmt.Errorf("open the request: %w", err)}
 		}
 		defer func() { _ = f.Close() }() // only read from
 		from = f
 	}
-	text, err := io.ReadAll(io.LimitReader(from, maxRequest+1))
-	switch {
-	case err != nil:
-		return request, fmt.Errorf("read the request: %w", err)
-	case len(text) > maxRequest:
-		return request, fmt.Errorf("the request is longer than %d bytes", maxRequest)
+	// One byte more than may be: that it is too long is told by whoever parses it.
+	text, err := io.ReadAll(io.LimitReader(from, api.MaxStagingRequestBytes+1))
+	if err != nil {
+		return api.StagingRequest{}, usageError{fmt.Errorf("read the request: %w", err)}
 	}
-	if err := json.Unmarshal(text, &request); err != nil {
-		return request, describeJSON(err)
+	request, err := api.ParseStagingRequest(text)
+	if err != nil {
+		return request, usageError{errors.New(api.Explain(err, api.ErrInvalidRequest).Message)}
 	}
 	if request.TaskID == "" {
 		request.TaskID = uuid.NewString()
 	}
 	return request, nil
-}
-
-func describeJSON(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &wrongType):
-		return describeType(wrongType)
-	case errors.As(err, &syntax):
-		return fmt.Errorf("the request is no JSON: byte %d: %s", syntax.Offset, syntax.Error())
-	default:
-		return errors.New("the request is no JSON")
-	}
-}
-
-// describeType says it in the words of whoever writes requests, not of the program that reads them. Within a list the
-// field is the list's.
-func describeType(wrong *json.UnmarshalTypeError) error {
-	has, must := jsonWords(wrong.Value), typeWords(wrong.Type)
-	if wrong.Field == "" {
-		return fmt.Errorf("the request has %s where %s must be", has, must)
-	}
-	return fmt.Errorf("the request's %s has %s where %s must be", wrong.Field, has, must)
-}
-
-// jsonWords tell what JSON has, by the decoder's word for it.
-func jsonWords(value string) string {
-	kind, figure, _ := strings.Cut(value, " ")
-	switch {
-	case kind == "number" && figure != "": // the decoder repeats those that do not fit
-		return "a fraction or too large a number"
-	case kind == "number":
-		return "a number"
-	case kind == "string":
-		return "a text"
-	case kind == "array":
-		return "a list"
-	case kind == "bool":
-		return "true or false"
-	default:
-		return "an object"
-	}
-}
-
-// typeWords tell what is wanted.
-func typeWords(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Pointer:
-		return typeWords(t.Elem())
-	case reflect.String:
-		return "a text"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Float32, reflect.Float64:
-		return "a number"
-	case reflect.Slice, reflect.Array:
-		switch t.Elem().Kind() {
-		case reflect.String:
-			return "a list of texts"
-		case reflect.Struct:
-			return "a list of objects"
-		default:
-			return "a list"
-		}
-	case reflect.Struct, reflect.Map:
-		return "an object"
-	default:
-		return "a whole number"
-	}
 }

@@ -3,15 +3,14 @@ package progress
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"github.com/durable-dea/dea/starter/internal/size"
+	"github.com/durable-dea/dea/starter/internal/terminal"
 )
 
 // plainEvery is how often a long transfer is heard of where there is no bar.
@@ -22,13 +21,13 @@ type Reporter struct {
 	mu       sync.Mutex
 	out      io.Writer
 	terminal bool
+	painter  terminal.Painter
 	now      func() time.Time
 }
 
 // New makes a Reporter for a stream; bars are drawn only where that is a terminal.
 func New(out io.Writer) *Reporter {
-	file, ok := out.(*os.File)
-	return &Reporter{out: out, terminal: ok && term.IsTerminal(int(file.Fd())), now: time.Now}
+	return &Reporter{out: out, terminal: terminal.Is(out), now: time.Now}
 }
 
 // Line writes one line.
@@ -36,6 +35,16 @@ func (r *Reporter) Line(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, _ = fmt.Fprintln(r.out, text) // nobody could be told that nobody can be told
+}
+
+// Output writes one line of a program that is not ours, as package terminal has it.
+func (r *Reporter) Output(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.terminal {
+		text = r.painter.Line(text)
+	}
+	_, _ = fmt.Fprintln(r.out, text)
 }
 
 // Linef writes one line, formatted.

@@ -57,3 +57,15 @@ func TestBarOnATerminal(t *testing.T) {
 		})
 	}
 }
+
+func TestLinesOfOthersSteerNoTerminal(t *testing.T) {
+	const line = "\x1b[31mred\x1b[0m\x1b]0;title\x07"
+	var out bytes.Buffer
+	r := New(&out)
+	r.Output(line)
+	require.Equal(t, line+"\n", out.String(), "a file has what was written")
+	out.Reset()
+	r.terminal = true
+	r.Output(line)
+	require.Equal(t, "\x1b[31mred\x1b[0m\n", out.String())
+}

@@ -10,7 +10,7 @@ import (
 
 func TestABlankCommandIsNone(t *testing.T) {
 	for command, want := range map[string]string{" ": "", "\t\n": "", "": "", " ./web ": " ./web "} {
-		o := Options{Name: "a", Buildpack: "https://x/y.git", Command: command}
+		o := Options{Name: "a", Buildpacks: []string{"https://x/y.git"}, Command: command}
 		request, err := stagingRequest(o, "t", cloudcontroller.URLs{}, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, request.Properties.Meta.Command)

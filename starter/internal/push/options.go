@@ -21,8 +21,9 @@ type Options struct {
 	Instances int
 	// Memory and Disk are an instance's.
 	Memory, Disk size.MB
-	// Buildpack is the name or the key of one of the operator's; empty to detect. A git URL is sent on as it is.
-	Buildpack string
+	// Buildpacks are names or keys of the operator's, or git URLs, which may hold credentials. One builds the app; of
+	// several all run in this order, and the last builds it. None, or a blank one alone, detects.
+	Buildpacks []string
 	// Env holds NAME=value pairs. Secret.
 	Env []string
 	// Command starts the app, instead of what its droplet says. Blank is none.
@@ -75,7 +76,34 @@ func (o Options) Validate() error {
 	case o.HealthCheckTimeout%time.Second != 0 || o.HealthCheckTimeout < 0:
 		return usagef("--health-check-timeout must be whole seconds")
 	}
+	return o.validateBuildpacks()
+}
+
+// validateBuildpacks says what can be said without the list of the operator's buildpacks. No git URL is repeated.
+func (o Options) validateBuildpacks() error {
+	seen := map[string]bool{}
+	for i, name := range o.buildpacks() {
+		switch {
+		case strings.TrimSpace(name) == "":
+			return usagef("--buildpack %d of %d is blank: give each the name of a buildpack or a git URL", i+1, len(o.Buildpacks))
+		case seen[name]:
+			return usagef("--buildpack %d of %d is there twice: each runs once", i+1, len(o.Buildpacks))
+		case api.IsGitSource(name):
+			if _, err := api.ParseGitSource(name); err != nil {
+				return usagef("--buildpack %w", err)
+			}
+		}
+		seen[name] = true
+	}
 	return nil
+}
+
+// buildpacks are those that were asked for; a blank one alone is none.
+func (o Options) buildpacks() []string {
+	if len(o.Buildpacks) == 1 && strings.TrimSpace(o.Buildpacks[0]) == "" {
+		return nil
+	}
+	return o.Buildpacks
 }
 
 // routes are the app's URIs.
@@ -97,9 +125,4 @@ func (o Options) command() string {
 // limits are an instance's.
 func (o Options) limits() api.Limits {
 	return api.Limits{MemoryMB: int64(o.Memory), DiskMB: int64(o.Disk), FDs: fileDescriptors}
-}
-
-// isGitURL tells a custom buildpack from the name of one of the operator's.
-func isGitURL(buildpack string) bool {
-	return strings.Contains(buildpack, "://") || strings.HasPrefix(buildpack, "git@")
 }

@@ -53,16 +53,29 @@ func TestStagingRequest(t *testing.T) {
 
 func TestBuildpack(t *testing.T) {
 	_, u := urls(t)
-	for _, test := range []struct{ flag, key, git, refused string }{
-		{flag: "go", key: "go-1f"},
-		{flag: "go-1f", key: "go-1f"},
-		{flag: "static-2e", key: "static-2e"},
-		{flag: "https://example.org/bp.git#v2", git: "https://example.org/bp.git#v2"},
-		{flag: "git@example.org:bp", git: "git@example.org:bp"},
-		{flag: "ruby", refused: "there are go, static-2e"},
+	for _, test := range []struct {
+		flags    []string
+		key, git string
+		several  []string
+		refused  string
+	}{
+		{flags: []string{"go"}, key: "go-1f"},
+		{flags: []string{"go-1f"}, key: "go-1f"},
+		{flags: []string{"static-2e"}, key: "static-2e"},
+		{flags: []string{"https://example.org/bp.git#v2"}, git: "https://example.org/bp.git#v2"},
+		{flags: []string{"git@example.org:bp"}, git: "git@example.org:bp"},
+		{flags: []string{"deploy@example.org:bp"}, git: "deploy@example.org:bp"},
+		{flags: nil}, {flags: []string{" "}},
+		{
+			flags:   []string{"static-2e", "https://example.org/bp.git#v2", "go"},
+			several: []string{"static-2e", "https://example.org/bp.git#v2", "go-1f"},
+		},
+		{flags: []string{"ruby"}, refused: "there are go, static-2e"},
+		{flags: []string{"go", "ruby"}, refused: "there are go, static-2e"},
 	} {
 		o := options()
-		o.Buildpack = test.flag
+		o.Buildpacks = test.flags
+		require.NoError(t, o.Validate())
 		request, err := stagingRequest(o, "t", u, operators)
 		if test.refused != "" {
 			require.ErrorIs(t, err, ErrUsage)
@@ -70,11 +83,19 @@ func TestBuildpack(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err)
+		require.NoError(t, valid(o, request))
 		require.Equal(t, test.key, request.Properties.BuildpackKey)
 		require.Equal(t, test.git, request.Properties.Buildpack)
+		require.Equal(t, test.several, request.Properties.Buildpacks)
 	}
 	_, err := stagingRequest(options(), "t", u, nil)
 	require.ErrorIs(t, err, ErrUsage, "nothing could detect the app")
+
+	o := options()
+	o.Buildpacks = []string{"go", "go-1f"} // one by its name and by its key
+	request, err := stagingRequest(o, "t", u, operators)
+	require.NoError(t, err)
+	require.ErrorContains(t, valid(o, request), "is there twice")
 }
 
 func TestAppSpec(t *testing.T) {
@@ -123,11 +144,16 @@ func TestOptionsValidate(t *testing.T) {
 		"host name":            func(o *Options) { o.Name = "-hello" },
 		"from 0 to 500":        func(o *Options) { o.Instances = -1 },
 		"whole seconds":        func(o *Options) { o.HealthCheckTimeout = time.Millisecond },
+		"2 of 2 is blank":      func(o *Options) { o.Buildpacks = []string{"go", ""} },
+		"3 of 3 is there":      func(o *Options) { o.Buildpacks = []string{"go", "ruby", "go"} },
+		"must be a git URL":    func(o *Options) { o.Buildpacks = []string{"https://u:secret@h/b#-x"} },
+		"--buildpack must be":  func(o *Options) { o.Buildpacks = []string{"ext://h/secret"} },
 	} {
 		o := options()
 		change(&o)
 		require.ErrorIs(t, o.Validate(), ErrUsage)
 		require.ErrorContains(t, o.Validate(), words)
+		require.NotContains(t, o.Validate().Error(), "secret")
 	}
 	for _, name := range []string{"a", "a-1", "0", "x23456789012345678901234567890123456789012345678901234567890123"} {
 		o := options()

@@ -17,18 +17,8 @@ func stagingRequest(
 		Environment: o.Env,
 		Meta:        api.StagingMeta{Command: o.command()},
 	}
-	switch {
-	case o.Buildpack == "" && len(buildpacks) == 0:
-		return api.StagingRequest{}, usagef("the cloud controller has no buildpack: an operator has to add one")
-	case o.Buildpack == "":
-	case isGitURL(o.Buildpack):
-		properties.Buildpack = o.Buildpack
-	default:
-		key, err := keyOf(o.Buildpack, buildpacks)
-		if err != nil {
-			return api.StagingRequest{}, err
-		}
-		properties.BuildpackKey = key
+	if err := choose(&properties, o.buildpacks(), buildpacks); err != nil {
+		return api.StagingRequest{}, err
 	}
 	admin := make([]api.AdminBuildpack, 0, len(buildpacks))
 	for _, b := range buildpacks {
@@ -48,6 +38,34 @@ func stagingRequest(
 		DiskLimit:                 int64(o.Disk),
 		AcceptsHTTP:               true,
 	}, nil
+}
+
+// choose sets which buildpacks are used: none is detection, one is asked for in the way that every controller knows, several
+// in their order.
+func choose(properties *api.StagingProperties, wanted []string, buildpacks []cloudcontroller.Buildpack) error {
+	if len(wanted) == 0 && len(buildpacks) == 0 {
+		return usagef("the cloud controller has no buildpack: an operator has to add one")
+	}
+	chosen := make([]string, 0, len(wanted))
+	for _, one := range wanted {
+		if !api.IsGitSource(one) {
+			key, err := keyOf(one, buildpacks)
+			if err != nil {
+				return err
+			}
+			one = key
+		}
+		chosen = append(chosen, one)
+	}
+	switch {
+	case len(chosen) > 1:
+		properties.Buildpacks = chosen
+	case len(chosen) == 1 && api.IsGitSource(wanted[0]):
+		properties.Buildpack = chosen[0]
+	case len(chosen) == 1:
+		properties.BuildpackKey = chosen[0]
+	}
+	return nil
 }
 
 // keyOf finds a buildpack by its name or its key. The first of a name wins, as it does in detection.

@@ -1,0 +1,155 @@
+// Package terminal writes lines of programs that are not ours where a user reads them.
+//
+// On a terminal, colours and other attributes of text (SGR, "ESC [ … m"), tabs and carriage returns pass, and every other
+// control is dropped with all that belongs to it: what moves the cursor, sets titles, writes into the clipboard or asks the
+// terminal to type could mislead or steer whoever reads. NO_COLOR changes nothing: what a user's own tools write is theirs
+// to colour. Anywhere else, in a file or a pipe, bytes are as they were written.
+package terminal
+
+import (
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+const (
+	escape = 0x1b
+	reset  = "\x1b[0m"
+	// maxOpen bounds the attributes that are carried from line to line.
+	maxOpen = 256
+)
+
+// Is tells whether a stream is a terminal.
+func Is(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// Painter makes the lines of one program fit for a terminal. Attributes that a line leaves on hold for the next one and for
+// nothing in between: each line ends without. The zero value is ready.
+type Painter struct {
+	// open turns on what the lines so far left on.
+	open string
+}
+
+// sgr is a whole sequence that sets attributes; none in use is longer.
+var sgr = regexp.MustCompile(`^\x1b\[[0-9;:]{0,64}m`)
+
+// Line gives a line, which has no line feed, as a terminal may have it.
+func (p *Painter) Line(text string) string {
+	if p.open == "" && !strings.ContainsFunc(text, suspect) {
+		return text
+	}
+	var b strings.Builder
+	b.WriteString(p.open)
+	for text != "" {
+		if attributes := sgr.FindString(text); attributes != "" {
+			b.WriteString(attributes)
+			p.turn(attributes)
+			text = text[len(attributes):]
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text)
+		switch {
+		case r == escape || r == 0x9b || r == utf8.RuneError && text[0] == 0x9b:
+			text = text[controlLength(text, size):]
+			continue
+		case isString(r):
+			text = text[stringLength(text[size:])+size:]
+			continue
+		case r == utf8.RuneError && size == 1 && text[0] < 0xa0: // a control of terminals with eight bits
+		case r == '\t', r == '\r', !suspect(r), r == utf8.RuneError:
+			b.WriteString(text[:size])
+		}
+		text = text[size:]
+	}
+	if p.open != "" {
+		b.WriteString(reset)
+	}
+	return b.String()
+}
+
+// turn follows what a sequence turns on and off.
+func (p *Painter) turn(attributes string) {
+	parameters := attributes[2 : len(attributes)-1]
+	first, rest, more := strings.Cut(parameters, ";")
+	switch off := strings.Trim(first, "0") == ""; {
+	case off && (!more || strings.Trim(rest, "0;") == ""):
+		p.open = ""
+	case off, len(p.open)+len(attributes) > maxOpen:
+		p.open = attributes
+	default:
+		p.open += attributes
+	}
+}
+
+// suspect tells what needs a look: controls, and what is no text at all.
+func suspect(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }
+
+// isString tells the controls of eight bits that begin a string: DCS, SOS, OSC, PM and APC.
+func isString(r rune) bool {
+	switch r {
+	case 0x90, 0x98, 0x9d, 0x9e, 0x9f:
+		return true
+	}
+	return false
+}
+
+// controlLength is the length of the sequence that a text begins with, whose first control takes size bytes.
+func controlLength(text string, size int) int {
+	rest := text[size:]
+	if text[0] != escape { // a CSI of eight bits
+		return size + parametersLength(rest)
+	}
+	if rest == "" {
+		return size
+	}
+	switch rest[0] {
+	case '[':
+		return size + 1 + parametersLength(rest[1:])
+	case ']', 'P', 'X', '^', '_':
+		return size + 1 + stringLength(rest[1:])
+	}
+	// Two bytes, or more where intermediate ones follow.
+	n := 0
+	for n < len(rest) && rest[n] >= ' ' && rest[n] <= '/' {
+		n++
+	}
+	if n < len(rest) && rest[n] >= '0' && rest[n] <= '~' {
+		n++
+	}
+	return size + n
+}
+
+// parametersLength is the length of a CSI's parameters, intermediate bytes and final byte, as far as they are there.
+func parametersLength(text string) int {
+	n := 0
+	for n < len(text) && text[n] >= ' ' && text[n] <= '?' {
+		n++
+	}
+	if n < len(text) && text[n] >= '@' && text[n] <= '~' {
+		n++
+	}
+	return n
+}
+
+// stringLength is the length of a control string with its end, or all of the line where it has none there.
+func stringLength(text string) int {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == 0x07:
+			return i + 1
+		case text[i] == escape && i+1 < len(text) && text[i+1] == '\\':
+			return i + 2
+		case text[i] == escape: // anything else ends it, and begins anew
+			return i
+		case strings.HasPrefix(text[i:], "\u009c"):
+			return i + 2
+		}
+	}
+	return len(text)
+}
