@@ -7,6 +7,7 @@
 // Workflows, by the ids that the functions of this package make:
 //
 //	StageApp        stage/<app>/<task>       one staging
+//	AppStagings     stagings/<app>           the newest of an app's stagings, for as long as one goes on
 //	FetchDroplet    droplet/<node>/<sha1>    one download on one node
 //	RunInstance     instance/<instance id>   one life of one instance
 //	EvaluateHealth  app/<app>                wanted against actual, for as long as the app exists

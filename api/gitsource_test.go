@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,13 +94,13 @@ func FuzzParseGitSource(f *testing.F) {
 		}
 		require.False(t, strings.HasPrefix(got.URL, "-") || strings.HasPrefix(got.Ref, "-"))
 		scheme, _, has := strings.Cut(got.URL, "://")
-		require.True(t, !has || strings.Contains(" https http ssh git file ", " "+scheme+" "), got.URL)
+		require.True(t, !has || slices.Contains([]string{"https", "http", "ssh", "git", "file"}, scheme), got.URL)
 		require.False(t, !has && strings.Contains(got.URL, "::"), "a remote helper's")
-		text, again := got.URL, got
+		text = got.URL
 		if got.Ref != "" {
 			text += "#" + got.Ref
 		}
-		again, err = api.ParseGitSource(text)
+		again, err := api.ParseGitSource(text)
 		require.NoError(t, err)
 		require.Equal(t, got, again)
 		_, err = json.Marshal(got.Shown())

@@ -215,7 +215,7 @@ func TestMemoryHasTwoNames(t *testing.T) {
 func TestWhatIsNoRequest(t *testing.T) {
 	for text, words := range map[string]string{
 		``:                                    "no JSON",
-		`{"app_id": `:                         "no JSON",
+		`{"app_id"`:                           "no JSON",
 		`{"secret":"swordfish"`:               "no JSON",
 		`{"app_id":"a"} swordfish`:            "no JSON",
 		`[1]`:                                 "the request has a list where an object must be",

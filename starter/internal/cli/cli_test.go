@@ -179,7 +179,7 @@ func TestWrongUsageIsJSONToo(t *testing.T) {
 
 func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
 	for in, wanted := range map[string]string{
-		`{"app_id": `:           "no JSON",
+		`{"app_id"`:             "no JSON",
 		`{"secret":"hush"`:      "no JSON",
 		`{"properties":"hush"}`: "the request's properties has a text where an object must be",
 		`{"app_id":"` + strings.Repeat("x", api.MaxStagingRequestBytes) + `"}`: "longer than",

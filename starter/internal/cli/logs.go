@@ -97,11 +97,7 @@ func (s *session) logs(cmd *cobra.Command, q applogs.Query, follow bool) error {
 	if err != nil {
 		return err
 	}
-	report := s.report()
-	r := &applogs.Reader{
-		Controller: c, Files: s.files(), Emit: s.emit(),
-		Warn: func(text string) { report.Linef("(%s)", text) },
-	}
+	r := &applogs.Reader{Controller: c, Files: s.files(), Emit: s.emit(), Warn: s.aside}
 	if follow {
 		return r.Follow(cmd.Context(), q)
 	}
@@ -113,13 +109,12 @@ func (s *session) stagingLog(cmd *cobra.Command, q applogs.Query) error {
 	if err != nil {
 		return err
 	}
-	report := s.report()
-	r := &staginglog.Reader{
-		Controller: c, Files: s.files(), Emit: s.emitStaging(),
-		Warn: func(text string) { report.Linef("(%s)", text) },
-	}
+	r := &staginglog.Reader{Controller: c, Files: s.files(), Emit: s.emitStaging(), Warn: s.aside}
 	return r.Newest(cmd.Context(), q.App, q.Lines)
 }
+
+// aside tells what goes with a log and is none of it.
+func (s *session) aside(text string) { s.report().Linef("(%s)", text) }
 
 // emit writes a line of an instance. One that cannot be written is dropped: whoever read has gone, and the signal says so.
 func (s *session) emit() func(applogs.Line) {

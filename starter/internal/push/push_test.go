@@ -65,7 +65,8 @@ func TestBuildpack(t *testing.T) {
 		{flags: []string{"https://example.org/bp.git#v2"}, git: "https://example.org/bp.git#v2"},
 		{flags: []string{"git@example.org:bp"}, git: "git@example.org:bp"},
 		{flags: []string{"deploy@example.org:bp"}, git: "deploy@example.org:bp"},
-		{flags: nil}, {flags: []string{" "}},
+		{flags: nil},
+		{flags: []string{" "}},
 		{
 			flags:   []string{"static-2e", "https://example.org/bp.git#v2", "go"},
 			several: []string{"static-2e", "https://example.org/bp.git#v2", "go-1f"},

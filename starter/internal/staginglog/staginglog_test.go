@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -38,6 +37,7 @@ func (keys) Derive(string) [][]byte { return [][]byte{[]byte("0123456789abcdef01
 // and one for every instance.
 type world struct {
 	client.Client
+	t        *testing.T
 	mu       sync.Mutex
 	answers  map[string]any
 	url      string
@@ -49,7 +49,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{answers: map[string]any{}, staging: filepath.Join(t.TempDir(), "s"), instance: filepath.Join(t.TempDir(), "i")}
+	w := &world{t: t, answers: map[string]any{}, staging: filepath.Join(t.TempDir(), "s"), instance: filepath.Join(t.TempDir(), "i")}
 	for _, dir := range []string{w.staging, filepath.Join(w.instance, "logs")} {
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 	}
@@ -113,19 +113,17 @@ func (w *world) QueryWorkflowWithOptions(
 }
 
 // write appends to a staging's log.
-func (w *world) write(t *testing.T, text string) {
-	t.Helper()
+func (w *world) write(text string) {
 	f, err := os.OpenFile(filepath.Join(w.staging, "staging.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	require.NoError(t, err)
+	require.NoError(w.t, err)
 	_, err = f.WriteString(text)
-	require.NoError(t, err)
-	require.NoError(t, f.Close())
+	require.NoError(w.t, err)
+	require.NoError(w.t, f.Close())
 }
 
 // dropletLog gives every instance the log of its droplet.
-func (w *world) dropletLog(t *testing.T, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(w.instance, controller.DropletLog), []byte(text), 0o600))
+func (w *world) dropletLog(text string) {
+	require.NoError(w.t, os.WriteFile(filepath.Join(w.instance, controller.DropletLog), []byte(text), 0o600))
 }
 
 // staged says that the app hello has a newest staging.
@@ -155,17 +153,17 @@ func TestALogIsFollowedFromBeforeItHasALine(t *testing.T) {
 	w := newWorld(t)
 	w.staged(api.StagingStatus{Phase: api.StagingPlacing})
 	done := w.newest()
-	w.write(t, "")
+	w.write("")
 	w.staged(api.StagingStatus{Phase: api.StagingFetching, Node: "n", FilesURL: w.url})
 	time.Sleep(300 * time.Millisecond) // an empty file is no end
 	require.Empty(t, done)
 	want := []string{}
 	for i := range 5 {
-		w.write(t, fmt.Sprintf("\x1b[3%dm-----> %d\x1b[0m\n", i, i))
+		w.write(fmt.Sprintf("\x1b[3%dm-----> %d\x1b[0m\n", i, i))
 		want = append(want, fmt.Sprintf("\x1b[3%dm-----> %d\x1b[0m", i, i))
 		require.Eventually(t, w.shows(want...), 5*time.Second, 5*time.Millisecond)
 	}
-	w.write(t, "100%")
+	w.write("100%")
 	require.NoError(t, os.RemoveAll(w.staging))
 	require.NoError(t, <-done)
 	require.True(t, w.shows(append(want, "100%")...)(), w.lines)
@@ -184,13 +182,13 @@ func TestAStagingWithoutAPlaceHasNoLog(t *testing.T) {
 // TestAnEndThatIsGone: what was followed when its node's server went, and is no longer there once the staging is over.
 func TestAnEndThatIsGone(t *testing.T) {
 	w := newWorld(t)
-	w.write(t, "one\ntwo")
+	w.write("one\ntwo")
 	var once sync.Once
 	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		once.Do(func() {
 			_, _ = rw.Write([]byte("one\ntw"))
 			_ = http.NewResponseController(rw).Flush()
-			assert.NoError(t, os.RemoveAll(w.staging))
+			_ = os.RemoveAll(w.staging) // what follows tells whether it is gone
 			w.staged(api.StagingStatus{Node: "n", FilesURL: w.url, Result: &api.StagingResult{}})
 		})
 		panic(http.ErrAbortHandler)
@@ -223,44 +221,44 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 func TestNewestOfAStagingThatIsOver(t *testing.T) {
 	failed := &api.StagingResult{Error: "x", ErrorInfo: &api.ErrorInfo{Type: api.ErrBuildpackCompile, Message: "x"}}
 	for name, test := range map[string]struct {
-		given        func(*testing.T, *world)
+		given        func(*world)
 		lines        []string
 		warns, fails string
 	}{
-		"the node has it": {given: func(t *testing.T, w *world) {
-			w.write(t, "one\ntwo\nthree\n4")
+		"the node has it": {given: func(w *world) {
+			w.write("one\ntwo\nthree\n4")
 			w.staged(api.StagingStatus{Node: "n", FilesURL: w.url, Result: failed})
 		}, lines: []string{"two", "three", "4"}},
-		"the node serves elsewhere now": {given: func(t *testing.T, w *world) {
-			w.write(t, "one\n")
+		"the node serves elsewhere now": {given: func(w *world) {
+			w.write("one\n")
 			w.staged(api.StagingStatus{Node: "n", FilesURL: "http://127.0.0.1:1", Result: &api.StagingResult{}})
 			w.answer("node/n", api.NodeStatus{Node: "n", FilesURL: w.url})
 		}, lines: []string{"one"}},
-		"an instance has it": {given: func(t *testing.T, w *world) {
-			w.dropletLog(t, "a\nb\nc\n")
+		"an instance has it": {given: func(w *world) {
+			w.dropletLog("a\nb\nc\n")
 			w.staged(api.StagingStatus{Node: "n", FilesURL: w.url, Result: &api.StagingResult{}})
 			w.runs(api.StateRunning)
 		}, lines: []string{"b", "c"}, warns: "its node no longer has it"},
-		"forgotten, and it runs": {given: func(t *testing.T, w *world) {
-			w.dropletLog(t, "a\n")
+		"forgotten, and it runs": {given: func(w *world) {
+			w.dropletLog("a\n")
 			w.runs(api.StateRunning)
 		}, lines: []string{"a"}, warns: "came with the droplet"},
-		"failed, and an earlier one runs": {given: func(t *testing.T, w *world) {
-			w.dropletLog(t, "a\n")
+		"failed, and an earlier one runs": {given: func(w *world) {
+			w.dropletLog("a\n")
 			w.staged(api.StagingStatus{Node: "n", FilesURL: w.url, Result: failed})
 			w.runs(api.StateRunning)
 		}, fails: "which failed, cannot be had: its node no longer has it: `starter push`"},
-		"nothing runs": {given: func(t *testing.T, w *world) {
-			w.dropletLog(t, "a\n")
+		"nothing runs": {given: func(w *world) {
+			w.dropletLog("a\n")
 			w.staged(api.StagingStatus{Node: "n", FilesURL: w.url, Result: &api.StagingResult{}})
 			w.runs(api.StateCrashed)
 		}, fails: "there is no staging log of hello", warns: "its node no longer has it"},
-		"an instance without it": {given: func(_ *testing.T, w *world) { w.runs(api.StateRunning) }, fails: "no instance runs that has it"},
-		"never staged":           {given: func(*testing.T, *world) {}, fails: "`starter push` stages the app again"},
+		"an instance without it": {given: func(w *world) { w.runs(api.StateRunning) }, fails: "no instance runs that has it"},
+		"never staged":           {given: func(*world) {}, fails: "`starter push` stages the app again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			test.given(t, w)
+			test.given(w)
 			err := <-w.newest()
 			if test.fails == "" {
 				require.NoError(t, err)

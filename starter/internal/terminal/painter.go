@@ -139,7 +139,7 @@ func parametersLength(text string) int {
 
 // stringLength is the length of a control string with its end, or all of the line where it has none there.
 func stringLength(text string) int {
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		switch {
 		case text[i] == 0x07:
 			return i + 1
