@@ -23,7 +23,7 @@ func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Stagin
 	defer cancel()
 	s := c.Staging(request.AppID, request.TaskID)
 	answer, err := begin(limited, c, keeper{
-		id: api.StagingsWorkflowID(s.AppID), workflow: api.WorkflowAppStagings, kind: api.KindStaging, app: s.AppID,
+		id: api.StagingsWorkflowID(s.AppID), workflow: api.WorkflowAppStagings, kind: api.KindStagings, app: s.AppID,
 		summary: "Stages app " + s.AppID + ", the newest request alone",
 		input:   api.StagingsInput{AppID: s.AppID},
 	}, api.UpdateStage, uuid.NewString(), api.StageInput{Request: request})
