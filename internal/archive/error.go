@@ -89,6 +89,10 @@ func tooManyEntries(limit int) *Error {
 	return refuse(ErrTooLarge, "", fmt.Sprintf("the archive holds more than the allowed %d entries", limit))
 }
 
+func namesTooLong() error {
+	return refuse(ErrTooLarge, "", "the names in the archive take more space than allowed")
+}
+
 // FormatSize writes a number of bytes as du -h does: 512, 4.0K, 1.5M, 12M. It rounds up.
 func FormatSize(bytes int64) string {
 	const base, units = 1024, "KMGTPE"

@@ -57,6 +57,11 @@ func FuzzUnpackZip(f *testing.F) {
 func FuzzUnpackZipBytes(f *testing.F) {
 	f.Add(zipBytes(f, file("a", "hello"), symlink("l", "a")))
 	f.Add([]byte("PK\x03\x04"))
+	record := centralHeader("a", 3, 2, 0, 0)
+	size := uint64(len(record))
+	f.Add(append(bytes.Clone(record), endRecord(1, uint32(size), 0)...))
+	f.Add(append(bytes.Clone(record), end64(size, 1, size, 0)...))
+	f.Add(end64(0, 1<<40, 1<<40, 1<<40))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "x.zip")
 		require.NoError(t, os.WriteFile(path, data, 0o600))
@@ -101,6 +106,9 @@ func FuzzUnpackTarBytes(f *testing.F) {
 	_, err = seed.ReadFrom(inflated)
 	require.NoError(f, err)
 	f.Add(seed.Bytes())
+	f.Add(tarBlock("s", tar.TypeGNUSparse, 0, sparse(1<<40)))
+	f.Add(append(tarBlock("x", tar.TypeXHeader, 20, nil), "20 GNU.sparse.map=1\n"...))
+	f.Add(append(tarBlock("f", tar.TypeReg, 5, nil), tarBlock("f/g", tar.TypeLink, 0, nil)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var buffer bytes.Buffer
 		deflated := gzip.NewWriter(&buffer)

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -12,8 +13,12 @@ const (
 	maxComponent = 255
 )
 
+// maxDepth is how many directories may lie in each other. Each costs a step for everything within it, and nobody has
+// so many.
+const maxDepth = 256
+
 // cleanName checks the name of an entry and gives the slash-separated path beneath the directory, "." for the
-// directory itself. anyBytes allows names that are no UTF-8.
+// directory itself. anyBytes allows names that are no UTF-8, and of any depth.
 func cleanName(name string, anyBytes bool) (string, error) {
 	if !anyBytes && !utf8.ValidString(name) {
 		return "", refuse(ErrName, name, "is not a name in UTF-8")
@@ -36,6 +41,9 @@ func cleanName(name string, anyBytes bool) (string, error) {
 	clean := path.Clean(name)
 	if len(clean) > maxName {
 		return "", refuse(ErrName, name, "is too long a name")
+	}
+	if !anyBytes && strings.Count(clean, "/") > maxDepth {
+		return "", refuse(ErrName, name, "lies too deep: in more than 256 directories")
 	}
 	for part := range strings.SplitSeq(clean, "/") {
 		if len(part) > maxComponent {
@@ -67,18 +75,26 @@ type links map[string]string
 // maxLinkSteps is how many links may be followed from one. Linux gives up after 40, careful programs after 255.
 const maxLinkSteps = 255
 
+// maxLinkWork bounds the following of all links, in bytes of names that are put together. Half a million links as in
+// node_modules/.bin take less; links made to lead through each other take no more than seconds.
+const maxLinkWork = 1 << 30
+
 // check refuses the first link, in no particular order, that leads outside when it is followed through all the
 // others. What is not a link counts as a directory: it may become one.
-func (l links) check() error {
+func (l links) check(ctx context.Context) error {
+	work := maxLinkWork
 	for name := range l {
-		if err := l.follow(name); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.follow(name, &work); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l links) follow(name string) error {
+func (l links) follow(name string, work *int) error {
 	outside := refuse(ErrLink, name, "is a link that leads out of the directory")
 	at := splitDir(name)
 	todo := []string{path.Base(name)}
@@ -95,7 +111,12 @@ func (l links) follow(name string) error {
 			at = at[:len(at)-1]
 			continue
 		}
-		target, isLink := l[strings.Join(append(at[:len(at):len(at)], part), "/")]
+		place := strings.Join(append(at[:len(at):len(at)], part), "/")
+		const perStep, perPart = 64, 16
+		if *work -= perStep + len(place) + perPart*len(todo); *work < 0 {
+			return refuse(ErrLink, name, "is one of too many links that lead through each other")
+		}
+		target, isLink := l[place]
 		if !isLink {
 			at = append(at, part)
 			continue

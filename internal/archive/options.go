@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"io"
 	"sync/atomic"
 )
@@ -9,7 +10,8 @@ import (
 type Options struct {
 	// MaxBytes bounds the unpacked files together; 0 means DefaultMaxBytes.
 	MaxBytes int64
-	// MaxEntries bounds files, directories and links together; 0 means DefaultMaxEntries.
+	// MaxEntries bounds files, directories and links together, also the directories that only the names of others
+	// imply; 0 means DefaultMaxEntries. It bounds the memory that the entries take as well: to about a kilobyte each.
 	MaxEntries int
 	// FromContainer is for an archive that Pack made of a container's directory. What a buildpack left there is
 	// no attack: names of any bytes and links that lead out of the directory (to /usr/bin/python3, to /app) are
@@ -33,9 +35,25 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Bytes of an archive's own, in which everything has a place that is not made to eat memory and time.
+const (
+	// namesPerEntry is the room for the name of an entry and whatever else is kept of it, on the average, and leastNames
+	// that for all when there are few.
+	namesPerEntry = 256
+	leastNames    = 1 << 20
+	// tarPerEntry is the room for an entry's headers and padding in a tar, on the average.
+	tarPerEntry = 4 << 10
+)
+
+// maxNames bounds the names of all entries together, in bytes.
+func (o Options) maxNames() int64 { return leastNames + int64(o.MaxEntries)*namesPerEntry }
+
+// maxTar bounds a whole tar, in bytes.
+func (o Options) maxTar() int64 { return o.MaxBytes + leastNames + int64(o.MaxEntries)*tarPerEntry }
+
 // Unpacked says what was unpacked.
 type Unpacked struct {
-	// Entries counts files, directories and links, Bytes what is in the files.
+	// Entries counts the archive's files, directories and links, Bytes what is in the files.
 	Entries int
 	Bytes   int64
 }
@@ -45,7 +63,21 @@ type meter struct {
 	// stopped is the context's Err.
 	stopped func() error
 	limit   int64
-	used    atomic.Int64
+	// named is the limit that the user is told.
+	named int64
+	used  atomic.Int64
+}
+
+func newMeter(ctx context.Context, limit, named int64) *meter {
+	return &meter{stopped: ctx.Err, limit: limit, named: named}
+}
+
+// fits refuses what is known to be too large before a byte of it is written.
+func (m *meter) fits(size int64) error {
+	if size > m.limit-m.used.Load() {
+		return tooManyBytes(m.named)
+	}
+	return nil
 }
 
 func (m *meter) reader(r io.Reader) io.Reader { return &meteredReader{meter: m, from: r} }
@@ -61,7 +93,7 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.from.Read(p)
 	if r.meter.used.Add(int64(n)) > r.meter.limit {
-		return 0, tooManyBytes(r.meter.limit)
+		return 0, tooManyBytes(r.meter.named)
 	}
 	return n, err
 }

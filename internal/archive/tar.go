@@ -2,14 +2,13 @@ package archive
 
 import (
 	"archive/tar"
-	"compress/flate"
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
+	"path"
+	"sync/atomic"
 
-	kflate "github.com/klauspost/compress/flate"
 	"github.com/klauspost/pgzip"
 )
 
@@ -17,9 +16,13 @@ import (
 // reads from to its end, so that a cut-off archive is known. When it fails the directory may hold a part.
 func UnpackTar(ctx context.Context, from io.Reader, dir string, options Options) (Unpacked, error) {
 	options = options.withDefaults()
+	from, failed := watchSource(ctx, from)
 	inflated, err := pgzip.NewReader(from)
 	if err != nil {
-		return Unpacked{}, gzipError(err)
+		if failed() || ctx.Err() != nil {
+			return Unpacked{}, err
+		}
+		return Unpacked{}, notTarGz(err)
 	}
 	defer inflated.Close()
 	root, err := openTarget(dir)
@@ -28,11 +31,12 @@ func UnpackTar(ctx context.Context, from io.Reader, dir string, options Options)
 	}
 	defer root.Close()
 	u := &untar{
-		tree: newTree(root), options: options, meter: &meter{stopped: ctx.Err, limit: options.MaxBytes},
-		dirs: map[string]attributes{}, links: links{},
+		tree: newTree(root), options: options, failed: failed,
+		meter: newMeter(ctx, options.MaxBytes, options.MaxBytes),
+		dirs:  map[string]attributes{}, links: links{}, made: map[string]bool{".": true},
 	}
 	defer u.tree.Close()
-	err = u.run(ctx, inflated)
+	err = u.run(ctx, newMeter(ctx, options.maxTar(), options.MaxBytes).reader(inflated))
 	return Unpacked{Entries: u.entries, Bytes: u.meter.used.Load()}, err
 }
 
@@ -50,9 +54,15 @@ type untar struct {
 	tree    *tree
 	options Options
 	meter   *meter
+	// failed tells whether what the archive is read from failed.
+	failed  func() bool
 	entries int
 	dirs    map[string]attributes
 	links   links
+	// made are all directories, implied the number of those that only names imply; names is the bytes of the names kept.
+	made    map[string]bool
+	implied int
+	names   int64
 }
 
 func (u *untar) run(ctx context.Context, inflated io.Reader) error {
@@ -66,17 +76,17 @@ func (u *untar) run(ctx context.Context, inflated io.Reader) error {
 			break
 		}
 		if err != nil {
-			return u.tarError("", err)
+			return u.tarError(ctx, "", &tarFault{err})
 		}
 		if err := u.entry(header, reader); err != nil {
-			return u.tarError(header.Name, err)
+			return u.tarError(ctx, header.Name, err)
 		}
 	}
 	// The checksum stands at the end of the gzip, after the end of the tar.
-	if err := copyTo(io.Discard, u.meter.reader(inflated), u.tree.buffer); err != nil {
-		return u.tarError("", err)
+	if err := copyTo(io.Discard, faultReader{inflated}, u.tree.buffer); err != nil {
+		return u.tarError(ctx, "", err)
 	}
-	return u.finish()
+	return u.finish(ctx)
 }
 
 func (u *untar) entry(header *tar.Header, content io.Reader) error {
@@ -97,6 +107,9 @@ func (u *untar) entry(header *tar.Header, content io.Reader) error {
 	if _, twice := u.links[name]; twice {
 		return refuse(ErrConflict, header.Name, "is there twice")
 	}
+	if err := u.keep(name, header); err != nil {
+		return err
+	}
 	switch header.Typeflag {
 	case tar.TypeDir:
 		if name == "." {
@@ -105,7 +118,10 @@ func (u *untar) entry(header *tar.Header, content io.Reader) error {
 		u.dirs[name] = attr
 		return u.tree.directory(name)
 	case tar.TypeReg, tar.TypeGNUSparse:
-		return u.tree.file(name, attr, u.meter.reader(content))
+		if err := u.meter.fits(header.Size); err != nil {
+			return err
+		}
+		return u.tree.file(name, attr, u.meter.reader(faultReader{content}))
 	case tar.TypeSymlink:
 		u.links[name] = header.Linkname
 		return checkTarget(header.Name, header.Linkname)
@@ -120,10 +136,31 @@ func (u *untar) entry(header *tar.Header, content io.Reader) error {
 	}
 }
 
+// keep counts what an entry makes the unpacking remember, and the directories that it makes beside itself.
+func (u *untar) keep(name string, header *tar.Header) error {
+	before := u.implied
+	for dir := path.Dir(name); !u.made[dir]; dir = path.Dir(dir) {
+		u.made[dir] = true
+		if u.implied++; u.implied+u.entries > u.options.MaxEntries {
+			return tooManyEntries(u.options.MaxEntries)
+		}
+	}
+	if header.Typeflag == tar.TypeDir {
+		u.made[name] = true
+	}
+	if before < u.implied || header.Typeflag == tar.TypeDir || header.Typeflag == tar.TypeSymlink {
+		u.names += int64(len(name) + len(header.Linkname))
+	}
+	if u.names > u.options.maxNames() {
+		return namesTooLong()
+	}
+	return nil
+}
+
 // finish makes the links, which are known to be harmless only now that all are known.
-func (u *untar) finish() error {
+func (u *untar) finish(ctx context.Context) error {
 	if !u.options.FromContainer {
-		if err := u.links.check(); err != nil {
+		if err := u.links.check(ctx); err != nil {
 			return err
 		}
 	}
@@ -132,41 +169,72 @@ func (u *untar) finish() error {
 			return err
 		}
 	}
-	return u.tree.finish(u.dirs)
+	return u.tree.finish(ctx, u.dirs)
 }
 
-// tarError gives the errors of the tar and gzip packages their sentence.
-func (u *untar) tarError(name string, err error) error {
-	var ours *Error
+// tarError gives the errors of reading the archive their sentence; those of the disk and of the context stay.
+func (u *untar) tarError(ctx context.Context, name string, err error) error {
+	var (
+		ours  *Error
+		fault *tarFault
+	)
 	switch {
 	case errors.As(err, &ours):
 		return err
-	case errors.Is(err, tar.ErrHeader) && u.entries == 0:
-		return &Error{Words: "the file is not a tar.gz", Cause: ErrNotArchive, Err: err}
-	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), isCorrupt(err):
-		return damaged(name, err)
-	default:
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !errors.As(err, &fault), u.failed():
 		return err
+	case errors.Is(err, tar.ErrHeader) && u.entries == 0:
+		return notTarGz(err)
+	default:
+		return damaged(name, err)
 	}
 }
 
-// gzipError is for the first bytes: what is wrong there is no gzip at all.
-func gzipError(err error) error {
-	var asPath *fs.PathError
-	if errors.As(err, &asPath) {
-		return err
-	}
+func notTarGz(err error) error {
 	return &Error{Words: "the file is not a tar.gz", Cause: ErrNotArchive, Err: err}
 }
 
-// isCorrupt tells the errors of the decompressors from those of the machine.
-func isCorrupt(err error) bool {
-	var (
-		theirs  flate.CorruptInputError
-		fast    kflate.CorruptInputError
-		inside  flate.InternalError
-		inside2 kflate.InternalError
-	)
-	return errors.Is(err, pgzip.ErrChecksum) || errors.Is(err, pgzip.ErrHeader) ||
-		errors.As(err, &theirs) || errors.As(err, &fast) || errors.As(err, &inside) || errors.As(err, &inside2)
+// tarFault is an error of reading the archive, told apart from those of writing what is in it.
+type tarFault struct{ err error }
+
+func (f *tarFault) Error() string { return f.err.Error() }
+
+func (f *tarFault) Unwrap() error { return f.err }
+
+// faultReader makes the errors of a reader into faults.
+type faultReader struct{ from io.Reader }
+
+func (r faultReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &tarFault{err}
+	}
+	return n, err
+}
+
+// watchSource makes it known whether a reader failed: the decompressor, which reads it in a goroutine of its own, does
+// not tell an error of the disk from one of the archive. It ends with the context: what is read may for long hold
+// nothing that comes out.
+func watchSource(ctx context.Context, from io.Reader) (watched io.Reader, failed func() bool) {
+	s := &source{from: from, stopped: ctx.Err}
+	return s, s.failed.Load
+}
+
+type source struct {
+	from    io.Reader
+	stopped func() error
+	failed  atomic.Bool
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if err := s.stopped(); err != nil {
+		return 0, err
+	}
+	n, err := s.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed.Store(true)
+	}
+	return n, err
 }

@@ -214,6 +214,7 @@ func TestUnpackTarRefuses(t *testing.T) {
 		"pipe":              {[]tar.Header{{Typeflag: tar.TypeFifo, Name: "p"}}, archive.ErrSpecial, "neither"},
 		"itself":            {[]tar.Header{link(".", "x")}, archive.ErrName, "itself"},
 		"too many bytes":    {[]tar.Header{{Name: "a", Size: 600}, {Name: "b", Size: 600}}, archive.ErrTooLarge, "1.0K"},
+		"many directories":  {[]tar.Header{{Name: "1/2/3/4/5"}}, archive.ErrTooLarge, "4 entries"},
 		"too many entries":  {[]tar.Header{{Name: "1"}, {Name: "2"}, {Name: "3"}, {Name: "4"}, {Name: "5"}}, archive.ErrTooLarge, "4 entries"},
 	}
 	for name, test := range tests {

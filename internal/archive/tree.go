@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,13 +111,16 @@ func (t *tree) hardLink(name, target string) error {
 
 // finish gives directories their attributes, the deepest first, since a mode may close a directory and whatever
 // is made in one changes its time.
-func (t *tree) finish(dirs map[string]attributes) error {
+func (t *tree) finish(ctx context.Context, dirs map[string]attributes) error {
 	names := make([]string, 0, len(dirs))
 	for name := range dirs {
 		names = append(names, name)
 	}
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(b, a) })
 	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		attr := dirs[name]
 		// Without these nobody but root could ever delete the directory.
 		if err := t.root.Chmod(name, attr.mode.Perm()|0o700); err != nil {
@@ -140,6 +144,8 @@ func conflictOr(name string, err error) error {
 		return nil
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTDIR):
 		return &Error{Name: name, Words: "is there twice", Cause: ErrConflict, Err: err}
+	case errors.Is(err, syscall.EMLINK):
+		return &Error{Name: name, Words: "is one hard link more than a file can have", Cause: ErrTooLarge, Err: err}
 	case errors.As(err, &asPath):
 		return fmt.Errorf("unpack %s: %w", quote(name), err)
 	default:

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/zip"
+	"compress/flate"
 	"context"
 	"errors"
 	"io"
@@ -30,11 +31,15 @@ func UnpackZip(ctx context.Context, file, dir string, options Options) (Unpacked
 	if err != nil {
 		return Unpacked{}, err
 	}
-	reader, err := zip.NewReader(withinFile{f, info.Size()}, info.Size())
+	bounded, err := boundZip(ctx, f, info.Size(), options)
 	if err != nil {
 		return Unpacked{}, zipError("", err)
 	}
-	plan, err := planZip(reader.File, options)
+	reader, err := zip.NewReader(bounded, bounded.size())
+	if err != nil {
+		return Unpacked{}, zipError("", err)
+	}
+	plan, err := planZip(ctx, reader.File, info.Size(), options)
 	if err != nil {
 		return Unpacked{}, err
 	}
@@ -47,25 +52,14 @@ func UnpackZip(ctx context.Context, file, dir string, options Options) (Unpacked
 	return Unpacked{Entries: plan.entries, Bytes: used}, err
 }
 
-// withinFile makes an offset that a broken zip names an end of file: the system's error would look like the machine's.
-type withinFile struct {
-	file io.ReaderAt
-	size int64
-}
-
-func (w withinFile) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > w.size {
-		return 0, io.ErrUnexpectedEOF
-	}
-	return w.file.ReadAt(p, off)
-}
-
 // zipPlan is a zip whose names and links are known to be harmless.
 type zipPlan struct {
 	entries int
 	files   []zipFile
 	dirs    map[string]attributes
 	links   links
+	// targets is how many bytes the links' targets have.
+	targets int64
 }
 
 type zipFile struct {
@@ -76,14 +70,15 @@ type zipFile struct {
 // maxZipLink is longer than any link's target on Linux.
 const maxZipLink = maxName + 1
 
-func planZip(entries []*zip.File, options Options) (*zipPlan, error) {
-	if len(entries) > options.MaxEntries {
-		return nil, tooManyEntries(options.MaxEntries)
-	}
+// planZip plans the entries of a file of so many bytes.
+func planZip(ctx context.Context, entries []*zip.File, size int64, options Options) (*zipPlan, error) {
 	p := &zipPlan{entries: len(entries), dirs: map[string]attributes{}, links: links{}}
 	taken := make(map[string]bool, len(entries))
-	var claimed uint64
+	var claimed, packed uint64
 	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		name, err := cleanName(zipName(entry), options.FromContainer)
 		if err != nil {
 			return nil, err
@@ -98,12 +93,20 @@ func planZip(entries []*zip.File, options Options) (*zipPlan, error) {
 		if claimed > uint64(options.MaxBytes) || entry.UncompressedSize64 > uint64(options.MaxBytes) {
 			return nil, tooManyBytes(options.MaxBytes)
 		}
+		// Each byte belongs to one entry: bombs are made of entries that share theirs, and so is endless work.
+		packed += entry.CompressedSize64
+		if packed > uint64(size) || entry.CompressedSize64 > uint64(size) {
+			return nil, damaged("", errors.New("its entries overlap"))
+		}
+		if p.targets > options.maxNames() {
+			return nil, namesTooLong()
+		}
 	}
-	if err := p.addParents(taken); err != nil {
+	if err := p.addParents(taken, options); err != nil {
 		return nil, err
 	}
 	if !options.FromContainer {
-		return p, p.links.check()
+		return p, p.links.check(ctx)
 	}
 	return p, nil
 }
@@ -131,6 +134,7 @@ func (p *zipPlan) add(name string, entry *zip.File, taken map[string]bool) error
 			return err
 		}
 		p.links[name] = target
+		p.targets += int64(len(target))
 	default:
 		return refuse(ErrSpecial, entry.Name, "is neither a file nor a directory nor a link")
 	}
@@ -140,7 +144,7 @@ func (p *zipPlan) add(name string, entry *zip.File, taken map[string]bool) error
 
 // addParents takes the directories into the plan that the zip only implies, and refuses those that are something
 // else at the same time.
-func (p *zipPlan) addParents(taken map[string]bool) error {
+func (p *zipPlan) addParents(taken map[string]bool, options Options) error {
 	known := map[string]bool{".": true}
 	visit := func(name string) error {
 		for dir := path.Dir(name); !known[dir]; dir = path.Dir(dir) {
@@ -150,6 +154,9 @@ func (p *zipPlan) addParents(taken map[string]bool) error {
 			known[dir] = true
 			if _, ok := p.dirs[dir]; !ok {
 				p.dirs[dir] = attributes{mode: 0o755}
+			}
+			if len(taken)+len(p.dirs) > options.MaxEntries {
+				return tooManyEntries(options.MaxEntries)
 			}
 		}
 		return nil
@@ -179,11 +186,14 @@ func (p *zipPlan) unpack(ctx context.Context, root *os.Root, options Options) (i
 	t := newTree(root)
 	defer t.Close()
 	for name := range p.dirs {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 		if err := t.directory(name); err != nil {
 			return 0, err
 		}
 	}
-	m := &meter{stopped: ctx.Err, limit: options.MaxBytes}
+	m := newMeter(ctx, options.MaxBytes, options.MaxBytes)
 	if err := p.unpackFiles(ctx, root, m); err != nil {
 		return m.used.Load(), err
 	}
@@ -192,7 +202,7 @@ func (p *zipPlan) unpack(ctx context.Context, root *os.Root, options Options) (i
 			return m.used.Load(), err
 		}
 	}
-	return m.used.Load(), t.finish(p.dirs)
+	return m.used.Load(), t.finish(ctx, p.dirs)
 }
 
 // unpackFiles shares the files among as many goroutines as there are processors: inflating is most of the work.
@@ -309,4 +319,13 @@ func zipError(name string, err error) error {
 	default:
 		return err
 	}
+}
+
+// isCorrupt tells the errors of the decompressor from those of the machine.
+func isCorrupt(err error) bool {
+	var (
+		input  flate.CorruptInputError
+		inside flate.InternalError
+	)
+	return errors.As(err, &input) || errors.As(err, &inside)
 }
