@@ -17,7 +17,7 @@ const DefaultInactivity = 60 * time.Second
 
 // Options of a Client. The zero value is useful.
 type Options struct {
-	// HTTP sends the requests; nil for one of NewHTTPClient.
+	// HTTP sends the requests, a copy of it that is careful of redirects; nil for one of NewHTTPClient.
 	HTTP *http.Client
 	// Inactivity ends a transfer that stands still for so long; 0 for DefaultInactivity.
 	Inactivity time.Duration
@@ -31,10 +31,10 @@ type Client struct {
 
 // New makes a client.
 func New(o Options) *Client {
-	c := &Client{http: o.HTTP, inactivity: o.Inactivity}
-	if c.http == nil {
-		c.http = NewHTTPClient()
+	if o.HTTP == nil {
+		o.HTTP = NewHTTPClient()
 	}
+	c := &Client{http: careful(o.HTTP), inactivity: o.Inactivity}
 	if c.inactivity == 0 {
 		c.inactivity = DefaultInactivity
 	}
@@ -46,7 +46,7 @@ func New(o Options) *Client {
 func NewHTTPClient() *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{Transport: &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxy,
 		DialContext:         dialer.DialContext,
 		ForceAttemptHTTP2:   true,
 		TLSHandshakeTimeout: 10 * time.Second,
@@ -65,7 +65,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // check refuses what is no URL to be asked; its error never repeats it.
 func check(rawURL string) error {
 	u, err := url.Parse(rawURL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || !askable(u) {
 		return ErrBadURL
 	}
 	return nil

@@ -36,6 +36,12 @@ type Download struct {
 	Progress func(done, total int64)
 }
 
+func (d Download) progress(done, total int64) {
+	if d.Progress != nil {
+		d.Progress(done, total)
+	}
+}
+
 // Downloaded is a file that is in its place.
 type Downloaded struct {
 	// Size is in bytes.
@@ -104,10 +110,8 @@ func (c *Client) attempt(ctx context.Context, d Download, p *part) (Downloaded, 
 	moved()
 
 	total, err := begin(p, response, host)
-	if errors.Is(err, errNothingMissing) {
-		return Downloaded{Size: p.size, Resumed: p.size}, rehash(d.Hash, p)
-	}
-	if err != nil {
+	whole := errors.Is(err, errNothingMissing)
+	if err != nil && !whole {
 		return Downloaded{}, err
 	}
 	if d.Limit > 0 && total > d.Limit {
@@ -117,11 +121,13 @@ func (c *Client) attempt(ctx context.Context, d Download, p *part) (Downloaded, 
 	if err := rehash(d.Hash, p); err != nil {
 		return Downloaded{}, err
 	}
+	d.progress(p.size, total)
+	if whole {
+		return Downloaded{Size: p.size, Resumed: p.size}, nil
+	}
 	body := &reader{from: response.Body, moved: moved, count: func(n int) {
 		p.size += int64(n)
-		if d.Progress != nil {
-			d.Progress(p.size, total)
-		}
+		d.progress(p.size, total)
 	}}
 	if err := receive(d, p, body, total); err != nil {
 		if errors.Is(err, ErrTooLarge) || errors.Is(err, errDisk) {
@@ -163,15 +169,19 @@ func begin(p *part, response *http.Response, host string) (int64, error) {
 		}
 		return response.ContentLength, p.setValidator(validatorOf(response.Header))
 	case http.StatusPartialContent:
+		if p.size == 0 {
+			break // nobody asked for a part
+		}
 		from, total, ok := contentRange(response.Header.Get("Content-Range"))
-		if !ok || from != p.size || p.size == 0 {
+		if !ok || from != p.size || total >= 0 && total < p.size || anotherVersion(p, response) {
 			return 0, errStartOver
 		}
 		_, err := p.file.Seek(p.size, io.SeekStart)
 		return total, err
 	case http.StatusRequestedRangeNotSatisfiable:
 		// Nothing is missing when an earlier attempt died between the last byte and the move.
-		if value := response.Header.Get("Content-Range"); value == fmt.Sprintf("bytes */%d", p.size) {
+		if value := response.Header.Get("Content-Range"); value == fmt.Sprintf("bytes */%d", p.size) &&
+			!anotherVersion(p, response) {
 			return p.size, errNothingMissing
 		}
 		if p.size > 0 {
@@ -179,6 +189,12 @@ func begin(p *part, response *http.Response, host string) (int64, error) {
 		}
 	}
 	return 0, &StatusError{Status: response.StatusCode, Host: host}
+}
+
+// anotherVersion tells whether the server has another version than that of the part, and has not heard of If-Range.
+func anotherVersion(p *part, response *http.Response) bool {
+	ours, theirs := p.validator(), validatorOf(response.Header)
+	return ours != "" && theirs != "" && ours != theirs
 }
 
 // validatorOf is what If-Range may carry: a strong entity tag, else the date of the last change.
@@ -243,14 +259,18 @@ func receive(d Download, p *part, body io.Reader, total int64) error {
 	if d.Hash != nil {
 		to = io.MultiWriter(to, d.Hash)
 	}
-	if d.Limit > 0 {
-		// One byte more than is allowed, to see that there is one.
-		body = io.LimitReader(body, d.Limit-p.size+1)
+	most := total
+	if most < 0 {
+		most = d.Limit
+	}
+	if most > 0 {
+		// One byte more than may come, to see that there is one.
+		body = io.LimitReader(body, most-p.size+1)
 	}
 	if _, err := io.Copy(to, body); err != nil {
 		return err
 	}
-	if d.Limit > 0 && p.size > d.Limit {
+	if total < 0 && d.Limit > 0 && p.size > d.Limit {
 		return fmt.Errorf("%w: over %d bytes", ErrTooLarge, d.Limit)
 	}
 	if total >= 0 && p.size != total {

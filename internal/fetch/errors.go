@@ -1,8 +1,12 @@
 package fetch
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 )
@@ -18,6 +22,8 @@ var (
 	ErrUnreachable = errors.New("the server cannot be reached")
 	// ErrBadURL: the URL is not one that can be asked.
 	ErrBadURL = errors.New("not an http or https URL")
+	// ErrBadRedirect: the server sends to what is no such URL, or round and round. It comes beneath ErrUnreachable.
+	ErrBadRedirect = errors.New("the server's redirect leads nowhere")
 )
 
 // StatusError is an answer with a status that the transfer cannot use.
@@ -51,12 +57,35 @@ func Host(rawURL string) string {
 	return u.Host
 }
 
-// Clean takes the URLs out of an error of net/http or net/url: it keeps the innermost cause, which names the address
-// that was dialled but never the URL.
+// Clean takes what may be secret out of an error of net/http or net/url. It keeps the innermost cause when that is one of
+// the network, which names the address that was dialled but never the URL; any other may repeat what the server said,
+// such as a redirect with a signature, and only its type is kept.
 func Clean(err error) error {
 	var withURL *url.Error
 	for errors.As(err, &withURL) {
 		err = withURL.Err
 	}
-	return err
+	if isOfTheNetwork(err) {
+		return err
+	}
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		err = next
+	}
+	return fmt.Errorf("the answer cannot be understood (%T)", err)
+}
+
+func isOfTheNetwork(err error) bool {
+	for _, known := range []error{
+		io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded, http.ErrSchemeMismatch, ErrBadRedirect, errProxy,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	var (
+		network     net.Error // also those of the name service, of the system and of TLS' alerts
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+	)
+	return errors.As(err, &network) || errors.As(err, &certificate) || errors.As(err, &record)
 }
