@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/buildpackstore"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/runspec"
@@ -55,12 +57,24 @@ type FetchResult struct {
 	// PackageBytes and CacheBytes are sizes; CacheBytes is 0 when there is no cache.
 	PackageBytes int64 `json:"package_bytes"`
 	CacheBytes   int64 `json:"cache_bytes,omitempty"`
-	// Buildpacks is how many are at hand.
-	Buildpacks int `json:"buildpacks"`
+	// Buildpacks are the admin buildpacks that are at hand, in the order in which they are asked or run. Their name on the
+	// wire is not "buildpacks": a number has stood there.
+	Buildpacks []FetchedBuildpack `json:"admin_buildpacks,omitempty"`
+}
+
+// FetchedBuildpack says which bytes an admin buildpack was made of.
+type FetchedBuildpack struct {
+	Key string `json:"key"`
+	// SHA256 is that of the zip, in hex, and Bytes its size.
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+	// Fetched tells that it was not on the node before.
+	Fetched bool `json:"fetched,omitempty"`
 }
 
 // Fetch brings the buildpacks, the app's package and the last staging's buildpack cache to the node, all at once, and
-// then writes the runner's order. A cache that cannot be had is logged and done without.
+// then writes the runner's order. A cache that cannot be had is logged and done without. In the end it removes the
+// buildpacks that nobody uses or names any more.
 //
 // Run twice it keeps what is whole already and resumes what is not. Cancelled it leaves the parts for the next
 // attempt; Discard takes them away. It heartbeats each second.
@@ -74,34 +88,65 @@ func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, 
 	if err != nil {
 		return FetchResult{}, nodeFault("the staging's directory cannot be made", err)
 	}
-	result := FetchResult{Buildpacks: len(choice.Buildpacks)}
-	group, groupCtx := errgroup.WithContext(ctx)
-	for _, b := range choice.Buildpacks {
-		if b.Git == nil { // the container clones the others
-			group.Go(func() error { return p.buildpack(groupCtx, b.Admin) })
-		}
+	if err := p.claimBuildpacks(request, choice); err != nil {
+		return FetchResult{}, nodeFault("the staging's use of buildpacks cannot be noted", err)
 	}
-	group.Go(func() error {
-		var err error
-		result.PackageBytes, err = p.file(groupCtx, request.DownloadURI, space.Package())
-		return httpFault(err, api.ErrStaging, "the app's package", request.DownloadURI)
-	})
-	group.Go(func() error {
-		result.CacheBytes = p.cache(groupCtx, request, space)
-		return nil
-	})
-	if err := group.Wait(); err != nil {
-		return FetchResult{}, err
+	result, err := p.transfer(ctx, request, choice, space)
+	if ctx.Err() != nil {
+		return FetchResult{}, errors.Join(err, ctx.Err())
 	}
-	if err := ctx.Err(); err != nil {
+	// After a failure, too: it may be the disk that is full.
+	p.reap()
+	if err != nil {
 		return FetchResult{}, err
 	}
 	if err := p.order(request, choice).Write(space.Spec()); err != nil {
 		return FetchResult{}, nodeFault("the staging's order cannot be written", err)
 	}
 	p.log.Info("fetched", "app", request.AppID, "task", request.TaskID,
-		"package_bytes", result.PackageBytes, "cache_bytes", result.CacheBytes, "buildpacks", result.Buildpacks)
+		"package_bytes", result.PackageBytes, "cache_bytes", result.CacheBytes, "buildpacks", len(choice.Buildpacks))
 	return result, nil
+}
+
+// transfer brings everything at once. The container clones buildpacks from git.
+func (p *Packages) transfer(
+	ctx context.Context, request api.StagingRequest, choice api.BuildpackChoice, space workspace.Workspace,
+) (FetchResult, error) {
+	admin := adminBuildpacks(choice)
+	result := FetchResult{Buildpacks: make([]FetchedBuildpack, len(admin))}
+	all := &transfers{ctx: ctx}
+	group, groupCtx := errgroup.WithContext(ctx)
+	for n, b := range admin {
+		progress := all.add()
+		group.Go(func() error {
+			defer progress.over()
+			var err error
+			result.Buildpacks[n], err = p.buildpack(groupCtx, b, progress)
+			return err
+		})
+	}
+	ofPackage, ofCache := all.add(), all.add()
+	group.Go(func() error {
+		defer ofPackage.over()
+		const what = "the app's package"
+		var err error
+		result.PackageBytes, err = p.file(groupCtx, request.DownloadURI, space.Package(), ofPackage)
+		if errors.Is(err, fetch.ErrTooLarge) {
+			return api.Final(api.ErrStaging, tooLarge(what, p.config.Staging.Limits.PackageMB), err)
+		}
+		return httpFault(err, api.ErrStaging, what, request.DownloadURI)
+	})
+	group.Go(func() error {
+		defer ofCache.over()
+		result.CacheBytes = p.cache(groupCtx, request, space, ofCache)
+		return nil
+	})
+	return result, group.Wait()
+}
+
+// tooLarge are the words for what exceeds a limit of config.StagingLimits.
+func tooLarge(what string, limitMB int64) string {
+	return fmt.Sprintf("%s is larger than %d MB, the most that this node takes", what, limitMB)
 }
 
 // DiscardParams names a staging.
@@ -155,25 +200,90 @@ func (p *Packages) order(request api.StagingRequest, choice api.BuildpackChoice)
 	return spec
 }
 
-func (p *Packages) buildpack(ctx context.Context, b api.AdminBuildpack) error {
-	_, err := p.buildpacks.Ensure(ctx, b.Key, b.URL)
-	what := fmt.Sprintf("the buildpack %q", b.Key)
+func adminBuildpacks(choice api.BuildpackChoice) []api.AdminBuildpack {
+	var admin []api.AdminBuildpack
+	for _, b := range choice.Buildpacks {
+		if b.Git == nil {
+			admin = append(admin, b.Admin)
+		}
+	}
+	return admin
+}
+
+// claimBuildpacks notes, before any of them is fetched, which buildpacks the staging uses and which its request names.
+func (p *Packages) claimBuildpacks(request api.StagingRequest, choice api.BuildpackChoice) error {
+	keys := func(buildpacks []api.AdminBuildpack) []string {
+		keys := make([]string, len(buildpacks))
+		for n, b := range buildpacks {
+			keys[n] = b.Key
+		}
+		return keys
+	}
+	if err := p.buildpacks.Use(request.TaskID, keys(adminBuildpacks(choice))...); err != nil {
+		return err
+	}
+	return p.buildpacks.Named(keys(request.AdminBuildpacks)...)
+}
+
+// reap removes the buildpacks that no workspace's staging uses and that no request has named for a while. What fails is
+// for the next Fetch to do.
+func (p *Packages) reap() {
+	everybody := func() ([]string, error) {
+		return p.workspaces.Leftover(func(string) bool { return false })
+	}
+	reaped, err := p.buildpacks.Reap(everybody, p.config.Staging.BuildpackLifetime)
+	if len(reaped) > 0 {
+		p.log.Info("removed buildpacks that nobody uses", "buildpacks", reaped)
+	}
+	if err != nil {
+		p.log.Warn("unused buildpacks cannot be removed", "error", err)
+	}
+}
+
+func (p *Packages) buildpack(ctx context.Context, b api.AdminBuildpack, progress *transfer) (FetchedBuildpack, error) {
+	limits := p.config.Staging.Limits
+	got, err := p.buildpacks.Ensure(ctx, buildpackstore.Order{
+		Key: b.Key, URL: b.URL, Progress: progress.moved,
+		MaxZip: limits.BuildpackMB * bytesPerMB, MaxBytes: limits.BuildpackUnpackedMB * bytesPerMB, MaxEntries: int(limits.Entries),
+	})
+	if err != nil {
+		return FetchedBuildpack{}, p.buildpackFault(b, err)
+	}
+	progress.moved(got.Bytes, got.Bytes)
+	if got.Came {
+		p.log.Info("fetched a buildpack", "key", got.Key, "sha256", got.SHA256, "bytes", got.Bytes,
+			"entries", got.Entries, "unpacked_bytes", got.UnpackedBytes)
+	}
+	return FetchedBuildpack{Key: got.Key, SHA256: got.SHA256, Bytes: got.Bytes, Fetched: got.Came}, nil
+}
+
+func (p *Packages) buildpackFault(b api.AdminBuildpack, err error) error {
+	what, limits := fmt.Sprintf("the buildpack %q", b.Key), p.config.Staging.Limits
+	var (
+		none    *buildpackstore.NotBuildpackError
+		refused *archive.Error
+	)
 	switch {
-	case errors.Is(err, buildpackstore.ErrNotBuildpack):
-		return api.Final(api.ErrStager, what+" is none: it has no program bin/compile", err)
-	case errors.Is(err, buildpackstore.ErrUnpack):
-		return api.Final(api.ErrStager, what+" is no zip that can be unpacked", err)
+	case errors.As(err, &none):
+		return api.Final(api.ErrStager, what+" "+none.Words, err)
+	case errors.Is(err, fetch.ErrTooLarge):
+		return api.Final(api.ErrStager, tooLarge(what, limits.BuildpackMB), err)
+	case errors.Is(err, archive.ErrTooLarge):
+		return api.Final(api.ErrStager, fmt.Sprintf("%s unpacks to more than %d MB or %d files, the most that this node takes",
+			what, limits.BuildpackUnpackedMB, limits.Entries), err)
+	case errors.As(err, &refused):
+		return api.Final(api.ErrStager, what+" is no zip that can be unpacked: "+refused.Error(), err)
 	}
 	return httpFault(err, api.ErrStager, what, b.URL)
 }
 
 // cache gives the size of the buildpack cache, 0 when there is none.
-func (p *Packages) cache(ctx context.Context, request api.StagingRequest, space workspace.Workspace) int64 {
+func (p *Packages) cache(ctx context.Context, request api.StagingRequest, space workspace.Workspace, progress *transfer) int64 {
 	url := request.BuildpackCacheDownloadURI
 	if url == "" {
 		return 0
 	}
-	size, err := p.file(ctx, url, space.Cache())
+	size, err := p.file(ctx, url, space.Cache(), progress)
 	var answer *fetch.StatusError
 	switch {
 	case err == nil:
@@ -186,13 +296,67 @@ func (p *Packages) cache(ctx context.Context, request api.StagingRequest, space 
 	return 0
 }
 
-// file downloads to a path, unless it is there.
-func (p *Packages) file(ctx context.Context, url, path string) (int64, error) {
+// file downloads a package or a cache to a path, unless it is there.
+func (p *Packages) file(ctx context.Context, url, path string, progress *transfer) (int64, error) {
 	if info, err := os.Lstat(path); err == nil {
+		progress.moved(info.Size(), info.Size())
 		return info.Size(), nil
 	}
-	done, err := p.http.Get(ctx, fetch.Download{URL: url, To: path})
+	done, err := p.http.Get(ctx, fetch.Download{
+		URL: url, To: path, Limit: p.config.Staging.Limits.PackageMB * bytesPerMB, Progress: progress.moved,
+	})
 	return done.Size, err
+}
+
+// transfers sums up the progress of several transfers and reports it.
+type transfers struct {
+	ctx context.Context
+	mu  sync.Mutex
+	all []*transfer
+}
+
+// transfer is one of them.
+type transfer struct {
+	of       *transfers
+	progress TransferProgress
+}
+
+// add begins a transfer; as long as its size is not known, that of all is not.
+func (t *transfers) add() *transfer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one := &transfer{of: t, progress: TransferProgress{Total: -1}}
+	t.all = append(t.all, one)
+	return one
+}
+
+func (t *transfers) report() {
+	var sum TransferProgress
+	for _, one := range t.all {
+		sum.Done += one.progress.Done
+		if one.progress.Total < 0 || sum.Total < 0 {
+			sum.Total = -1
+			continue
+		}
+		sum.Total += one.progress.Total
+	}
+	reportProgress(t.ctx, sum)
+}
+
+// moved takes the bytes so far and those of the whole, -1 when they are not known.
+func (one *transfer) moved(done, total int64) {
+	one.of.mu.Lock()
+	defer one.of.mu.Unlock()
+	one.progress = TransferProgress{Done: done, Total: total}
+	one.of.report()
+}
+
+// over ends the transfer, also one that failed or was not needed: no more comes.
+func (one *transfer) over() {
+	one.of.mu.Lock()
+	defer one.of.mu.Unlock()
+	one.progress.Total = one.progress.Done
+	one.of.report()
 }
 
 // nodeFault is the error of an activity that the node's own disk failed.

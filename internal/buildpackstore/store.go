@@ -2,11 +2,14 @@ package buildpackstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/fetch"
@@ -14,24 +17,27 @@ import (
 	"github.com/durable-dea/dea/internal/share"
 )
 
-// Sentinels for errors.Is; the other errors of Ensure are those of fetch.Client.Get and of the file system.
-var (
-	// ErrUnpack: what came is no zip, or one that must not be unpacked. The cause is an *archive.Error.
-	ErrUnpack = errors.New("the buildpack cannot be unpacked")
-	// ErrNotBuildpack: the zip holds no bin/compile.
-	ErrNotBuildpack = errors.New("the zip is no buildpack: it has no program bin/compile")
-)
+// ErrUnpack: what came is no zip, or one that must not be unpacked. The cause is an *archive.Error. The other errors of
+// Ensure are ErrNotBuildpack, those of fetch.Client.Get and those of the file system.
+var ErrUnpack = errors.New("the buildpack cannot be unpacked")
 
 // Store is the buildpacks of a node. It is safe for concurrent use by one process.
 type Store struct {
 	dir     string
 	client  *fetch.Client
-	fetches share.Group[string, string]
+	fetches share.Group[string, Buildpack]
+	hearers hearers
+	// reaping is held by one Reap at a time.
+	reaping sync.Mutex
+	// mu is held when a buildpack comes or goes, and when it is noted who uses or names it.
+	mu sync.Mutex
+	// busy are the names that are being fetched.
+	busy map[string]bool
 }
 
 // New is the store beneath a node's base directory. Nothing is made on disk until the first buildpack comes.
 func New(baseDir string, client *fetch.Client) *Store {
-	return &Store{dir: filepath.Join(baseDir, "admin_buildpacks"), client: client}
+	return &Store{dir: filepath.Join(baseDir, "admin_buildpacks"), client: client, busy: map[string]bool{}}
 }
 
 // Dir is the directory of a buildpack beneath a node's base directory. It is there once Ensure has returned it.
@@ -39,109 +45,154 @@ func Dir(baseDir, key string) string {
 	return filepath.Join(baseDir, "admin_buildpacks", safename.Of(key))
 }
 
-// Ensure fetches and unpacks a buildpack, unless it is here, and returns its directory. Callers that ask for the same
-// key at the same time share one download; one whose context ends leaves the others alone.
-func (s *Store) Ensure(ctx context.Context, key, url string) (string, error) {
+// Order is a buildpack to be had.
+type Order struct {
+	// Key names it, URL is where it is. Basic auth may stand in it. Required.
+	Key, URL string
+	// MaxZip bounds the zip, MaxBytes and MaxEntries what it unpacks to; 0 is no limit for the zip and archive's defaults
+	// for the others. Bytes.
+	MaxZip, MaxBytes int64
+	MaxEntries       int
+	// Progress, if set, is called as bytes arrive, with the bytes so far and those of the whole zip, -1 when that is not
+	// known. It must be quick.
+	Progress func(done, total int64)
+}
+
+// Buildpack is one that is on the node.
+type Buildpack struct {
+	Record
+	// Dir is where it is.
+	Dir string
+	// Came tells that it was not there before.
+	Came bool
+}
+
+// Ensure fetches and unpacks a buildpack, unless it is here. Callers that ask for the same key at the same time share
+// one download; one whose context ends leaves the others alone. Without Use before it, Reap may take it away again.
+func (s *Store) Ensure(ctx context.Context, o Order) (Buildpack, error) {
+	if b, here := s.here(o.Key); here {
+		return b, nil
+	}
+	if o.Progress != nil {
+		defer s.hearers.add(o.Key, o.Progress)()
+	}
+	return s.fetches.Do(ctx, o.Key, func(ctx context.Context) (Buildpack, error) {
+		if b, here := s.here(o.Key); here {
+			return b, nil
+		}
+		return s.fetch(ctx, o)
+	})
+}
+
+// here gives the buildpack of a key, if it and its record are on the node.
+func (s *Store) here(key string) (Buildpack, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	dir := filepath.Join(s.dir, safename.Of(key))
-	if isDir(dir) {
-		return dir, nil
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return Buildpack{}, false
 	}
-	return s.fetches.Do(ctx, key, func(ctx context.Context) (string, error) {
-		if isDir(dir) {
-			return dir, nil
-		}
-		return dir, s.fetch(ctx, safename.Of(key), url, dir)
+	r, ok := s.record(key)
+	return Buildpack{Record: r, Dir: dir}, ok
+}
+
+func (s *Store) parts(name string) string { return filepath.Join(s.dir, ".parts", name) }
+
+func (s *Store) fetch(ctx context.Context, o Order) (b Buildpack, err error) {
+	name := safename.Of(o.Key)
+	if err := os.MkdirAll(s.parts(""), 0o755); err != nil {
+		return Buildpack{}, fmt.Errorf("make the buildpacks' directory: %w", err)
+	}
+	s.setBusy(name, true)
+	defer s.setBusy(name, false)
+	zip, fresh := s.parts(name+".zip"), s.parts(name+".new")
+	// A process that died may have left both.
+	if err := errors.Join(removeTree(zip), removeTree(fresh)); err != nil {
+		return Buildpack{}, err
+	}
+	defer func() { err = errors.Join(err, removeTree(zip), removeTree(fresh)) }()
+	digest := sha256.New()
+	got, err := s.client.Get(ctx, fetch.Download{
+		URL: o.URL, To: zip, Part: s.parts(name + ".part"), Limit: o.MaxZip, Hash: digest,
+		Progress: func(done, total int64) { s.hearers.tell(o.Key, done, total) },
 	})
-}
-
-func (s *Store) fetch(ctx context.Context, name, url, dir string) error {
-	parts := filepath.Join(s.dir, ".parts")
-	if err := os.MkdirAll(parts, 0o755); err != nil {
-		return fmt.Errorf("make the buildpacks' directory: %w", err)
-	}
-	zip, fresh := filepath.Join(parts, name+".zip"), filepath.Join(parts, name+".new")
-	_, err := s.client.Get(ctx, fetch.Download{URL: url, To: zip, Part: filepath.Join(parts, name+".part")})
 	if err != nil {
-		return err
+		return Buildpack{}, err
 	}
-	// A process that died may have left a part of the directory.
-	err = remove(fresh)
-	if err == nil {
-		err = unpack(ctx, zip, fresh)
-	}
-	if err == nil {
-		err = os.Rename(fresh, dir)
-	}
-	if err := errors.Join(err, os.Remove(zip)); err != nil {
-		return errors.Join(err, remove(fresh))
-	}
-	return nil
-}
-
-func unpack(ctx context.Context, zip, dir string) error {
-	if _, err := archive.UnpackZip(ctx, zip, dir, archive.Options{}); err != nil {
-		var refused *archive.Error
-		if errors.As(err, &refused) {
-			return fmt.Errorf("%w: %w", ErrUnpack, err)
-		}
-		return fmt.Errorf("unpack the buildpack: %w", err)
-	}
-	info, err := os.Stat(filepath.Join(dir, "bin", "compile"))
-	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o100 == 0 {
-		return ErrNotBuildpack
-	}
-	return settle(dir)
-}
-
-// settle opens a buildpack to the user of a container, who is not its owner, and writes it to the disk: the name of the
-// directory must not outlive its content when the machine loses power.
-func settle(dir string) error {
-	root, err := os.OpenRoot(dir)
+	unpacked, err := unpack(ctx, zip, fresh, archive.Options{MaxBytes: o.MaxBytes, MaxEntries: o.MaxEntries})
 	if err != nil {
-		return fmt.Errorf("open the buildpack: %w", err)
+		return Buildpack{}, err
 	}
-	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return fmt.Errorf("open the buildpack: %w", err)
-		}
-		if entry.Type()&fs.ModeSymlink != 0 {
-			return nil
-		}
-		file, err := root.Open(name)
-		if err != nil {
-			return fmt.Errorf("open the buildpack: %w", err)
-		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return fmt.Errorf("open the buildpack: %w", err)
-		}
-		mode := info.Mode().Perm() | 0o444
-		if entry.IsDir() {
-			// So that it can be taken away again.
-			mode |= 0o700
-		}
-		if mode&0o100 != 0 {
-			mode |= 0o111
-		}
-		if err := errors.Join(file.Chmod(mode), file.Sync()); err != nil {
-			return fmt.Errorf("settle the buildpack: %w", err)
-		}
-		return nil
-	})
+	r := Record{
+		Key: o.Key, SHA256: hex.EncodeToString(digest.Sum(nil)), Bytes: got.Size,
+		Entries: unpacked.Entries, UnpackedBytes: unpacked.Bytes, Fetched: time.Now().UTC(),
+	}
+	dir, err := s.publish(name, r)
+	return Buildpack{Record: r, Dir: dir, Came: true}, err
 }
 
-// remove takes a directory away that was unpacked by half, whose modes may not allow it.
-func remove(dir string) error {
-	err := os.RemoveAll(dir)
-	if err != nil {
-		return fmt.Errorf("remove a half-unpacked buildpack: %w", err)
+// publish puts an unpacked buildpack into its place. The record goes first: what has its place is known.
+func (s *Store) publish(name string, r Record) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir := filepath.Join(s.dir, name)
+	if err := s.hide(dir); err != nil {
+		return "", err
 	}
-	return nil
+	if err := writeJSON(s.recordPath(name), s.parts(name+".json"), r); err != nil {
+		return "", fmt.Errorf("note what the buildpack is: %w", err)
+	}
+	if err := os.Rename(s.parts(name+".new"), dir); err != nil {
+		return "", fmt.Errorf("put the buildpack into its place: %w", err)
+	}
+	return dir, nil
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+func (s *Store) setBusy(name string, busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if busy {
+		s.busy[name] = true
+	} else {
+		delete(s.busy, name)
+	}
+}
+
+// hearers are told how far a download is, all who wait for it.
+type hearers struct {
+	mu  sync.Mutex
+	all map[string]map[int]func(done, total int64)
+	// next numbers them.
+	next int
+}
+
+// add makes somebody hear of a key's download until the returned function is called.
+func (h *hearers) add(key string, hear func(done, total int64)) (leave func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil {
+		h.all = map[string]map[int]func(done, total int64){}
+	}
+	if h.all[key] == nil {
+		h.all[key] = map[int]func(done, total int64){}
+	}
+	h.next++
+	n := h.next
+	h.all[key][n] = hear
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if delete(h.all[key], n); len(h.all[key]) == 0 {
+			delete(h.all, key)
+		}
+	}
+}
+
+func (h *hearers) tell(key string, done, total int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hear := range h.all[key] {
+		hear(done, total)
+	}
 }

@@ -4,18 +4,23 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/buildpackstore"
 	"github.com/durable-dea/dea/internal/fetch"
 )
@@ -84,12 +89,22 @@ func newStore(t *testing.T) (*buildpackstore.Store, string) {
 }
 
 func TestEnsureFetchesOnce(t *testing.T) {
-	s := serve(t, buildpack(t))
+	zipped := buildpack(t)
+	s := serve(t, zipped)
 	store, base := newStore(t)
-	for range 2 {
-		dir, err := store.Ensure(t.Context(), "go/v1", s.URL)
+	for n := range 2 {
+		got, err := store.Ensure(t.Context(), order("go/v1", s.URL))
 		require.NoError(t, err)
+		dir := got.Dir
+		require.Equal(t, n == 0, got.Came)
 		require.Equal(t, buildpackstore.Dir(base, "go/v1"), dir)
+		digest := sha256.Sum256(zipped)
+		require.Equal(t, "go/v1", got.Key)
+		require.Equal(t, hex.EncodeToString(digest[:]), got.SHA256)
+		require.EqualValues(t, len(zipped), got.Bytes)
+		require.Equal(t, 4, got.Entries)
+		require.EqualValues(t, 21, got.UnpackedBytes)
+		require.WithinDuration(t, time.Now(), got.Fetched, time.Minute)
 		require.Equal(t, filepath.Join(base, "admin_buildpacks"), filepath.Dir(dir))
 		for name, mode := range map[string]fs.FileMode{"bin/compile": 0o755, "bin/detect": 0o755, "lib/data": 0o644} {
 			info, err := os.Stat(filepath.Join(dir, name))
@@ -110,11 +125,11 @@ func TestManyEnsureOneDownload(t *testing.T) {
 	store, _ := newStore(t)
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := store.Ensure(leaving, "k", s.URL); left <- err }()
+	go func() { _, err := store.Ensure(leaving, order("k", s.URL)); left <- err }()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			_, err := store.Ensure(t.Context(), "k", s.URL)
+			_, err := store.Ensure(t.Context(), order("k", s.URL))
 			require.NoError(t, err)
 		})
 	}
@@ -126,53 +141,130 @@ func TestManyEnsureOneDownload(t *testing.T) {
 }
 
 func TestWhatIsNoBuildpackLeavesNothing(t *testing.T) {
+	const unpack, none = "cannot be unpacked", "the zip is no buildpack: it "
+	program := entry{0o755, "x"}
 	for name, c := range map[string]struct {
 		content []byte
 		want    error
+		words   string
 	}{
-		"no zip":          {[]byte("<html>"), buildpackstore.ErrUnpack},
-		"cut off":         {buildpack(t)[:100], buildpackstore.ErrUnpack},
-		"outside":         {zipOf(t, map[string]entry{"../x": {0o644, "x"}}), buildpackstore.ErrUnpack},
-		"no compile":      {zipOf(t, map[string]entry{"bin/detect": {0o755, "x"}}), buildpackstore.ErrNotBuildpack},
-		"compile no file": {zipOf(t, map[string]entry{"bin/compile/x": {0o755, "x"}}), buildpackstore.ErrNotBuildpack},
-		"not executable":  {zipOf(t, map[string]entry{"bin/compile": {0o644, "x"}}), buildpackstore.ErrNotBuildpack},
+		"no zip":    {[]byte("<html>"), buildpackstore.ErrUnpack, unpack},
+		"cut off":   {buildpack(t)[:100], buildpackstore.ErrUnpack, unpack},
+		"outside":   {zipOf(t, map[string]entry{"../x": {0o644, "x"}}), buildpackstore.ErrUnpack, unpack},
+		"too large": {zipOf(t, map[string]entry{"bin/compile": {0o755, strings.Repeat("x", 2000)}}), archive.ErrTooLarge, unpack},
+		"empty":     {zipOf(t, nil), buildpackstore.ErrNotBuildpack, none + "is empty"},
+		"no bin":    {zipOf(t, map[string]entry{"compile": program, "lib/x": program}), buildpackstore.ErrNotBuildpack, none + "has no directory bin"},
+		"bin a file": {
+			zipOf(t, map[string]entry{"bin": program}), buildpackstore.ErrNotBuildpack, none + "has a file in the place of the directory bin",
+		},
+		"no compile": {
+			zipOf(t, map[string]entry{"bin/detect": program}), buildpackstore.ErrNotBuildpack,
+			none + "has no program bin/compile, bin/finalize or bin/supply",
+		},
+		"compile no file": {
+			zipOf(t, map[string]entry{"bin/compile/x": program}), buildpackstore.ErrNotBuildpack,
+			none + "has a bin/compile that is a directory, not a program",
+		},
+		"compile not executable": {
+			zipOf(t, map[string]entry{"bin/compile": {0o644, "x"}}), buildpackstore.ErrNotBuildpack,
+			none + "has a bin/compile that is not executable",
+		},
+		"supply not executable": {
+			zipOf(t, map[string]entry{"bin/compile": program, "bin/supply": {0o644, "x"}}), buildpackstore.ErrNotBuildpack,
+			none + "has a bin/supply that is not executable",
+		},
+		"a link to nothing": {
+			zipOf(t, map[string]entry{"bin/finalize": {fs.ModeSymlink | 0o777, "none"}}), buildpackstore.ErrNotBuildpack,
+			none + "has a bin/finalize that is a link to nothing",
+		},
+		"of a repository": {
+			zipOf(t, map[string]entry{"go-1.0/bin/compile": program, "__MACOSX/x": program}), buildpackstore.ErrNotBuildpack,
+			none + `has all its files in one directory, "go-1.0", as an archive of a repository does: bin must be at the top of the zip`,
+		},
+		"one directory, no bin": {
+			zipOf(t, map[string]entry{"go-1.0/compile": program}), buildpackstore.ErrNotBuildpack, none + "has no directory bin",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, c.content)
 			store, base := newStore(t)
-			_, err := store.Ensure(t.Context(), "k", s.URL)
+			o := order("k", s.URL)
+			o.MaxBytes = 1000
+			_, err := store.Ensure(t.Context(), o)
 			require.ErrorIs(t, err, c.want)
+			require.ErrorContains(t, err, c.words)
 			require.NoDirExists(t, buildpackstore.Dir(base, "k"))
 			requireNoParts(t, base)
 			s.content.Store(buildpack(t))
-			_, err = store.Ensure(t.Context(), "k", s.URL)
+			_, err = store.Ensure(t.Context(), order("k", s.URL))
 			require.NoError(t, err, "the next try begins anew")
 		})
 	}
 }
 
-func TestWhatADeadProcessLeftIsInNobodysWay(t *testing.T) {
+func TestWhatIsABuildpack(t *testing.T) {
+	program := entry{0o700, "x"}
+	for name, files := range map[string]map[string]entry{
+		"compile": {"bin/compile": program}, "only supply": {"bin/supply": program}, "only finalize": {"bin/finalize": program},
+		"all":    {"bin/compile": program, "bin/supply": program, "bin/finalize": program},
+		"a link": {"bin/compile": {fs.ModeSymlink | 0o777, "../lib/run"}, "lib/run": program},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, _ := newStore(t)
+			_, err := store.Ensure(t.Context(), order("k", serve(t, zipOf(t, files)).URL))
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestTooLargeAZip(t *testing.T) {
 	s := serve(t, buildpack(t))
 	store, base := newStore(t)
-	half := filepath.Join(base, "admin_buildpacks", ".parts", "k.new", "bin")
-	require.NoError(t, os.MkdirAll(half, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(half, "compile"), []byte("half"), 0o755))
-	dir, err := store.Ensure(t.Context(), "k", s.URL)
-	require.NoError(t, err)
-	content, err := os.ReadFile(filepath.Join(dir, "bin", "compile"))
-	require.NoError(t, err)
-	require.Equal(t, "#!/bin/sh\n", string(content))
+	o := order("k", s.URL)
+	o.MaxZip = 100
+	_, err := store.Ensure(t.Context(), o)
+	require.ErrorIs(t, err, fetch.ErrTooLarge)
 	requireNoParts(t, base)
+}
+
+func TestAllWhoWaitHearOfTheProgress(t *testing.T) {
+	content := buildpack(t)
+	s := serve(t, content)
+	s.gate = make(chan struct{})
+	store, _ := newStore(t)
+	var all sync.WaitGroup
+	var heard [3]atomic.Int64
+	for n := range heard {
+		o := order("k", s.URL)
+		o.Progress = func(done, total int64) {
+			if total == int64(len(content)) {
+				heard[n].Store(done)
+			}
+		}
+		all.Go(func() {
+			_, err := store.Ensure(t.Context(), o)
+			require.NoError(t, err)
+		})
+	}
+	require.Eventually(t, func() bool { return buildpackstore.Hearers(store, "k") == len(heard) }, 10*time.Second, time.Millisecond)
+	close(s.gate)
+	all.Wait()
+	for n := range heard {
+		require.EqualValues(t, len(content), heard[n].Load())
+	}
+	require.Zero(t, buildpackstore.Hearers(store, "k"))
 }
 
 func TestStatusComesThrough(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()
 	store, _ := newStore(t)
-	_, err := store.Ensure(t.Context(), "k", s.URL)
+	_, err := store.Ensure(t.Context(), order("k", s.URL))
 	var answer *fetch.StatusError
 	require.ErrorAs(t, err, &answer)
 }
+
+func order(key, url string) buildpackstore.Order { return buildpackstore.Order{Key: key, URL: url} }
 
 func requireNoParts(t *testing.T, base string) {
 	t.Helper()
