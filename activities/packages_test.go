@@ -101,7 +101,10 @@ func TestFetchDoesWithoutTheCache(t *testing.T) {
 		"no credentials": func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized) },
 		"broken off":     func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 		"too large":      func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, 1<<20+1)) },
-		"no redirect":    func(w http.ResponseWriter) { w.Header().Set("Location", "http://h%zz"); w.WriteHeader(302) },
+		"no redirect": func(w http.ResponseWriter) {
+			w.Header().Set("Location", "http://h%zz")
+			w.WriteHeader(http.StatusFound)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, s := newNode(t), filledStore(t)

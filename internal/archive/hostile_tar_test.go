@@ -83,7 +83,7 @@ func TestUnpackTarStopsBombs(t *testing.T) {
 		"a huge header":   {append(tarBlock("p", tar.TypeXHeader, 1<<30, nil), make([]byte, 8<<20)...), archive.ErrDamaged, ""},
 		"a huge name":     {append(tarBlock("p", tar.TypeGNULongName, 1<<30, nil), make([]byte, 8<<20)...), archive.ErrDamaged, ""},
 		"only headers":    {globals, archive.ErrTooLarge, "1.0M"},
-		"behind its end":  {append(end, make([]byte, 64<<20)...), archive.ErrTooLarge, "1.0M"},
+		"behind its end":  {make([]byte, 64<<20), archive.ErrTooLarge, "1.0M"},
 		"a fat directory": {skipped, archive.ErrTooLarge, "1.0M"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,12 +93,7 @@ func TestUnpackTarStopsBombs(t *testing.T) {
 			used := allocated(func() {
 				_, err = archive.UnpackTar(t.Context(), bytes.NewReader(data), dir, archive.Options{MaxBytes: 1 << 20, MaxEntries: 100})
 			})
-			if c.cause == archive.ErrDamaged {
-				var refused *archive.Error
-				require.ErrorAs(t, err, &refused)
-			} else {
-				requireRefused(t, err, c.cause, c.words)
-			}
+			requireRefused(t, err, c.cause, c.words)
 			const most = 16 << 20
 			require.Less(t, used, uint64(most))
 			t.Logf("%d bytes allocated", used)

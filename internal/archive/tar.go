@@ -76,7 +76,7 @@ func (u *untar) run(ctx context.Context, inflated io.Reader) error {
 			break
 		}
 		if err != nil {
-			return u.tarError(ctx, "", &tarFault{err})
+			return u.tarError(ctx, "", &readError{err})
 		}
 		if err := u.entry(header, reader); err != nil {
 			return u.tarError(ctx, header.Name, err)
@@ -176,7 +176,7 @@ func (u *untar) finish(ctx context.Context) error {
 func (u *untar) tarError(ctx context.Context, name string, err error) error {
 	var (
 		ours  *Error
-		fault *tarFault
+		fault *readError
 	)
 	switch {
 	case errors.As(err, &ours):
@@ -196,12 +196,12 @@ func notTarGz(err error) error {
 	return &Error{Words: "the file is not a tar.gz", Cause: ErrNotArchive, Err: err}
 }
 
-// tarFault is an error of reading the archive, told apart from those of writing what is in it.
-type tarFault struct{ err error }
+// readError is an error of reading the archive, told apart from those of writing what is in it.
+type readError struct{ err error }
 
-func (f *tarFault) Error() string { return f.err.Error() }
+func (f *readError) Error() string { return f.err.Error() }
 
-func (f *tarFault) Unwrap() error { return f.err }
+func (f *readError) Unwrap() error { return f.err }
 
 // faultReader makes the errors of a reader into faults.
 type faultReader struct{ from io.Reader }
@@ -209,7 +209,7 @@ type faultReader struct{ from io.Reader }
 func (r faultReader) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = &tarFault{err}
+		err = &readError{err}
 	}
 	return n, err
 }

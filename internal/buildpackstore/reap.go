@@ -172,7 +172,14 @@ func (s *Store) hide(path string) error {
 		if err := os.MkdirAll(s.parts(""), 0o755); err != nil {
 			return fmt.Errorf("make the buildpacks' directory: %w", err)
 		}
-		if err := os.Rename(path, to); err != nil {
+		err := os.Rename(path, to)
+		if errors.Is(err, fs.ErrPermission) {
+			// Only a directory that its owner may write to can be moved to another.
+			if err = openUp(path); err == nil {
+				err = os.Rename(path, to)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("take the buildpack out of its place: %w", err)
 		}
 		return nil

@@ -41,7 +41,7 @@ func (t redirectReader) RoundTrip(request *http.Request) (*http.Response, error)
 	}
 	if _, err := request.URL.Parse(response.Header.Get("Location")); err != nil {
 		response.Body.Close()
-		return nil, ErrBadRedirect //nolint:nilerr,errorlint // the error has the URL in it
+		return nil, ErrBadRedirect // the other has the URL in it
 	}
 	return response, nil
 }
@@ -60,7 +60,7 @@ var errProxy = errors.New("the environment's proxy is no URL")
 func proxy(request *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(request)
 	if err != nil {
-		return nil, errProxy //nolint:nilerr,errorlint // see errProxy
+		return nil, errProxy
 	}
 	return u, nil
 }
