@@ -88,7 +88,7 @@ func allocated(do func()) uint64 {
 
 // A directory of millions of entries is known for what it is before it is in memory, whatever the zip's end says.
 func TestUnpackZipReadsNoEndlessDirectory(t *testing.T) {
-	const records, mostBytes = 3_000_000, 4 << 20
+	const records, mostBytes = 1_000_000, 4 << 20
 	short := func(int) []byte { return centralHeader("a", 0, 0, 0, 0) }
 	for name, c := range map[string]struct {
 		records int
@@ -100,8 +100,8 @@ func TestUnpackZipReadsNoEndlessDirectory(t *testing.T) {
 		"claims few": {
 			records, short, func(n uint64) []byte { return endRecord(records%65536, uint32(n), 0) }, "500000 entries",
 		},
-		"claims one, of another size": {
-			records, short, func(uint64) []byte { return end64(141_000_000, 1, 141_000_000, 0) }, "500000 entries",
+		"claims one, and a later beginning": {
+			records, short, func(n uint64) []byte { return end64(n, 1, n-470, 470) }, "500000 entries",
 		},
 		"claims all there can be": {
 			1, short, func(n uint64) []byte { return end64(n, math.MaxUint64, n, 0) }, "500000 entries",

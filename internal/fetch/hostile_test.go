@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,8 +20,13 @@ import (
 
 // A redirect to another host takes neither the password nor the signature there.
 func TestRedirectsCarryNoSecret(t *testing.T) {
-	var seen []*http.Request
+	var (
+		mu   sync.Mutex
+		seen []*http.Request
+	)
 	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		seen = append(seen, r)
 		_, _ = w.Write([]byte("content"))
 	}))
@@ -80,15 +87,14 @@ func TestBadRedirects(t *testing.T) {
 // raw serves answers written by hand, one a connection, the last again and again.
 func raw(t *testing.T, answers ...string) *httptest.Server {
 	t.Helper()
-	next := 0
+	var next atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		_, _ = conn.Write([]byte("HTTP/1.1 " + strings.ReplaceAll(answers[min(next, len(answers)-1)], "\n", "\r\n")))
-		next++
+		_, _ = conn.Write([]byte("HTTP/1.1 " + strings.ReplaceAll(answers[min(int(next.Add(1)), len(answers))-1], "\n", "\r\n")))
 	}))
 	t.Cleanup(server.Close)
 	return server
