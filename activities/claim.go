@@ -30,6 +30,7 @@ func claiming[In claimer, Out any](
 	set *claims.Claims, do func(context.Context, In) (Out, error),
 ) func(context.Context, In) (Out, error) {
 	return func(ctx context.Context, in In) (Out, error) {
+		ctx = withProgress(ctx)
 		defer heartbeat(ctx)()
 		var none Out
 		info := activity.GetInfo(ctx)

@@ -13,6 +13,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/droplets"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
@@ -95,20 +96,18 @@ func wardenFault(doing string, err error) error {
 // heartbeatInterval is often enough for any heartbeat timeout: Temporal's SDK sends no more of them than that asks for.
 const heartbeatInterval = time.Second
 
-// heartbeat records one each heartbeatInterval until the returned function is called.
+// heartbeat records one each heartbeatInterval until the returned function is called, with what was last reported of the
+// context's progress.
 func heartbeat(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	activity.RecordHeartbeat(ctx)
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(heartbeatInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
+		for pause.For(ctx, heartbeatInterval) {
+			if progress, moved := currentProgress(ctx); moved {
+				activity.RecordHeartbeat(ctx, progress)
+			} else {
 				activity.RecordHeartbeat(ctx)
 			}
 		}

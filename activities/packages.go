@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,7 +38,7 @@ type Packages struct {
 	log        hclog.Logger
 }
 
-// NewPackages makes the activities of one node's workspaces.
+// NewPackages makes what fetches into one node's workspaces.
 func NewPackages(deps PackagesDeps) *Packages {
 	return &Packages{
 		config: deps.Config, workspaces: deps.Workspaces, buildpacks: deps.Buildpacks, http: deps.HTTP,
@@ -57,8 +56,7 @@ type FetchResult struct {
 	// PackageBytes and CacheBytes are sizes; CacheBytes is 0 when there is no cache.
 	PackageBytes int64 `json:"package_bytes"`
 	CacheBytes   int64 `json:"cache_bytes,omitempty"`
-	// Buildpacks are the admin buildpacks that are at hand, in the order in which they are asked or run. Their name on the
-	// wire is not "buildpacks": a number has stood there.
+	// Buildpacks are the admin buildpacks that are at hand, in the order in which they are asked or run.
 	Buildpacks []FetchedBuildpack `json:"admin_buildpacks,omitempty"`
 }
 
@@ -76,8 +74,8 @@ type FetchedBuildpack struct {
 // then writes the runner's order. A cache that cannot be had is logged and done without. In the end it removes the
 // buildpacks that nobody uses or names any more.
 //
-// Run twice it keeps what is whole already and resumes what is not. Cancelled it leaves the parts for the next
-// attempt; Discard takes them away. It heartbeats each second.
+// Run twice it keeps what is whole already and resumes what is not. Cancelled it leaves the parts for the next attempt,
+// or for Containers.CleanUp to take away.
 func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, error) {
 	request := params.Request
 	choice, err := usableBuildpacks(request)
@@ -147,21 +145,6 @@ func (p *Packages) transfer(
 // tooLarge are the words for what exceeds a limit of config.StagingLimits.
 func tooLarge(what string, limitMB int64) string {
 	return fmt.Sprintf("%s is larger than %d MB, the most that this node takes", what, limitMB)
-}
-
-// DiscardParams names a staging.
-type DiscardParams struct {
-	TaskID string `json:"task_id"`
-}
-
-// Discard removes a staging's workspace with all that is in it.
-//
-// Run twice it does nothing the second time. Cancelled it finishes all the same. It heartbeats nothing.
-func (p *Packages) Discard(_ context.Context, params DiscardParams) error {
-	if err := p.workspaces.Remove(params.TaskID); err != nil {
-		return nodeFault("the staging's directory cannot be removed", err)
-	}
-	return nil
 }
 
 // usableBuildpacks are those that the staging may use, in the order of detection or of running.
@@ -306,57 +289,6 @@ func (p *Packages) file(ctx context.Context, url, path string, progress *transfe
 		URL: url, To: path, Limit: p.config.Staging.Limits.PackageMB * bytesPerMB, Progress: progress.moved,
 	})
 	return done.Size, err
-}
-
-// transfers sums up the progress of several transfers and reports it.
-type transfers struct {
-	ctx context.Context
-	mu  sync.Mutex
-	all []*transfer
-}
-
-// transfer is one of them.
-type transfer struct {
-	of       *transfers
-	progress TransferProgress
-}
-
-// add begins a transfer; as long as its size is not known, that of all is not.
-func (t *transfers) add() *transfer {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	one := &transfer{of: t, progress: TransferProgress{Total: -1}}
-	t.all = append(t.all, one)
-	return one
-}
-
-func (t *transfers) report() {
-	var sum TransferProgress
-	for _, one := range t.all {
-		sum.Done += one.progress.Done
-		if one.progress.Total < 0 || sum.Total < 0 {
-			sum.Total = -1
-			continue
-		}
-		sum.Total += one.progress.Total
-	}
-	reportProgress(t.ctx, sum)
-}
-
-// moved takes the bytes so far and those of the whole, -1 when they are not known.
-func (one *transfer) moved(done, total int64) {
-	one.of.mu.Lock()
-	defer one.of.mu.Unlock()
-	one.progress = TransferProgress{Done: done, Total: total}
-	one.of.report()
-}
-
-// over ends the transfer, also one that failed or was not needed: no more comes.
-func (one *transfer) over() {
-	one.of.mu.Lock()
-	defer one.of.mu.Unlock()
-	one.progress.Total = one.progress.Done
-	one.of.report()
 }
 
 // nodeFault is the error of an activity that the node's own disk failed.

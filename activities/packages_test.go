@@ -383,15 +383,3 @@ func deflated(t *testing.T, files map[string]string) []byte {
 	require.NoError(t, w.Close())
 	return b.Bytes()
 }
-
-func TestDiscard(t *testing.T) {
-	n, s := newNode(t), filledStore(t)
-	_, err := fetchIt(t, n, stagingRequest(s))
-	require.NoError(t, err)
-	for range 2 {
-		_, err = execute(t.Context(), t, silently(n.packages().Discard), activities.DiscardParams{TaskID: "task"})
-		require.NoError(t, err)
-	}
-	require.NoDirExists(t, n.workspaces.Path("task").Dir())
-	require.DirExists(t, buildpackstore.Dir(n.base, "go"), "buildpacks stay")
-}

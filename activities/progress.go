@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 )
 
@@ -34,4 +35,55 @@ func currentProgress(ctx context.Context) (TransferProgress, bool) {
 		}
 	}
 	return TransferProgress{}, false
+}
+
+// transfers sums up the progress of several transfers and reports it.
+type transfers struct {
+	ctx context.Context
+	mu  sync.Mutex
+	all []*transfer
+}
+
+// transfer is one of them.
+type transfer struct {
+	of       *transfers
+	progress TransferProgress
+}
+
+// add begins a transfer; as long as its size is not known, that of all is not.
+func (t *transfers) add() *transfer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one := &transfer{of: t, progress: TransferProgress{Total: -1}}
+	t.all = append(t.all, one)
+	return one
+}
+
+func (t *transfers) report() {
+	var sum TransferProgress
+	for _, one := range t.all {
+		sum.Done += one.progress.Done
+		if one.progress.Total < 0 || sum.Total < 0 {
+			sum.Total = -1
+			continue
+		}
+		sum.Total += one.progress.Total
+	}
+	reportProgress(t.ctx, sum)
+}
+
+// moved takes the bytes so far and those of the whole, -1 when they are not known.
+func (one *transfer) moved(done, total int64) {
+	one.of.mu.Lock()
+	defer one.of.mu.Unlock()
+	one.progress = TransferProgress{Done: done, Total: total}
+	one.of.report()
+}
+
+// over ends the transfer, also one that failed or was not needed: no more comes.
+func (one *transfer) over() {
+	one.of.mu.Lock()
+	defer one.of.mu.Unlock()
+	one.progress.Total = one.progress.Done
+	one.of.report()
 }

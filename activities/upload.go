@@ -45,13 +45,17 @@ func (c *CloudController) Upload(ctx context.Context, params UploadParams) (Uplo
 	space := c.workspaces.Path(request.TaskID)
 	var result UploadResult
 	var cacheBytes int64
+	all := &transfers{ctx: ctx}
+	ofDroplet, ofCache := all.add(), all.add()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		result, err = c.droplet(groupCtx, request, space)
+		defer ofDroplet.over()
+		result, err = c.droplet(groupCtx, request, space, ofDroplet)
 		return err
 	})
 	group.Go(func() error {
-		cacheBytes = c.cache(groupCtx, request, space)
+		defer ofCache.over()
+		cacheBytes = c.cache(groupCtx, request, space, ofCache)
 		return nil
 	})
 	if err := group.Wait(); err != nil {
@@ -66,7 +70,9 @@ func (c *CloudController) Upload(ctx context.Context, params UploadParams) (Uplo
 	return result, nil
 }
 
-func (c *CloudController) droplet(ctx context.Context, request api.StagingRequest, space workspace.Workspace) (UploadResult, error) {
+func (c *CloudController) droplet(
+	ctx context.Context, request api.StagingRequest, space workspace.Workspace, progress *transfer,
+) (UploadResult, error) {
 	promised, err := space.Result()
 	if err != nil {
 		return UploadResult{}, api.Final(api.ErrStager, "the build left no result", err)
@@ -84,7 +90,7 @@ func (c *CloudController) droplet(ctx context.Context, request api.StagingReques
 	// Beside the upload, and not within it: a server may answer before it has read all.
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		result.DropletBytes, err = c.send(groupCtx, target, file, runspec.FileDroplet)
+		result.DropletBytes, err = c.send(groupCtx, target, file, runspec.FileDroplet, progress)
 		return jobFault(err, "the droplet", target)
 	})
 	group.Go(func() (err error) {
@@ -104,7 +110,9 @@ func (c *CloudController) droplet(ctx context.Context, request api.StagingReques
 }
 
 // cache gives the size of the cache that was sent, 0 for none.
-func (c *CloudController) cache(ctx context.Context, request api.StagingRequest, space workspace.Workspace) int64 {
+func (c *CloudController) cache(
+	ctx context.Context, request api.StagingRequest, space workspace.Workspace, progress *transfer,
+) int64 {
 	if request.BuildpackCacheUploadURI == "" {
 		return 0
 	}
@@ -118,7 +126,7 @@ func (c *CloudController) cache(ctx context.Context, request api.StagingRequest,
 	}
 	size := int64(0)
 	if err == nil {
-		size, err = c.send(ctx, request.BuildpackCacheUploadURI, file, runspec.FileBuildpackCache)
+		size, err = c.send(ctx, request.BuildpackCacheUploadURI, file, runspec.FileBuildpackCache, progress)
 	}
 	if err != nil {
 		c.log.Warn("buildpack cache not kept", "task", request.TaskID, "error", err)
@@ -128,7 +136,7 @@ func (c *CloudController) cache(ctx context.Context, request api.StagingRequest,
 }
 
 // send uploads a file and waits until the controller has stored it. It gives the file's size in bytes.
-func (c *CloudController) send(ctx context.Context, target string, file *os.File, name string) (int64, error) {
+func (c *CloudController) send(ctx context.Context, target string, file *os.File, name string, progress *transfer) (int64, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return 0, err
@@ -136,6 +144,7 @@ func (c *CloudController) send(ctx context.Context, target string, file *os.File
 	answer, err := c.http.Post(ctx, fetch.Upload{
 		URL: target, Field: uploadField, FileName: name,
 		Content: io.NewSectionReader(file, 0, info.Size()), Size: info.Size(),
+		Progress: func(done int64) { progress.moved(done, info.Size()) },
 	})
 	if err != nil {
 		return 0, err

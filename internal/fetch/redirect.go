@@ -23,6 +23,10 @@ func careful(c *http.Client) *http.Client {
 		if len(via) > maxRedirects || !askable(request.URL) {
 			return ErrBadRedirect
 		}
+		if request.Method != via[0].Method {
+			// What was to be sent would not be, and the page's 200 would look as if it had been taken.
+			return http.ErrUseLastResponse
+		}
 		if c.CheckRedirect != nil {
 			return c.CheckRedirect(request, via)
 		}

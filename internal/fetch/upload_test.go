@@ -95,3 +95,32 @@ func TestPostToNobody(t *testing.T) {
 	_, err = client.Post(t.Context(), fetch.Upload{URL: "x", Field: "f", FileName: "x", Content: strings.NewReader("")})
 	require.ErrorIs(t, err, fetch.ErrBadURL)
 }
+
+// TestPostIsNoGet: a redirect that makes a GET of a POST is the answer; the page that it leads to has taken nothing.
+func TestPostIsNoGet(t *testing.T) {
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/page" {
+				assert.Equal(t, http.MethodPost, r.Method)
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			http.Redirect(w, r, "/page", status)
+		}))
+		client := fetch.New(fetch.Options{})
+		answer, err := client.Post(t.Context(), fetch.Upload{
+			URL: server.URL, Field: "f", FileName: "n", Content: strings.NewReader("content"), Size: 7,
+		})
+		require.NoError(t, err)
+		require.Equal(t, status, answer.Status)
+		answer, err = client.Send(t.Context(), http.MethodPost, server.URL, "text/plain", []byte("content"))
+		require.NoError(t, err)
+		want := status
+		if status == http.StatusTemporaryRedirect {
+			want = http.StatusOK // what is small can be sent again
+		}
+		require.Equal(t, want, answer.Status)
+		client.Close()
+		server.Close()
+	}
+}
