@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,7 +27,20 @@ const (
 // shared is the stack that most tests use. A test that breaks something for longer than it lasts starts its own.
 var shared *stack.Stack
 
+// atOnce is how many tests run at once that say they may, where nobody asks for another number: they have stacks of their
+// own, and what they wait for is the timeouts of Temporal and not the processors.
+const atOnce = "16"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(run(m))
 }
 

@@ -61,16 +61,21 @@ func (s *Stack) Upload(ctx context.Context, app string, content []byte) error {
 
 // UploadFrom is Upload of what need not be in memory.
 func (s *Stack) UploadFrom(ctx context.Context, app string, content io.Reader) error {
+	return s.send(ctx, http.MethodPut, "application", content, "v2", "apps", app, "bits")
+}
+
+// send uploads content as the one file of a form.
+func (s *Stack) send(ctx context.Context, method, field string, content io.Reader, path ...string) error {
 	form, to := io.Pipe()
 	writer := multipart.NewWriter(to)
 	go func() {
-		part, err := writer.CreateFormFile("application", "application.zip")
+		part, err := writer.CreateFormFile(field, "file")
 		if err == nil {
 			_, err = io.Copy(part, content)
 		}
 		to.CloseWithError(errors.Join(err, writer.Close()))
 	}()
-	_, err := s.ask(ctx, http.MethodPut, writer.FormDataContentType(), form, "v2", "apps", app, "bits")
+	_, err := s.ask(ctx, method, writer.FormDataContentType(), form, path...)
 	return errors.Join(err, form.Close()) // an answer that came early leaves the writer with nobody to write to
 }
 
@@ -170,26 +175,48 @@ func (s *Stack) StackName(ctx context.Context) (string, error) {
 // InUse fails when anything of an app or a staging is left on a node: a container, a staging's workspace, or a
 // reservation; it says what.
 func (s *Stack) InUse(ctx context.Context) error {
-	var left []error
 	containers, err := s.Containers()
-	left = append(left, err)
-	for _, container := range containers {
-		left = append(left, fmt.Errorf("container left: %s", container))
-	}
-	workspaces, err := filepath.Glob(filepath.Join(s.Data, "nodes", "*", "base", "staging", "*"))
-	left = append(left, err)
-	for _, workspace := range workspaces {
-		left = append(left, fmt.Errorf("workspace left: %s", workspace))
-	}
+	left := []error{err, leftover("container", containers)}
+	workspaces, err := s.inNodes("base", "staging", "*")
+	left = append(left, err, leftover("workspace", workspaces))
 	for _, node := range s.Nodes {
-		status, err := s.Control.Node(ctx, node.ID)
-		left = append(left, err)
-		for _, reservation := range status.Reservations {
-			left = append(left, fmt.Errorf("reservation left at %s: %s", node.ID, reservation.ID))
-		}
-		if status.Reserved != (api.Resources{}) {
-			left = append(left, fmt.Errorf("resources left reserved at %s: %+v", node.ID, status.Reserved))
-		}
+		left = append(left, s.reserved(ctx, node.ID))
+	}
+	for _, own := range s.own {
+		left = append(left, s.reserved(ctx, own.ID))
 	}
 	return errors.Join(left...)
+}
+
+// leftover fails when there is anything, and says what.
+func leftover(what string, found []string) error {
+	var left []error
+	for _, path := range found {
+		left = append(left, fmt.Errorf("%s left: %s", what, path))
+	}
+	return errors.Join(left...)
+}
+
+// reserved fails when a node's ledger has a reservation.
+func (s *Stack) reserved(ctx context.Context, node string) error {
+	status, err := s.Control.Node(ctx, node)
+	left := []error{err}
+	for _, reservation := range status.Reservations {
+		left = append(left, fmt.Errorf("reservation left at %s: %s", node, reservation.ID))
+	}
+	if status.Reserved != (api.Resources{}) {
+		left = append(left, fmt.Errorf("resources left reserved at %s: %+v", node, status.Reserved))
+	}
+	return errors.Join(left...)
+}
+
+// UploadsByHalf fails when the cloud controller keeps anything of an upload that has not come to its end.
+func (s *Stack) UploadsByHalf() error {
+	uploads, err := filepath.Glob(filepath.Join(s.Data, "cc", "uploads", "*"))
+	return errors.Join(err, leftover("upload", uploads))
+}
+
+// UploadCache puts bytes at the cloud controller as an app's buildpack cache, whatever they are.
+func (s *Stack) UploadCache(ctx context.Context, app string, content []byte) error {
+	return s.send(ctx, http.MethodPost, "upload[droplet]", bytes.NewReader(content), "staging", "buildpack_cache", app, "upload")
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/controller"
@@ -84,6 +85,12 @@ type Stack struct {
 	firstPort, lastPort int
 	// sockets are those that listened in the row of ports when the stack was told to end.
 	sockets []socket
+	// flags are the devserver's further ones, portBase its --port-base.
+	flags    []string
+	portBase int
+	// own are the nodes of the test's own; ports is the lock of the row of ports when it is not the devserver's.
+	own   []*Own
+	ports *os.File
 }
 
 // Start starts a devserver on free ports and waits until it is ready. When that fails nothing of it is left.
@@ -92,7 +99,7 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack{ended: make(chan struct{}), output: &tail{copy: options.Output}}
+	s := &Stack{ended: make(chan struct{}), output: &tail{copy: options.Output}, flags: options.Flags}
 	s.Data = options.Data
 	if s.Data == "" {
 		if s.Data, err = os.MkdirTemp("", "dea"); err != nil {
@@ -104,16 +111,16 @@ func Start(ctx context.Context, options Options) (*Stack, error) {
 	if options.Nodes == 0 {
 		nodes = 1
 	}
-	if err := s.start(ctx, devserver, nodes, options.Flags); err != nil {
+	if err := s.start(ctx, devserver, nodes); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Stack) start(ctx context.Context, devserver string, nodes int, flags []string) error {
+func (s *Stack) start(ctx context.Context, devserver string, nodes int) error {
 	s.command = exec.Command(devserver, append([]string{
-		"--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", "0", "--output", "json",
-	}, flags...)...)
+		"--data", s.Data, "--nodes", strconv.Itoa(nodes), "--port-base", strconv.Itoa(s.portBase), "--output", "json",
+	}, s.flags...)...)
 	// A group of its own: an interrupt at the terminal is for the test, which then stops the stack. A test that cannot,
 	// killed or at its time's end, takes the stack with it all the same.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
@@ -172,7 +179,7 @@ func (s *Stack) findPorts() error {
 	if s.firstPort, err = strconv.Atoi(u.Port()); err != nil {
 		return fmt.Errorf("read Temporal's address: %w", err)
 	}
-	s.lastPort = s.firstPort + shared + perNode*len(s.Nodes) - 1
+	s.lastPort = max(s.lastPort, s.firstPort+shared+perNode*len(s.Nodes)-1)
 	return nil
 }
 
@@ -186,12 +193,24 @@ func (s *Stack) Stop() error {
 	if s.command != nil && s.command.Process != nil {
 		var err error
 		s.sockets, err = listening(s.firstPort, s.lastPort)
-		failed = errors.Join(err, s.interrupt(), s.Leftovers())
+		failed = errors.Join(err, s.stopOwn(), s.interrupt(), s.Leftovers())
+	}
+	if s.ports != nil {
+		s.ports.Close()
 	}
 	if s.owned {
 		failed = errors.Join(failed, os.RemoveAll(s.Data))
 	}
 	return failed
+}
+
+// stopOwn ends the nodes of the test's own, all at once.
+func (s *Stack) stopOwn() error {
+	var group errgroup.Group
+	for _, o := range s.own {
+		group.Go(o.Stop)
+	}
+	return group.Wait()
 }
 
 func (s *Stack) interrupt() error {
@@ -255,12 +274,19 @@ func (s *Stack) leftovers() error {
 }
 
 // Containers are the directories of containers in the depots of all nodes.
-func (s *Stack) Containers() ([]string, error) {
-	found, err := filepath.Glob(filepath.Join(s.Data, "nodes", "*", "depot", "containers", "*"))
-	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+func (s *Stack) Containers() ([]string, error) { return s.inNodes("depot", "containers", "*") }
+
+// inNodes are the files of all nodes, the devserver's and the test's own, that match a pattern.
+func (s *Stack) inNodes(pattern ...string) ([]string, error) {
+	var all []string
+	for _, nodes := range []string{"nodes", "own"} {
+		found, err := filepath.Glob(filepath.Join(append([]string{s.Data, nodes, "*"}, pattern...)...))
+		if err != nil {
+			return nil, fmt.Errorf("look into the nodes: %w", err)
+		}
+		all = append(all, found...)
 	}
-	return found, nil
+	return all, nil
 }
 
 // Processes are all processes of the stack but the devserver itself.
@@ -324,6 +350,9 @@ func (s *Stack) Warnings() string {
 	if err != nil {
 		return err.Error()
 	}
+	for _, o := range s.own {
+		logs = append(logs, o.log("worker"), o.log("wardend"))
+	}
 	var found strings.Builder
 	for _, log := range logs {
 		content, err := os.ReadFile(log)
@@ -332,7 +361,7 @@ func (s *Stack) Warnings() string {
 		}
 		for line := range strings.Lines(string(content)) {
 			if strings.Contains(line, "[WARN]") || strings.Contains(line, "[ERROR]") || strings.Contains(line, "panic") {
-				fmt.Fprintf(&found, "%s: %s", filepath.Base(log), line)
+				fmt.Fprintf(&found, "%s: %s", strings.TrimPrefix(log, s.Data), line)
 			}
 		}
 	}

@@ -25,16 +25,21 @@ func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
 		return "", err
 	}
 	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
-	// What goes over the configuration file was set for another installation.
-	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "DEA_")
-	})
+	command.Env = cleanEnvironment()
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("starter %v: %w\n%s%s", args, err, stdout.String(), stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// cleanEnvironment is this process's environment without what goes over a configuration file: that was set for another
+// installation.
+func cleanEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "DEA_")
+	})
 }
 
 // StarterJSON is Starter with --output json, whose answer goes into out.
