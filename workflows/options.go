@@ -125,4 +125,11 @@ func onAnyWorker(
 	})
 }
 
+// reporting is for the completion callback, which is tried as long as patience lasts. It heartbeats: whoever died with it
+// is not waited for as long as a slow controller is.
+func reporting(ctx workflow.Context, patience time.Duration) workflow.Context {
+	ctx = onAnyWorker(ctx, reportTimeout, retryReport(), "tell the cloud controller")
+	return workflow.WithHeartbeatTimeout(workflow.WithScheduleToCloseTimeout(ctx, patience), heartbeatTimeout)
+}
+
 const timeoutScheduleToStart = enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START

@@ -30,9 +30,7 @@ func (s *staging) finish(ctx workflow.Context, failed error) (api.StagingResult,
 		defer cleaning.Done()
 		s.cleanUp(ctx)
 	})
-	_, unheard := activities.ReportStaging.Run(
-		workflow.WithScheduleToCloseTimeout(onAnyWorker(apart, reportTimeout, retryReport(), "tell the cloud controller"), s.patience),
-		activities.ReportParams{Result: s.result})
+	_, unheard := activities.ReportStaging.Run(reporting(apart, s.patience), activities.ReportParams{Result: s.result})
 	cleaning.Wait(apart)
 	s.status.Result = &s.result
 	switch {
