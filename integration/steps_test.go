@@ -50,11 +50,17 @@ func stepsNamed(names ...string) []step {
 func fetchSteps() []step {
 	return []step{
 		fetchStep("fetching the package", func(r *trial) string { return "/staging/apps/" + r.app },
-			func(r *trial) string { return filepath.Join(r.node.Workspace(r.request.TaskID), "in", "package.zip.part") }),
+			func(r *trial) string {
+				return filepath.Join(r.node.Workspace(r.request.TaskID), "in", "package.zip.part")
+			}),
 		fetchStep("fetching a buildpack", func(r *trial) string { return packPath(r.pack) },
-			func(r *trial) string { return filepath.Join(r.node.Base(), "admin_buildpacks", ".parts", "*.part") }),
+			func(r *trial) string {
+				return filepath.Join(r.node.Base(), "admin_buildpacks", ".parts", r.pack+".part")
+			}),
 		fetchStep("fetching the cache", func(r *trial) string { return "/staging/buildpack_cache/" + r.app + "/download" },
-			func(r *trial) string { return filepath.Join(r.node.Workspace(r.request.TaskID), "in", "cache.tgz.part") }),
+			func(r *trial) string {
+				return filepath.Join(r.node.Workspace(r.request.TaskID), "in", "cache.tgz.part")
+			}),
 		{
 			name:  "making the container",
 			shape: func(t *testing.T, r *trial) { t.Helper(); r.hold(t, "detect") },
@@ -99,6 +105,9 @@ func fetchStep(name string, address, part func(r *trial) string) step {
 				assert.NotEqual(t, "bytes=0-", one.ranged)
 			}
 			assert.Equal(t, 1, whole, "what has come is not to be fetched again")
+			parts, err := r.node.BuildpackParts()
+			require.NoError(t, err)
+			assert.Empty(t, parts)
 		},
 	}
 }

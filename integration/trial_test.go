@@ -16,9 +16,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +55,7 @@ type trial struct {
 	// files are further ones of the package, more are further lines of compile.
 	files []entry
 	more  string
+	// pack is the buildpack's key; holds are the gate's.
 	pack  string
 	holds []*hold
 }
@@ -350,18 +351,15 @@ func (r *trial) leavesNothing(t *testing.T) {
 // living fails while a process that the buildpack ran, or one of its container, is there.
 func (r *trial) living(t *testing.T) error {
 	t.Helper()
+	var ran []int
+	for _, program := range []string{"detect", "compile", "release"} {
+		ran = append(ran, r.runs(t, program)...)
+	}
 	processes, err := r.stack.Processes()
 	left := []error{err}
 	for _, p := range processes {
-		if strings.Contains(p.String(), r.handle()) {
+		if strings.Contains(p.String(), r.handle()) || slices.Contains(ran, p.PID) {
 			left = append(left, fmt.Errorf("process left: %s", p))
-		}
-	}
-	for _, program := range []string{"detect", "compile", "release"} {
-		for _, pid := range r.runs(t, program) {
-			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-				left = append(left, fmt.Errorf("bin/%s lives, as %d: %w", program, pid, err))
-			}
 		}
 	}
 	return errors.Join(left...)

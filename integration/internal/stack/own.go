@@ -29,10 +29,8 @@ const (
 	ownBlock = 500
 )
 
-// OwnOptions say what a node of a test's own is.
+// OwnOptions say what a node of a test's own is. It offers OwnStack, which all do, and OwnStackOf its number.
 type OwnOptions struct {
-	// Stacks are the names of the root file systems that it offers, beside OwnStack and its own OwnStackOf.
-	Stacks []string
 	// MemoryMB and DiskMB are what it gives out; 0 for enough for one staging at a time.
 	MemoryMB, DiskMB int64
 	// CloudController is its cc_url; empty for the devserver's.
@@ -110,10 +108,7 @@ func (o *Own) writeConfig() error {
 	if cc == "" {
 		cc = o.stack.Client.CloudController.Reveal()
 	}
-	var stacks []any
-	for _, name := range append([]string{OwnStack, OwnStackOf(o.Number)}, o.options.Stacks...) {
-		stacks = append(stacks, map[string]any{"name": name})
-	}
+	stacks := []any{map[string]any{"name": OwnStack}, map[string]any{"name": OwnStackOf(o.Number)}}
 	content := map[string]any{
 		"base_dir": o.Base(), "warden_socket": o.socket(), "runner": runner, "index": o.Number, "cc_url": cc,
 		"resources": map[string]any{
@@ -221,21 +216,31 @@ func (o *Own) listed(ctx context.Context) error {
 	return nil
 }
 
-// InUse is Stack.InUse of this node alone, downloads that are there by half included.
+// InUse is Stack.InUse of this node alone, downloads that are there by half included; but not those of buildpacks, which
+// are for any staging that wants the same.
 func (o *Own) InUse(ctx context.Context) error {
 	var left []error
 	for what, pattern := range map[string]string{"container": o.Container("*"), "workspace": o.Workspace("*")} {
 		found, err := filepath.Glob(pattern)
 		left = append(left, err, leftover(what, found))
 	}
-	err := filepath.WalkDir(o.Base(), func(path string, _ os.DirEntry, err error) error {
-		if strings.HasSuffix(path, ".part") || strings.HasSuffix(path, ".part.version") || strings.HasSuffix(path, ".new") {
-			left = append(left, fmt.Errorf("part left: %s", path))
-		}
-		if errors.Is(err, os.ErrNotExist) {
+	err := filepath.WalkDir(o.Base(), func(path string, entry os.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
 			return nil
+		case err == nil && entry.IsDir() && path == o.buildpackParts():
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".part"), strings.HasSuffix(path, ".part.version"), strings.HasSuffix(path, ".new"):
+			left = append(left, fmt.Errorf("part left: %s", path))
 		}
 		return err
 	})
 	return errors.Join(append(left, err, o.stack.reserved(ctx, o.ID))...)
+}
+
+func (o *Own) buildpackParts() string { return filepath.Join(o.Base(), "admin_buildpacks", ".parts") }
+
+// BuildpackParts are the files of buildpacks that are there by half.
+func (o *Own) BuildpackParts() ([]string, error) {
+	return filepath.Glob(filepath.Join(o.buildpackParts(), "*"))
 }
