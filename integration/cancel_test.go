@@ -1,12 +1,15 @@
 package integration
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/integration/internal/stack"
 )
 
@@ -89,4 +92,19 @@ func (f *field) leavesBuildpack(t *testing.T) {
 		assert.Len(t, f.gate.came(http.MethodGet, packPath(r.pack)), 2)
 		next.leavesNothing(t)
 	})
+}
+
+// isStopped checks the end of a staging that was cancelled.
+func (r *trial) isStopped(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+	result, err := r.staging.Wait(ctx)
+	require.ErrorIs(t, err, controller.ErrStagingFailed)
+	want := api.ErrorInfo{Type: api.ErrStaging, Message: api.StagingTaskStopped}
+	require.NotNil(t, result.ErrorInfo)
+	assert.Equal(t, want, *result.ErrorInfo)
+	told, err := r.stack.Callback(t.Context(), r.app, r.request.TaskID)
+	require.NoError(t, err)
+	assert.Equal(t, result, told)
 }
