@@ -133,13 +133,13 @@ func (r *trial) prepare(t *testing.T) {
 	files := append([]entry{file("run", "sleep 3600"), file("filler", random(t, fillerBytes))}, r.files...)
 	require.NoError(t, r.stack.Upload(t.Context(), r.app, zipOf(t, files...)))
 	require.NoError(t, r.stack.UploadCache(t.Context(), r.app, tarOf(t, "kept", random(t, fillerBytes))))
-	var err error
-	r.request, err = r.stack.StagingRequest(t.Context(), r.app)
-	require.NoError(t, err)
-	r.request.Stack = stack.OwnStack
+	name := stack.OwnStack
 	if r.node != nil {
-		r.request.Stack = stack.OwnStackOf(r.node.Number)
+		name = stack.OwnStackOf(r.node.Number)
 	}
+	var err error
+	r.request, err = r.stack.StagingRequestOn(t.Context(), r.app, name)
+	require.NoError(t, err)
 	r.gate.lead(t, &r.request)
 	r.request.AdminBuildpacks = []api.AdminBuildpack{r.gate.offer(r.pack, r.buildpack(t))}
 }
@@ -267,11 +267,11 @@ func (r *trial) succeeds(t *testing.T) api.StagingResult {
 // checkDroplet looks at the droplet that the cloud controller has.
 func (r *trial) checkDroplet(t *testing.T, sum string) {
 	t.Helper()
-	spec, err := r.stack.AppSpec(t.Context(), r.app, sum)
+	droplet, err := r.stack.DropletURL(r.app, sum)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), later)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, spec.Message.ExecutableURI, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, droplet, nil)
 	require.NoError(t, err)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)

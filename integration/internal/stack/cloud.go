@@ -100,10 +100,15 @@ func (s *Stack) Callback(ctx context.Context, app, task string) (api.StagingResu
 
 // StagingRequest asks to stage an app with what the cloud controller has of it, as a cloud controller would.
 func (s *Stack) StagingRequest(ctx context.Context, app string) (api.StagingRequest, error) {
-	stack, err := s.StackName(ctx)
+	name, err := s.StackName(ctx)
 	if err != nil {
 		return api.StagingRequest{}, err
 	}
+	return s.StagingRequestOn(ctx, app, name)
+}
+
+// StagingRequestOn is StagingRequest for a stack that is known. It asks no node, of which none may answer at the moment.
+func (s *Stack) StagingRequestOn(ctx context.Context, app, stack string) (api.StagingRequest, error) {
 	content, err := s.ask(ctx, http.MethodGet, "", nil, "v2", "buildpacks")
 	if err != nil {
 		return api.StagingRequest{}, err
@@ -144,7 +149,7 @@ func (s *Stack) AppSpec(ctx context.Context, app, sha1 string) (api.AppSpec, err
 	if err != nil {
 		return api.AppSpec{}, err
 	}
-	droplet, err := s.cloud("", "staging", "droplets", app, sha1, "download")
+	droplet, err := s.DropletURL(app, sha1)
 	if err != nil {
 		return api.AppSpec{}, err
 	}
@@ -156,6 +161,11 @@ func (s *Stack) AppSpec(ctx context.Context, app, sha1 string) (api.AppSpec, err
 			Limits: api.Limits{MemoryMB: 64, DiskMB: 64, FDs: 1024},
 		},
 	}, nil
+}
+
+// DropletURL is where the cloud controller has a droplet.
+func (s *Stack) DropletURL(app, sha1 string) (string, error) {
+	return s.cloud("", "staging", "droplets", app, sha1, "download")
 }
 
 // StackName is the name of the one stack that the nodes offer.
