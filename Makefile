@@ -17,7 +17,7 @@ EXAMPLES := $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 FUZZTIME ?= 5m
 
 # How long one `go test` may take before it prints where it hangs.
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 15m
 
 .PHONY: help
 help: ## show this list
