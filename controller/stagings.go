@@ -14,7 +14,8 @@ import (
 
 // Stage begins to stage an app, and returns as soon as that is recorded. A staging of the same app that still goes on is
 // cancelled, as a cloud controller does. The same task id twice is one staging, also when it has ended; Staging.Again tells
-// so. Fails with ErrInvalid for a request that can never work.
+// so. Fails with ErrInvalid for a request that can never work, and with ErrNoWorker when no worker takes it up within
+// CallTimeout: then the same request may be sent again.
 func (c *Client) Stage(ctx context.Context, request api.StagingRequest) (*Staging, error) {
 	if err := request.Validate(); err != nil {
 		return nil, invalid(err)

@@ -145,10 +145,14 @@ func TestDeathsOfTheOnlyWorker(t *testing.T) {
 		r := newTrial(t, f.gate, f.Stack, node)
 		r.prepare(t)
 		require.NoError(t, node.KillWorker())
-		var err error
-		r.staging, err = f.Control.Stage(t.Context(), r.request)
-		require.NoError(t, err)
+		asked := make(chan error, 1)
+		go func() {
+			var err error
+			r.staging, err = f.Control.Stage(t.Context(), r.request)
+			asked <- err
+		}()
 		require.NoError(t, node.StartWorker(t.Context()))
+		require.NoError(t, <-asked)
 		r.succeeds(t)
 		r.leavesNothing(t)
 	})
