@@ -59,6 +59,8 @@ const (
 	halfOfBody
 	// queued: it is not passed on; the answer is that the job is queued.
 	queued
+	// faulty: the first of them fail as the hold says, the others are passed on.
+	faulty
 )
 
 // hold stops the requests of a method whose path begins with a prefix.
@@ -69,6 +71,22 @@ type hold struct {
 	reached, opened chan struct{}
 	from            int
 	once, opening   sync.Once
+	// faults are what the next requests are answered with: a status, or 0 for a connection that breaks.
+	faults []int
+}
+
+// fail answers with the next fault.
+func (h *hold) fail(w http.ResponseWriter, g *gate) {
+	g.mu.Lock()
+	status := h.faults[0]
+	if h.faults = h.faults[1:]; len(h.faults) == 0 {
+		h.open()
+	}
+	g.mu.Unlock()
+	if status == 0 {
+		panic(http.ErrAbortHandler)
+	}
+	w.WriteHeader(status)
 }
 
 func (h *hold) open() { h.opening.Do(func() { close(h.opened) }) }
@@ -142,6 +160,9 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request) {
 		case queued:
 			h.once.Do(func() { close(h.reached) })
 			_, _ = io.WriteString(w, `{"entity":{"status":"queued"}}`)
+			return
+		case faulty:
+			h.fail(w, g)
 			return
 		}
 	}
