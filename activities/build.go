@@ -1,10 +1,12 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -55,7 +57,9 @@ func (c *Containers) Build(ctx context.Context, params BuildParams) (BuildResult
 			return BuildResult{}, containerFault(err)
 		}
 	}
-	b.quiet(ctx)
+	if err := b.quiet(ctx); err != nil {
+		return BuildResult{}, err
+	}
 	return b.result()
 }
 
@@ -107,10 +111,7 @@ func containerFault(err error) error {
 }
 
 // started tells whether the runner has begun in the container: what it began must not be begun again.
-func (b *build) started() bool {
-	_, started := b.space.Started()
-	return started
-}
+func (b *build) started() bool { return b.space.Started() }
 
 // concluded tells whether the runner has left a result, be it one that cannot be read.
 func (b *build) concluded() bool {
@@ -155,6 +156,9 @@ func (b *build) spawn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.space.Begin(); err != nil {
+		return nodeFault("the build's begin cannot be noted", err)
+	}
 	spawned, err := b.warden.Spawn(ctx, &wardenpb.SpawnRequest{
 		Handle: proto.String(b.handle), Script: proto.String(script), DiscardOutput: proto.Bool(true),
 		Rlimits: b.rlimits(),
@@ -168,7 +172,9 @@ func (b *build) spawn(ctx context.Context) error {
 }
 
 func (b *build) rlimits() *wardenpb.ResourceLimits {
-	limits := &wardenpb.ResourceLimits{}
+	// A file of its own disk cannot be larger, and one of those that it leaves on the node's disk must not be: the look at
+	// their sizes comes too late for what takes room at once.
+	limits := &wardenpb.ResourceLimits{Fsize: proto.Uint64(uint64(b.diskMB()+packingOverheadMB) * bytesPerMB)}
 	if fds := b.request.Properties.Resources.FDs; fds > 0 {
 		limits.Nofile = proto.Uint64(uint64(fds))
 	}
@@ -187,8 +193,8 @@ func (b *build) script() (string, error) {
 	return runnerScript([]string{appenv.Script(append(vars, own...))}, "stage"), nil
 }
 
-// link waits for the end of the job, or stops it when its time is over. The time is counted from the job's begin, as
-// the marker has it, so that a build gains nothing by the death of a worker.
+// link waits for the end of the job, or stops it when its time is over. The time is counted from the first
+// job's begin, as the workspace has it, so that a build gains nothing by the death of a worker.
 func (b *build) link(ctx context.Context) error {
 	limited, cancel := context.WithDeadlineCause(ctx, b.deadline(), errBuildTime)
 	defer cancel()
@@ -204,12 +210,9 @@ func (b *build) link(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(context.Cause(limited), errBuildTime):
-		b.quiet(ctx)
-		return timeExpired(errBuildTime)
+		return cmp.Or(b.quiet(ctx), timeExpired(errBuildTime))
 	case errors.Is(context.Cause(limited), errBuildSize):
-		b.quiet(ctx)
-		return api.Final(api.ErrStaging, fmt.Sprintf("the build's droplet, cache and log are larger than its disk of %d MB could hold",
-			b.diskMB()), errBuildSize)
+		return cmp.Or(b.quiet(ctx), tooMuch(b.diskMB()))
 	case errors.Is(err, warden.ErrNoSuchJob):
 		// Another attempt, whose heartbeat was lost, has heard of its end: what is there now says whether it was the build.
 		return nil
@@ -247,27 +250,33 @@ func (b *build) watchSize(ctx context.Context) (watched context.Context, stop fu
 // packingOverheadMB is more than what archives of incompressible files are larger than these.
 const packingOverheadMB = 64
 
+func tooMuch(diskMB int64) error {
+	return api.Final(api.ErrStaging,
+		fmt.Sprintf("the build's droplet, cache and log are larger than its disk of %d MB could hold", diskMB), errBuildSize)
+}
+
 func timeExpired(cause error) error {
 	return api.Final(api.ErrStagingTimeExpired, runspec.WordsTimeExpired, cause)
 }
 
 func (b *build) deadline() time.Time {
 	began := time.Now()
-	if at, ok := b.space.Started(); ok && at.Before(began) {
+	if at, ok := b.space.Began(); ok && at.Before(began) {
 		began = at
 	}
 	return began.Add(b.config.Staging.MaxStagingDuration + timeoutMargin)
 }
 
-// quiet ends whatever the build left running, so that nobody writes into the workspace any more. That it fails is no
-// reason to lose a droplet: the container is destroyed soon.
-func (b *build) quiet(ctx context.Context) {
+// quiet ends whatever the build left running, so that nobody writes into the workspace any more: what is there becomes
+// part of the node's cache as it is. A container that is gone is quiet.
+func (b *build) quiet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
 	_, err := b.warden.Stop(ctx, &wardenpb.StopRequest{Handle: proto.String(b.handle), Kill: proto.Bool(true)})
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
-		b.log.Warn("container not stopped after its build", "task", b.request.TaskID, "error", err)
+		return api.Transient(api.ErrWarden, "the container could not be stopped after its build", err)
 	}
+	return nil
 }
 
 // result reads what the build left behind. Its own fault becomes the error.
@@ -312,7 +321,7 @@ func stagingType(t runspec.ErrorType) api.ErrorType {
 
 func clip(message string) string {
 	if len(message) > maxMessage {
-		return message[:maxMessage] + "…"
+		message = message[:maxMessage] + "…"
 	}
-	return message
+	return strings.ToValidUTF8(message, "\uFFFD")
 }

@@ -233,8 +233,10 @@ func TestBuildThatWasLost(t *testing.T) {
 }
 
 func TestBuildThatTakesTooLong(t *testing.T) {
-	b := newBuildTest(t, `touch -d "1 hour ago" "$out/started"; : > "$out/ready"; sleep 1000`)
+	b := newBuildTest(t, `: > "$out/ready"; sleep 1000`)
 	b.interrupt(t, "ready")
+	past := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(filepath.Join(b.workspaces.Path("task").Dir(), "begun"), past, past))
 	for range 2 {
 		_, err := b.build(t.Context(), t)
 		requireFault(t, err, api.ErrStagingTimeExpired, true, "Staging time expired")
@@ -273,10 +275,12 @@ func TestBuildSetsLimits(t *testing.T) {
 }
 
 func TestBuildThatWritesTooMuch(t *testing.T) {
-	b := newBuildTest(t, `truncate -s 0 "$out/droplet.tgz"; head -c 80M /dev/zero > "$out/droplet.tgz"; sleep 1000`)
+	b := newBuildTest(t, `for file in droplet.tgz buildpack_cache.tgz; do
+		head -c 1G /dev/zero > "$out/$file" || stat -c %s "$out/$file" >> "$out/sizes"; done; sleep 1000`)
 	b.config.Staging.DiskLimitMB, b.config.Staging.Limits.LogMB = 4, 1
 	_, err := b.build(t.Context(), t)
 	requireFault(t, err, api.ErrStaging, true, "larger than its disk of 4 MB could hold")
+	require.Equal(t, strings.Repeat("71303168\n", 2), b.read(t, "sizes"), "no file is larger than the disk, and what packing adds")
 	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.Equal(t, "stopped", info.GetState())

@@ -58,6 +58,8 @@ type ReportParams struct {
 // told or not. It heartbeats each second.
 func (c *CloudController) Report(ctx context.Context, params ReportParams) error {
 	if c.url == "" {
+		c.log.Warn("nobody is told of a staging's outcome: this node has no cc_url",
+			"app", params.Result.AppID, "task", params.Result.TaskID)
 		return nil
 	}
 	defer heartbeat(ctx)()
@@ -203,14 +205,14 @@ func withQuery(rawURL, parameter string) (string, error) {
 	return u.String(), nil
 }
 
-// jobFault is httpFault for what an upload's job can end with too.
+// jobFault is httpFault for what an upload's job can end with too: the controller's last word, and no more a matter of time.
 func jobFault(err error, what, target string) error {
 	host := fetch.Host(target)
 	switch {
 	case errors.Is(err, errJobFailed):
-		return api.Transient(api.ErrStager, fmt.Sprintf("the cloud controller at %s could not store %s", host, what), err)
+		return api.Final(api.ErrStager, fmt.Sprintf("the cloud controller at %s could not store %s", host, what), err)
 	case errors.Is(err, errJobEndless):
-		return api.Transient(api.ErrStager, fmt.Sprintf("the cloud controller at %s took too long to store %s", host, what), err)
+		return api.Final(api.ErrStager, fmt.Sprintf("the cloud controller at %s took too long to store %s", host, what), err)
 	}
 	return httpFault(err, api.ErrStager, what, target)
 }

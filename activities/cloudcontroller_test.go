@@ -180,7 +180,7 @@ func TestUploadFaults(t *testing.T) {
 		final  bool
 		words  string
 	}{
-		"job failed":        {func(c change) { c.controller.statuses = []string{"queued", "failed"} }, api.ErrStager, false, "could not store the droplet"},
+		"job failed":        {func(c change) { c.controller.statuses = []string{"queued", "failed"} }, api.ErrStager, true, "could not store the droplet"},
 		"job gone":          {func(c change) { c.controller.statuses = []string{"queued", "404"} }, api.ErrStager, true, "the droplet is not there"},
 		"refused":           {func(c change) { c.controller.upload = status(http.StatusUnprocessableEntity) }, api.ErrStager, true, refused},
 		"at fault":          {func(c change) { c.controller.upload = status(http.StatusServiceUnavailable) }, api.ErrControllerUnreachable, false, "answered 503"},

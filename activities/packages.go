@@ -94,7 +94,7 @@ func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, 
 		return FetchResult{}, errors.Join(err, ctx.Err())
 	}
 	// After a failure, too: it may be the disk that is full.
-	p.reap()
+	p.Reap()
 	if err != nil {
 		return FetchResult{}, err
 	}
@@ -139,7 +139,8 @@ func (p *Packages) transfer(
 		result.CacheBytes = p.cache(groupCtx, request, space, ofCache)
 		return nil
 	})
-	return result, group.Wait()
+	err := group.Wait()
+	return result, err
 }
 
 // tooLarge are the words for what exceeds a limit of config.StagingLimits.
@@ -208,9 +209,9 @@ func (p *Packages) claimBuildpacks(request api.StagingRequest, choice api.Buildp
 	return p.buildpacks.Named(keys(request.AdminBuildpacks)...)
 }
 
-// reap removes the buildpacks that no workspace's staging uses and that no request has named for a while. What fails is
-// for the next Fetch to do.
-func (p *Packages) reap() {
+// Reap removes the buildpacks that no workspace's staging uses and that no request has named for a while. What fails is
+// for the next time.
+func (p *Packages) Reap() {
 	everybody := func() ([]string, error) {
 		return p.workspaces.Leftover(func(string) bool { return false })
 	}

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -47,12 +48,14 @@ type CleanUpParams struct {
 	TaskID string `json:"task_id"`
 }
 
-// CleanUp removes a staging's container and its workspace. Its log is kept for log_lifetime.
+// CleanUp removes a staging's container and its workspace. Its log is kept for log_lifetime. What cannot be done keeps the
+// rest from nothing, and is tried again: a Warden that refuses for want of room may have it once the workspace is gone.
 //
 // Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats each second.
 func (c *Containers) CleanUp(ctx context.Context, params CleanUpParams) error {
-	if err := c.destroy(ctx, api.StagingHandle(params.TaskID)); err != nil {
-		return err
+	destroyed := c.destroy(ctx, api.StagingHandle(params.TaskID))
+	if destroyed != nil {
+		destroyed = api.Transient(api.ErrWarden, "the staging's container cannot be destroyed", destroyed)
 	}
 	if lifetime := c.config.Staging.LogLifetime; lifetime > 0 {
 		if err := c.workspaces.KeepLog(params.TaskID, lifetime); err != nil {
@@ -60,9 +63,9 @@ func (c *Containers) CleanUp(ctx context.Context, params CleanUpParams) error {
 		}
 	}
 	if err := c.workspaces.Remove(params.TaskID); err != nil {
-		return nodeFault("the staging's directory cannot be removed", err)
+		return cmp.Or(destroyed, nodeFault("the staging's directory cannot be removed", err))
 	}
-	return nil
+	return destroyed
 }
 
 // prepare makes the container with its limits and its network, or finds the one that an earlier attempt made. Limits

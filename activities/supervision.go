@@ -16,7 +16,9 @@ import (
 // SupervisionDeps is what Supervision works with.
 type SupervisionDeps struct {
 	Supervisor *supervisor.Supervisor
-	Temporal   client.Client
+	// Packages has the buildpacks that are looked through for those that nobody uses.
+	Packages *Packages
+	Temporal client.Client
 	// Advertisement is what the node says of itself.
 	Advertisement api.NodeAdvertisement
 	// OrphanReap is the time between two looks for what nobody owns.
@@ -104,6 +106,7 @@ func (s *Supervision) takeOver(ctx context.Context, node string) error {
 
 // look is not worth the lease when it fails: the next one comes.
 func (s *Supervision) look(ctx context.Context, node string) {
+	s.deps.Packages.Reap()
 	ledger, err := api.QueryNode.Ask(ctx, s.deps.Temporal, api.NodeWorkflowID(node))
 	if err == nil {
 		err = s.deps.Supervisor.Reap(ctx, ledger)

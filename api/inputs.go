@@ -5,6 +5,9 @@ import "time"
 // StageInput starts StageApp.
 type StageInput struct {
 	Request StagingRequest `json:"request"`
+	// RoomPatience is how long to try again where no node has room: an earlier staging of the app that was cancelled for
+	// this one is about to give its own back. 0 is not at all.
+	RoomPatience time.Duration `json:"room_patience,omitempty"`
 }
 
 // StageAnswer says that a staging is under way.

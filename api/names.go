@@ -52,7 +52,7 @@ var (
 	SignalRelease = Signal[ReleaseRequest]{"release"}
 	// SignalInstanceExited is sent to RunInstance when the instance's job has ended.
 	SignalInstanceExited = Signal[InstanceExit]{"exited"}
-	// SignalNodeLost is sent to RunInstance when its node is given up.
+	// SignalNodeLost is sent to RunInstance and to StageApp when their node is given up.
 	SignalNodeLost = Signal[NodeLost]{"node_lost"}
 	// SignalStopInstance is sent to RunInstance to end the instance.
 	SignalStopInstance = Signal[StopInstance]{"stop"}

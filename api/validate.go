@@ -52,6 +52,14 @@ func (m StartMessage) Validate() error {
 	return f.err("the start message is not valid")
 }
 
+// ValidateStaged is Validate for a message whose droplet may be on its node alone: it needs no executableUri.
+func (m StartMessage) ValidateStaged() error {
+	var f findings
+	m.check(&f, "", false)
+	f.sha1("sha1", m.SHA1)
+	return f.err("the start message is not valid")
+}
+
 // Validate says what is wrong with the spec, all of it in one error of type ErrInvalidRequest.
 func (s AppSpec) Validate() error {
 	var f findings

@@ -13,7 +13,7 @@ import (
 // TestStagingsOfOneApp asks for an app to be staged that is being staged.
 func TestStagingsOfOneApp(t *testing.T) {
 	t.Parallel()
-	f := newField(t, 1, stack.OwnOptions{MemoryMB: 4096, DiskMB: 8192})
+	f := newField(t, 1, stack.OwnOptions{MemoryMB: 1500, DiskMB: 8192})
 	node := f.nodes[0]
 	ready(t, node)
 	t.Run("the same task twice is one staging", func(t *testing.T) {

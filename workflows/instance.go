@@ -60,7 +60,7 @@ func newInstance(ctx workflow.Context, in api.InstanceInput) (*instance, error) 
 	if in.InstanceID == "" || in.Node == "" {
 		return nil, api.Final(api.ErrInvalidRequest, "an instance needs an id and a node", nil)
 	}
-	return i, in.Message.Validate()
+	return i, in.Message.ValidateStaged()
 }
 
 func (i *instance) listen(ctx workflow.Context) {

@@ -189,14 +189,11 @@ func (n *node) lose(ctx workflow.Context) {
 	lost := n.ledger
 	n.health, n.ledger, n.changed = api.NodeStateLost, nil, true
 	for _, r := range lost {
-		if r.Kind != api.KindInstance {
-			continue
-		}
 		n.telling++
 		told := api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id})
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			if err := told.Get(ctx, nil); err != nil {
-				workflow.GetLogger(ctx).Debug("an instance of the lost node is gone already", "error", err)
+				workflow.GetLogger(ctx).Debug("what held room of the lost node is gone already", "error", err)
 			}
 			n.telling--
 		})

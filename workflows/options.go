@@ -58,6 +58,14 @@ func retryOutage() *temporal.RetryPolicy {
 	}
 }
 
+// retryUpload is for the droplet, which took a whole build to make: it outlasts a restart of the cloud controller, some
+// quarter of an hour in all.
+func retryUpload() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval: 200 * time.Millisecond, MaximumInterval: 10 * time.Second, MaximumAttempts: 95,
+	}
+}
+
 // retryReport is for the completion callback, which a restart of the cloud controller may keep from being heard: at once
 // again, then less and less often, for as long as the activity's own timeout has it.
 func retryReport() *temporal.RetryPolicy {
@@ -79,25 +87,17 @@ func onNode(
 	})
 }
 
-// nodeWork says how an activity of a node is to run.
-type nodeWork struct {
-	node    string
-	limit   time.Duration
-	retry   *temporal.RetryPolicy
-	summary string
-}
-
-// runOnNode runs an activity of a node. When no worker took it, it is scheduled once more: an absence of Temporal's server
-// looks the same, and then every worker is back a moment after the server is. Only then is the node taken for lost.
-func runOnNode[In, Out any](ctx workflow.Context, w nodeWork, a activities.Activity[In, Out], in In) (Out, error) {
-	here := onNode(ctx, w.node, w.limit, w.retry, w.summary)
-	out, err := a.Run(here, in)
+// askTwice runs an activity with the options of onNode or cleaningUp that ctx carries. When no worker took it, it is
+// scheduled once more: an absence of Temporal's server looks the same, and then every worker is back a moment after the
+// server is. Only then is the node taken for lost.
+func askTwice[In, Out any](ctx workflow.Context, a activities.Activity[In, Out], in In) (Out, error) {
+	out, err := a.Run(ctx, in)
 	if !nodeGone(err) || ctx.Err() != nil {
 		return out, err
 	}
-	options := workflow.GetActivityOptions(here)
+	options := workflow.GetActivityOptions(ctx)
 	options.ScheduleToStartTimeout = secondNodeTimeout
-	return a.Run(workflow.WithActivityOptions(here, options), in)
+	return a.Run(workflow.WithActivityOptions(ctx, options), in)
 }
 
 // cleaningUp is for activities of a node that must come to pass although the workflow was cancelled.

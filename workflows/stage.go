@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,15 +24,16 @@ const maxStagingNodes = 3
 //	   |          |  set up   |           |            ^  |
 //	   +----------+-----------+-----------+--- fault --+  +----> FAILED
 //
-// It answers api.QueryStaging. A staging that fails, fails the workflow with an error whose type is the wire's
+// It answers api.QueryStaging and hears api.SignalNodeLost. A staging that fails, fails the workflow with an error whose type is the wire's
 // error_info.type and whose message is for the user; the cloud controller is told the same. A cancelled one is told
 // to it as api.StagingTaskStopped. Container, workspace and reservation are gone at the end in every case.
 func StageApp(ctx workflow.Context, in api.StageInput) (api.StagingResult, error) {
-	s := newStaging(ctx, in.Request)
+	s := newStaging(ctx, in)
 	err := api.QueryStaging.Handle(ctx, func() (api.StagingStatus, error) { return s.status, nil })
 	if err != nil {
 		return api.StagingResult{}, err
 	}
+	s.listen(ctx)
 	if err = s.request.Validate(); err == nil {
 		err = s.stage(ctx)
 	}
@@ -45,19 +47,33 @@ type staging struct {
 	result  api.StagingResult
 	// here is set while there may be something of the staging on the node that status names.
 	here bool
-	// patience is how long the cloud controller is tried.
-	patience time.Duration
+	// patience is how long the cloud controller is tried, roomUntil is when no room is a reason to fail.
+	patience  time.Duration
+	roomUntil time.Time
+	// lost is the node that was given up last, by its own ledger.
+	lost string
 }
 
-func newStaging(ctx workflow.Context, r api.StagingRequest) *staging {
+func newStaging(ctx workflow.Context, in api.StageInput) *staging {
+	r := in.Request
 	return &staging{
 		request: r,
 		status: api.StagingStatus{
 			AppID: r.AppID, TaskID: r.TaskID, Phase: api.StagingPlacing, Since: workflow.Now(ctx),
 		},
-		result:   api.StagingResult{AppID: r.AppID, TaskID: r.TaskID},
-		patience: completionPatience,
+		result:    api.StagingResult{AppID: r.AppID, TaskID: r.TaskID},
+		patience:  completionPatience,
+		roomUntil: workflow.Now(ctx).Add(in.RoomPatience),
 	}
+}
+
+// listen hears of a node that its ledger gives up: what was booked there is booked no more.
+func (s *staging) listen(ctx workflow.Context) {
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for {
+			s.lost = api.SignalNodeLost.Receive(ctx).Node
+		}
+	})
 }
 
 // stage tries nodes until one is not lost on the way.
@@ -73,8 +89,9 @@ func (s *staging) stage(ctx workflow.Context) error {
 			return err
 		}
 		s.release(ctx)
-		s.here, s.status.SetUp = false, nil
 		lost = append(lost, s.status.Node)
+		s.here, s.status.SetUp = false, nil
+		s.result = api.StagingResult{AppID: s.request.AppID, TaskID: s.request.TaskID, NodeID: s.status.Node}
 		if len(lost) == maxStagingNodes {
 			return api.Final(api.ErrStager, fmt.Sprintf("the nodes that staged it were lost, %d of them", len(lost)), err)
 		}
@@ -85,15 +102,7 @@ func (s *staging) stage(ctx workflow.Context) error {
 // place books room for the staging and makes its node the one that s.status names.
 func (s *staging) place(ctx workflow.Context, avoid []string) error {
 	s.enter(ctx, api.StagingPlacing)
-	handle := api.StagingHandle(s.request.TaskID)
-	placed, refused, err := place(ctx, activities.PlaceParams{
-		Stack: s.request.Stack,
-		Avoid: avoid,
-		Reservations: []api.Reservation{{
-			ID: handle, Kind: api.KindStaging, AppID: s.request.AppID, Resources: s.request.Needs(),
-			Workflow: workflow.GetInfo(ctx).WorkflowExecution.ID,
-		}},
-	})
+	placed, refused, err := s.book(ctx, avoid)
 	switch {
 	case err != nil:
 		return err
@@ -115,6 +124,31 @@ func (s *staging) place(ctx workflow.Context, avoid []string) error {
 	return workflow.UpsertTypedSearchAttributes(ctx, api.SearchNode.ValueSet(placed.Node))
 }
 
+// roomPause is between two tries to book room that is about to come free.
+const roomPause = 500 * time.Millisecond
+
+// book books room on a node. Where there is none it tries again for as long as an earlier staging of the app may hold some.
+func (s *staging) book(ctx workflow.Context, avoid []string) (activities.Placed, api.Constraint, error) {
+	params := activities.PlaceParams{
+		Stack: s.request.Stack,
+		Avoid: avoid,
+		Reservations: []api.Reservation{{
+			ID: api.StagingHandle(s.request.TaskID), Kind: api.KindStaging, AppID: s.request.AppID, Resources: s.request.Needs(),
+			Workflow: workflow.GetInfo(ctx).WorkflowExecution.ID,
+		}},
+	}
+	for {
+		placed, refused, err := place(ctx, params)
+		full := refused == api.ConstraintMemory || refused == api.ConstraintDisk
+		if err != nil || !full || !workflow.Now(ctx).Before(s.roomUntil) {
+			return placed, refused, err
+		}
+		if err := workflow.Sleep(ctx, roomPause); err != nil {
+			return activities.Placed{}, "", err
+		}
+	}
+}
+
 // place books room for one reservation. It does not hear a cancel: what it booked must be known, to be given back.
 func place(ctx workflow.Context, params activities.PlaceParams) (activities.Placed, api.Constraint, error) {
 	apart, _ := workflow.NewDisconnectedContext(ctx)
@@ -133,15 +167,15 @@ func place(ctx workflow.Context, params activities.PlaceParams) (activities.Plac
 // stageHere does on the chosen node all that leaves something there.
 func (s *staging) stageHere(ctx workflow.Context) error {
 	s.enter(ctx, api.StagingFetching)
-	_, err := runOnNode(ctx, s.nodeWork(transferTimeout, retryOutage(), "fetch the package and the buildpacks, make the container"),
-		activities.SetUpStaging, activities.SetUpParams{Request: s.request})
+	const setUp = "fetch the package and the buildpacks, make the container"
+	_, err := runHere(ctx, s, transferTimeout, retryOutage(), setUp, activities.SetUpStaging, activities.SetUpParams{Request: s.request})
 	if err != nil {
 		return err
 	}
 	now := workflow.Now(ctx)
 	s.status.SetUp = &now
 	s.enter(ctx, api.StagingBuilding)
-	built, err := runOnNode(ctx, s.nodeWork(buildTimeout, retryDeaths(), "run the buildpack"),
+	built, err := runHere(ctx, s, buildTimeout, retryDeaths(), "run the buildpack",
 		activities.BuildApp, activities.BuildParams{Request: s.request})
 	if err != nil {
 		return err
@@ -151,7 +185,7 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	s.result.DetectedStartCommand = built.Result.StartCommand
 	s.result.Procfile = built.Result.Procfile
 	s.enter(ctx, api.StagingUploading)
-	_, err = runOnNode(ctx, s.nodeWork(transferTimeout, retryOutage(), "upload the droplet"),
+	_, err = runHere(ctx, s, transferTimeout, retryUpload(), "upload the droplet",
 		activities.UploadDroplet, activities.UploadParams{Request: s.request})
 	if err != nil {
 		return err
@@ -160,8 +194,36 @@ func (s *staging) stageHere(ctx workflow.Context) error {
 	return nil
 }
 
-func (s *staging) nodeWork(limit time.Duration, retry *temporal.RetryPolicy, summary string) nodeWork {
-	return nodeWork{node: s.status.Node, limit: limit, retry: retry, summary: summary}
+// errNodeLost: the ledger of the staging's node has given the node up, and what was booked there with it.
+var errNodeLost = temporal.NewTimeoutError(timeoutScheduleToStart, errors.New("the node was given up"))
+
+// runHere runs an activity on the staging's node. A node that is given up meanwhile is lost also when its worker is back by
+// then: its ledger does not know of the staging any more.
+func runHere[In, Out any](
+	ctx workflow.Context, s *staging, limit time.Duration, retry *temporal.RetryPolicy, summary string,
+	a activities.Activity[In, Out], in In,
+) (Out, error) {
+	var out Out
+	node := s.status.Node
+	if s.lost == node {
+		return out, errNodeLost
+	}
+	here, cancel := workflow.WithCancel(onNode(ctx, node, limit, retry, summary))
+	defer cancel()
+	var err error
+	ended := false
+	workflow.Go(here, func(here workflow.Context) {
+		out, err = askTwice(here, a, in)
+		ended = true
+	})
+	apart, _ := workflow.NewDisconnectedContext(ctx) // a cancel ends the activity, and so this
+	if failed := workflow.Await(apart, func() bool { return ended || s.lost == node }); failed != nil {
+		return out, failed
+	}
+	if !ended {
+		return out, errNodeLost
+	}
+	return out, err
 }
 
 func (s *staging) enter(ctx workflow.Context, phase api.StagingPhase) {

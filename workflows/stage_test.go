@@ -236,15 +236,94 @@ func TestLostNodeMeansAnother(t *testing.T) {
 func TestCancelledStagingLeavesNothing(t *testing.T) {
 	w, reports := stagingWorld(t)
 	does(w, activities.BuildApp, func(ctx context.Context, _ activities.BuildParams) (activities.BuildResult, error) {
+		w.CancelWorkflow()
 		<-ctx.Done()
 		return activities.BuildResult{}, ctx.Err()
 	})
 	w.SetTestTimeout(10 * time.Second)
-	w.RegisterDelayedCallback(w.CancelWorkflow, 0)
 	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
 	require.True(t, temporal.IsCanceledError(w.GetWorkflowError()))
 	require.Len(t, *reports, 1)
 	require.Equal(t, "Error staging: task stopped", (*reports)[0].Error)
+	require.Contains(t, w.called(), "BuildApp")
+	requireCleanedUp(t, w, 1)
+}
+
+// TestRoomOfASupersededStagingIsWaitedFor: it comes free a moment later.
+func TestRoomOfASupersededStagingIsWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		patience time.Duration
+		tries    int
+		fails    bool
+	}{"waited for": {time.Minute, 4, false}, "in vain": {time.Second, 3, true}, "not at all": {0, 1, true}} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := stagingWorld(t)
+			tries := 0
+			does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+				id := p.Reservations[0].ID
+				if tries++; tries < 4 {
+					return activities.PlaceResult{Refused: map[string]api.Constraint{id: api.ConstraintMemory}}, nil
+				}
+				return activities.PlaceResult{Placed: map[string]activities.Placed{id: {Node: aNode}}}, nil
+			})
+			w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest(), RoomPatience: c.patience})
+			require.Equal(t, c.tries, tries)
+			if c.fails {
+				require.Equal(t, api.ErrInsufficientResources, api.Explain(w.GetWorkflowError(), "").Type)
+				return
+			}
+			require.NoError(t, w.GetWorkflowError())
+		})
+	}
+}
+
+// TestNodeThatItsLedgerGaveUp: the build may go on there, but nothing is booked for it any more.
+func TestNodeThatItsLedgerGaveUp(t *testing.T) {
+	w, _ := stagingWorld(t)
+	nodes := []string{aNode, "1-node"}
+	var avoided [][]string
+	does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+		avoided = append(avoided, p.Avoid)
+		return activities.PlaceResult{Placed: map[string]activities.Placed{
+			p.Reservations[0].ID: {Node: nodes[len(avoided)-1]},
+		}}, nil
+	})
+	builds := 0
+	does(w, activities.BuildApp, func(ctx context.Context, _ activities.BuildParams) (activities.BuildResult, error) {
+		if builds++; builds == 1 {
+			w.SignalWorkflow(api.SignalNodeLost.Name(), api.NodeLost{Node: aNode})
+			<-ctx.Done()
+			return activities.BuildResult{}, ctx.Err()
+		}
+		return activities.BuildResult{Result: runspec.Result{DropletSHA1: aSHA1}}, nil
+	})
+	w.SetTestTimeout(20 * time.Second)
+	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: aRequest()})
+	require.NoError(t, w.GetWorkflowError())
+	require.Equal(t, [][]string{nil, {aNode}}, avoided)
+	requireReleased(t, w, 2)
+}
+
+// TestCancelAfterTheOutcomeWasToldChangesNothing: the controller was told of a success, and so the instance is started.
+func TestCancelAfterTheOutcomeWasToldChangesNothing(t *testing.T) {
+	w, _ := stagingWorld(t)
+	started := 0
+	w.OnWorkflow(api.WorkflowRunInstance, anyContext, anyInstance).Return(
+		func(_ workflowContext, _ api.InstanceInput) (api.InstanceStatus, error) {
+			started++
+			return api.InstanceStatus{}, nil
+		})
+	does(w, activities.ReportStaging, func(context.Context, activities.ReportParams) (activities.None, error) {
+		w.CancelWorkflow()
+		return activities.None{}, nil
+	})
+	request, message := aRequest(), aMessage()
+	message.SHA1, message.ExecutableURI = "", "" // as a controller has it that has no droplet yet
+	request.StartMessage = &message
+	w.ExecuteWorkflow(api.WorkflowStageApp, api.StageInput{Request: request})
+	require.NoError(t, w.GetWorkflowError())
+	require.Equal(t, 1, started)
+	requireCleanedUp(t, w, 1)
 }
 
 func TestStartMessageIsStartedOnTheSameNode(t *testing.T) {

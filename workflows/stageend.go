@@ -42,7 +42,8 @@ func (s *staging) finish(ctx workflow.Context, failed error) (api.StagingResult,
 		s.enter(apart, api.StagingFailed)
 		return s.result, api.Final(api.ErrStager, s.result.Error, unheard)
 	}
-	s.startInstance(ctx)
+	// The outcome was told: what follows from it is done, also for one that is cancelled by now.
+	s.startInstance(apart)
 	s.enter(apart, api.StagingDone)
 	return s.result, nil
 }
@@ -65,7 +66,7 @@ func (s *staging) cleanUp(ctx workflow.Context) {
 		return
 	}
 	here := workflow.WithScheduleToCloseTimeout(cleaningUp(ctx, s.status.Node, quickTimeout, "clean up"), cleanUpTimeout)
-	_, err := activities.CleanUpStaging.Run(here, activities.CleanUpParams{TaskID: s.request.TaskID})
+	_, err := askTwice(here, activities.CleanUpStaging, activities.CleanUpParams{TaskID: s.request.TaskID})
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("the clean-up is left to the node's supervisor", "error", err)
 	}
@@ -73,10 +74,12 @@ func (s *staging) cleanUp(ctx workflow.Context) {
 }
 
 // release gives the staging's room back.
-func (s *staging) release(ctx workflow.Context) {
+func (s *staging) release(ctx workflow.Context) { s.giveBack(ctx, api.StagingHandle(s.request.TaskID)) }
+
+// giveBack gives a reservation of the staging's node back.
+func (s *staging) giveBack(ctx workflow.Context, reservation string) {
 	apart, _ := workflow.NewDisconnectedContext(ctx)
-	released := api.SignalRelease.SendFrom(apart, api.NodeWorkflowID(s.status.Node),
-		api.ReleaseRequest{IDs: []string{api.StagingHandle(s.request.TaskID)}})
+	released := api.SignalRelease.SendFrom(apart, api.NodeWorkflowID(s.status.Node), api.ReleaseRequest{IDs: []string{reservation}})
 	if err := released.Get(apart, nil); err != nil {
 		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
 	}
@@ -110,7 +113,7 @@ func (s *staging) startInstance(ctx workflow.Context) {
 
 func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error {
 	message.SHA1 = s.result.DropletSHA1
-	if err := message.Validate(); err != nil {
+	if err := message.ValidateStaged(); err != nil {
 		return err
 	}
 	id := instanceID(ctx, 0)
@@ -123,7 +126,11 @@ func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error
 	if refused != "" {
 		return errors.New(api.NotEnough(refused))
 	}
-	return startChild(ctx, api.InstanceInput{
+	err = startChild(ctx, api.InstanceInput{
 		InstanceID: id, Node: placed.Node, FilesURL: placed.FilesURL, Message: message,
 	}).GetChildWorkflowExecution().Get(ctx, nil)
+	if err != nil {
+		s.giveBack(ctx, id)
+	}
+	return err
 }

@@ -16,6 +16,12 @@ const (
 	firstUpdatePatience = time.Minute
 	// othersPatience is how long stagings of an earlier run are thought to go on; a run cannot hear of their end.
 	othersPatience = buildTimeout
+	// supersededPatience is how long a staging waits for the room of those that were cancelled for it.
+	supersededPatience = time.Minute
+	// fullHistory and fullHistoryBytes are when a run continues although a staging goes on, of whose end the next run does
+	// not hear: at a third of what Temporal allows. A single large request makes Temporal suggest it much sooner.
+	fullHistory      = 17_000
+	fullHistoryBytes = 16 << 20
 )
 
 // AppStagings lets only the newest staging of an app go on, as a cloud controller does that stops one before it asks for
@@ -80,20 +86,22 @@ func (s *stagings) begin(ctx workflow.Context, in api.StageInput) (api.StageAnsw
 	if slices.Contains(s.tasks(), task) {
 		return api.StageAnswer{Again: true}, nil
 	}
+	if len(s.open)+len(s.others) > 0 {
+		in.RoomPatience = supersededPatience
+	}
 	// A cancel of this workflow is one of the stagings of before.
 	apart, cancel := workflow.NewDisconnectedContext(ctx)
 	one := &openStaging{task: task, cancel: cancel}
 	s.open = append(s.open, one)
+	before := s.newest
+	s.newest = task
 	child := startStaging(apart, in)
 	err := child.GetChildWorkflowExecution().Get(apart, nil)
+	s.begun = true
 	if err != nil {
 		s.ended(one)
-		if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-			return api.StageAnswer{Again: true}, nil
-		}
-		return api.StageAnswer{}, api.Final(api.ErrStager, "the staging could not be started", err)
+		return s.notBegun(task, before, err)
 	}
-	s.begun, s.newest = true, task
 	workflow.Go(apart, func(ctx workflow.Context) {
 		// How it ended is told by itself.
 		_ = child.Get(ctx, nil)
@@ -103,6 +111,22 @@ func (s *stagings) begin(ctx workflow.Context, in api.StageInput) (api.StageAnsw
 	s.supersede(apart, one)
 	s.show(apart)
 	return api.StageAnswer{}, nil
+}
+
+// notBegun is the answer for a staging that could not be started. One of its task was, before this run knew of it.
+func (s *stagings) notBegun(task, before string, err error) (api.StageAnswer, error) {
+	again := temporal.IsWorkflowExecutionAlreadyStartedError(err)
+	if s.newest == task && (!again || before != "") {
+		s.newest = before
+	}
+	switch {
+	case again:
+		return api.StageAnswer{Again: true}, nil
+	case temporal.IsCanceledError(err):
+		return api.StageAnswer{}, api.Final(api.ErrStaging, api.StagingTaskStopped, err)
+	default:
+		return api.StageAnswer{}, api.Final(api.ErrStager, "the staging could not be started", err)
+	}
 }
 
 func (s *stagings) ended(one *openStaging) {
@@ -144,7 +168,10 @@ func (s *stagings) run(ctx workflow.Context) error {
 	if _, err := workflow.AwaitWithTimeout(apart, patience, func() bool { return s.begun || cancelled }); err != nil {
 		return err
 	}
-	full := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
+	full := func() bool {
+		info := workflow.GetInfo(ctx)
+		return info.GetCurrentHistoryLength() > fullHistory || info.GetCurrentHistorySize() > fullHistoryBytes
+	}
 	err := workflow.Await(apart, func() bool {
 		return workflow.AllHandlersFinished(apart) && (len(s.open) == 0 || full())
 	})

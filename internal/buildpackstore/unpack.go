@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/durable-dea/dea/internal/archive"
 )
 
@@ -34,7 +36,7 @@ func settle(ctx context.Context, dir string) error {
 		return fmt.Errorf("open the buildpack: %w", err)
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("open the buildpack: %w", err)
 		}
@@ -53,11 +55,28 @@ func settle(ctx context.Context, dir string) error {
 		if err != nil {
 			return fmt.Errorf("open the buildpack: %w", err)
 		}
-		if err := errors.Join(file.Chmod(settledMode(info.Mode())), file.Sync()); err != nil {
+		if err := file.Chmod(settledMode(info.Mode())); err != nil {
 			return fmt.Errorf("settle the buildpack: %w", err)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return syncAll(root)
+}
+
+// syncAll writes a directory with all that is in it to the disk. A buildpack may have tens of thousands of files, each of
+// which would have to be waited for.
+func syncAll(root *os.Root) error {
+	dir, err := root.Open(".")
+	if err == nil {
+		err = errors.Join(unix.Syncfs(int(dir.Fd())), dir.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("settle the buildpack: %w", err)
+	}
+	return nil
 }
 
 // settledMode lets everybody read, and run what its owner may.

@@ -135,10 +135,31 @@ func (w Workspace) Cache() string { return filepath.Join(w.In(), runspec.FileCac
 // Spec is where the runner's orders go.
 func (w Workspace) Spec() string { return filepath.Join(w.In(), runspec.FileSpec) }
 
-// Started is when the runner began in the container; false when it has not.
-func (w Workspace) Started() (time.Time, bool) {
+// Started tells whether the runner has begun in the container.
+func (w Workspace) Started() bool {
 	info, err := os.Lstat(filepath.Join(w.Out(), runspec.FileStarted))
-	if err != nil || info.Size() == 0 {
+	return err == nil && info.Size() > 0
+}
+
+// begun is there once the build was begun, for the node's own eyes: a container can touch the files of out/.
+func (w Workspace) begun() string { return filepath.Join(w.dir, "begun") }
+
+// Begin notes that the build begins now, unless that was noted before.
+func (w Workspace) Begin() error {
+	file, err := os.OpenFile(w.begun(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("note the build's begin: %w", err)
+	}
+	return file.Close()
+}
+
+// Began is when the build was begun; false when it was not.
+func (w Workspace) Began() (time.Time, bool) {
+	info, err := os.Lstat(w.begun())
+	if err != nil {
 		return time.Time{}, false
 	}
 	return info.ModTime(), true

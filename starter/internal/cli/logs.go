@@ -33,7 +33,7 @@ write, also with instances that start later, until it is interrupted or the app 
 line is an object of its own.
 
 With --staging it is the log of the app's newest staging: all of it and until its end (as by --follow) while the staging
-goes on, afterwards the last lines. A node keeps the log for an hour after the end; later it is read from an
+goes on, afterwards the last lines. A node keeps the log for a while after the end (staging.log_lifetime, an hour by default); later it is read from an
 instance that runs.
 
 `, tail.LastBytes>>10) + logOnTerminal,

@@ -73,7 +73,7 @@ func (s *Stager) cancel(staging *controller.Staging) {
 	ctx, done := context.WithTimeout(context.Background(), cancelTimeout)
 	defer done()
 	if err := staging.Cancel(ctx); errors.Is(err, controller.ErrNoSuchStaging) {
-		s.Report.Line("It was not begun, or has ended")
+		s.Report.Line("It has not begun (no worker has taken it up; one that comes may still do so), or has ended")
 		return
 	} else if err != nil {
 		s.Report.Linef("The staging could not be cancelled and goes on: %v", err)

@@ -144,7 +144,7 @@ func TestAnInterruptWhileItIsBegunCancelsIt(t *testing.T) {
 	_, err := s.Stage(ctx, request())
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, []string{"stage/a/t"}, temporal.cancelled)
-	require.Contains(t, told.String(), "It was not begun, or has ended")
+	require.Contains(t, told.String(), "It has not begun")
 }
 
 func TestPhasesThatLastAreToldOnce(t *testing.T) {

@@ -73,8 +73,9 @@ func (r *Reader) Follow(ctx context.Context, staging *controller.Staging) error 
 type view struct {
 	*Reader
 	staging *controller.Staging
-	// from is how far it is shown, told that somebody who waits knows why.
+	// from is how far it is shown, of the log on node; told that somebody who waits knows why.
 	from int64
+	node string
 	told bool
 	// over is set once the staging is.
 	over bool
@@ -97,6 +98,11 @@ func (v *view) look(ctx context.Context) error {
 	case status.FilesURL == "":
 		return tail.ErrNotThere
 	}
+	if v.node != "" && v.node != status.Node {
+		v.Warn("the node was lost: the staging begins again on node " + status.Node)
+		v.from = 0
+	}
+	v.node = status.Node
 	// A worker that was started again may serve its node's files elsewhere.
 	if v.told {
 		status.FilesURL = v.Controller.CurrentFilesURL(ctx, status.Node, status.FilesURL)
@@ -157,7 +163,7 @@ func (r *Reader) Newest(ctx context.Context, app string, lines int) error {
 // nowhere is the failure of a log that neither a node nor an instance has.
 func nowhere(app string) error {
 	return &controller.Error{
-		Kind: controller.ErrNoSuchStaging, Words: "there is no staging log of " + app + ": a node keeps it for an hour, and no instance runs that has it",
+		Kind: controller.ErrNoSuchStaging, Words: "there is no staging log of " + app + ": a node keeps it for a while, and no instance runs that has it",
 		Next: "`starter start " + app + "` starts an instance, `starter push` stages the app again and shows the log",
 	}
 }

@@ -227,7 +227,7 @@ func (a *agent) activities() activities.Set {
 			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
-			Supervisor: a.supervisor, Temporal: a.temporal, Advertisement: a.advertisement(),
+			Supervisor: a.supervisor, Packages: packages, Temporal: a.temporal, Advertisement: a.advertisement(),
 			OrphanReap: a.node.Intervals.OrphanReap, Log: a.log,
 		}),
 	}
