@@ -14,6 +14,7 @@ import (
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
@@ -78,6 +79,31 @@ func (c *Containers) destroy(ctx context.Context, handle string) error {
 	_, err := c.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
 	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
 		return wardenFault("destroy the container", err)
+	}
+	return nil
+}
+
+// linkAppScript makes /app lead to where the app is, as root: in a container of its own nobody else may. A directory of the
+// stack's that has the name gives way if it is empty. Where a container is a directory of the machine's, root's home is
+// another, and the runner makes the link by itself.
+func linkAppScript(target string) string {
+	const app = runspec.PathApp
+	return `[ "$HOME" = /root ] || exit 0
+[ -L ` + app + ` ] || rmdir ` + app + ` 2>/dev/null
+[ -e ` + app + ` ] && [ ! -L ` + app + ` ] || ln -sfn ` + target + ` ` + app + "\n"
+}
+
+// linkApp makes /app, which apps and buildpacks know, lead to a contract path.
+func (c *Containers) linkApp(ctx context.Context, handle, target string) error {
+	response, err := c.warden.Run(ctx, &wardenpb.RunRequest{
+		Handle: proto.String(handle), Script: proto.String(linkAppScript(target)), Privileged: proto.Bool(true),
+	})
+	if err != nil {
+		return wardenFault("make the link to the app", err)
+	}
+	if status := response.GetExitStatus(); status != 0 {
+		// Most do without it.
+		c.log.Warn("a container has no /app", "handle", handle, "status", status, "error", tail(response.GetStderr()))
 	}
 	return nil
 }

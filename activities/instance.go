@@ -48,7 +48,7 @@ func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateRes
 		return CreateResult{}, err
 	}
 	start := c.newStart(params.InstanceID, params.Message)
-	for _, step := range []func(context.Context) error{start.create, start.limit, start.openNetwork, start.unpack} {
+	for _, step := range []func(context.Context) error{start.create, start.limit, start.openNetwork, start.linkApp, start.unpack} {
 		if err := step(ctx); err != nil {
 			return CreateResult{}, err
 		}
@@ -225,6 +225,10 @@ func (s *instanceStart) openNetwork(ctx context.Context) error {
 	s.created = CreateResult{HostPort: opened.GetHostPort(), ContainerPort: opened.GetContainerPort()}
 	s.created.Address = net.JoinHostPort(s.config.LocalRoute, strconv.FormatUint(uint64(opened.GetHostPort()), 10))
 	return s.openEgress(ctx, s.id, s.message.EgressNetworkRules)
+}
+
+func (s *instanceStart) linkApp(ctx context.Context) error {
+	return s.Containers.linkApp(ctx, s.id, runspec.PathInstanceApp)
 }
 
 func (s *instanceStart) unpack(ctx context.Context) error {

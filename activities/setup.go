@@ -82,7 +82,10 @@ func (b *build) prepare(ctx context.Context) error {
 	if b.started() {
 		return nil
 	}
-	return b.limit(ctx)
+	if err := b.limit(ctx); err != nil {
+		return err
+	}
+	return b.linkApp(ctx, b.handle, runspec.PathStagedApp)
 }
 
 func (b *build) limit(ctx context.Context) error {

@@ -67,6 +67,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func runStage(o options, stderr io.Writer) int {
+	// A file that grows over its limit is an error of a write, and no end of the program. Heard and not ignored: what is
+	// ignored stays so in the buildpack's programs.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ)
 	ctx, stop := untilSignal(stage.ErrStopped)
 	defer stop()
 	return stage.Stager{Root: o.root, Stderr: stderr}.Run(ctx)

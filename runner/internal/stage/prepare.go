@@ -54,7 +54,7 @@ func (b *build) unpackApp(ctx context.Context) error {
 	return nil
 }
 
-// linkApp makes /app, which some buildpacks expect. A container whose root its user cannot write to has one already.
+// linkApp makes /app, which some buildpacks expect. In a container of its own the node has made it as root.
 func (b *build) linkApp() {
 	_ = os.Symlink(runspec.PathStagedApp[1:], b.stager.path(runspec.PathApp))
 }

@@ -125,7 +125,7 @@ func move(from, to string) error {
 	return os.Remove(from)
 }
 
-// linkApp makes /app, if nothing has that name. A container whose root its user cannot write to goes without.
+// linkApp makes /app, if nothing has that name. In a container of its own the node has made it as root.
 func (u Unpacker) linkApp() error {
 	target := strings.TrimPrefix(runspec.PathInstanceApp, "/")
 	err := os.Symlink(target, u.path(runspec.PathApp))
