@@ -3,9 +3,9 @@ package integration
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha1" //nolint:gosec // the wire's digest of a droplet
+	"encoding/hex"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,9 +67,12 @@ func (b buildpack) serve(t *testing.T, key string) api.AdminBuildpack {
 		program("bin/compile", script(b.compile, soundCompile)),
 		program("bin/release", script(b.release, soundRelease)),
 	)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(content)
-	}))
-	t.Cleanup(server.Close)
-	return api.AdminBuildpack{Key: key, URL: server.URL + "/" + key + ".zip"}
+	offered := offerZip(t, key, content)
+	offered.Key = key
+	return offered
+}
+
+func sha1Of(content string) string {
+	digest := sha1.Sum([]byte(content)) //nolint:gosec // the wire's digest of a droplet
+	return hex.EncodeToString(digest[:])
 }

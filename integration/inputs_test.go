@@ -14,7 +14,6 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 
 	"github.com/durable-dea/dea/api"
-	"github.com/durable-dea/dea/controller"
 )
 
 // TestBadPackages gives the platform packages that no user should be able to do harm with, and some that are only
@@ -169,31 +168,10 @@ func staged(t *testing.T, app string, content []byte, pack buildpack) api.Stagin
 	return result
 }
 
-// stagingFails stages, and checks all that a staging that fails must do: the type, words for a user, a workflow that
-// failed, a controller that was told, and nothing left.
+// stagingFails is fails, and that nothing at all is left.
 func stagingFails(t *testing.T, request api.StagingRequest, want api.ErrorType) api.ErrorInfo {
 	t.Helper()
-	staging, err := shared.Control.Stage(t.Context(), request)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), later)
-	defer cancel()
-	result, err := staging.Wait(ctx)
-	require.ErrorIs(t, err, controller.ErrStagingFailed)
-	require.NotNil(t, result.ErrorInfo)
-	info := *result.ErrorInfo
-	assert.Equal(t, want, info.Type, info.Message)
-	assert.NotEmpty(t, info.Message)
-	assert.NotContains(t, info.Message, shared.Data, "a user has no use for a path of the node's")
-	assert.NotContains(t, info.Message, "internal error")
-
-	description, err := shared.Temporal.DescribeWorkflow(t.Context(), api.StageWorkflowID(request.AppID, request.TaskID), "")
-	require.NoError(t, err)
-	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, description.Status)
-
-	told, err := shared.Callback(t.Context(), request.AppID, request.TaskID)
-	require.NoError(t, err)
-	require.NotNil(t, told.ErrorInfo)
-	assert.Equal(t, info, *told.ErrorInfo)
+	info := fails(t, request, want)
 	clean(t, shared)
 	return info
 }
