@@ -198,6 +198,7 @@ func TestGitCredentials(t *testing.T) {
 		}
 	})
 	clean(t, shared)
+	require.Error(t, keptNowhere(shared.Data, "app-testgitcredentials-all-right"), "what is no secret is found")
 	for _, secret := range []string{user, password, wrong, url.PathEscape(password), url.PathEscape(wrong)} {
 		require.NoError(t, keptNowhere(shared.Data, secret))
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,31 +15,85 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/runspec"
 )
 
 // TestBadPackages gives the platform packages that no user should be able to do harm with, and some that are only
 // broken. Each ends its workflow with the reference's error type and words for the user, and leaves nothing behind.
 func TestBadPackages(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
-	for name, c := range map[string]struct {
-		content []byte
-		words   string
-	}{
-		"climbs out":            {zipOf(t, file("../../../../evil", "x")), "evil"},
-		"absolute name":         {zipOf(t, file(outside, "x")), "outside"},
-		"link that leaves":      {zipOf(t, link("way", filepath.Dir(outside)), file("way/outside", "x")), "way"},
-		"name not UTF-8":        {zipOf(t, entry{name: "caf\xe9", content: "x", mode: 0o644, raw: true}), "UTF-8"},
-		"not a zip":             {[]byte("#!/bin/sh\necho this is no zip\n"), "not a zip"},
-		"zip cut off":           {cutOff(t), "zip"},
-		"Procfile that is text": {zipOf(t, file("Procfile", "- web\n- worker\n"), file("run", "true")), "Procfile"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			request := stagingOf(t, c.content, buildpack{})
-			info := stagingFails(t, request, api.ErrStaging)
-			assert.Contains(t, info.Message, c.words)
-			assert.NoFileExists(t, outside)
-		})
+	const neither = "is neither a file nor a directory nor a link"
+	t.Run("all", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			content []byte
+			words   string
+		}{
+			"climbs out":              {zipOf(t, file("../../../../evil", "x")), "evil"},
+			"climbs within":           {zipOf(t, file("a/../../evil", "x")), `leaves the directory with ".."`},
+			"absolute name":           {zipOf(t, file(outside, "x")), "outside"},
+			"backslashes climb":       {zipOf(t, file(`..\..\evil`, "x")), `leaves the directory with ".."`},
+			"drive":                   {zipOf(t, file(`C:\evil`, "x")), "is an absolute name"},
+			"NUL in a name":           {zipOf(t, file("run\x00.txt", "x")), "NUL"},
+			"no name":                 {zipOf(t, file("", "x")), "without a name"},
+			"name twice":              {zipOf(t, file("run", "x"), file("run", "y")), "is there twice"},
+			"link that leaves":        {zipOf(t, link("way", filepath.Dir(outside)), file("way/outside", "x")), "way"},
+			"link to what is out":     {zipOf(t, link("secrets", "/etc/passwd")), "leads out of the directory"},
+			"link that climbs out":    {zipOf(t, file("a/b", "x"), link("a/way", "../../..")), "leads out of the directory"},
+			"links in a circle":       {zipOf(t, link("a", "b"), link("b", "a")), "leads in a circle"},
+			"device":                  {zipOf(t, special("null", fs.ModeDevice|fs.ModeCharDevice)), neither},
+			"pipe":                    {zipOf(t, special("pipe", fs.ModeNamedPipe)), neither},
+			"Procfile that is a pipe": {zipOf(t, special("Procfile", fs.ModeNamedPipe)), neither},
+			"name not UTF-8":          {zipOf(t, entry{name: "caf\xe9", content: "x", mode: 0o644, raw: true}), "UTF-8"},
+			"not a zip":               {[]byte("#!/bin/sh\necho this is no zip\n"), "not a zip"},
+			"nothing":                 {nil, "not a zip"},
+			"zip cut off":             {cutOff(t), "zip"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				info := fails(t, stagingOf(t, c.content, buildpack{}), api.ErrStaging)
+				assert.Contains(t, info.Message, c.words)
+				assert.NoFileExists(t, outside)
+			})
+		}
+	})
+	clean(t, shared)
+}
+
+// special is an entry of a zip that is no file.
+func special(name string, kind fs.FileMode) entry { return entry{name: name, mode: kind | 0o666} }
+
+// TestBadProcfiles has Procfiles that are none.
+func TestBadProcfiles(t *testing.T) {
+	t.Run("all", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			procfile entry
+			words    string
+		}{
+			"list":        {file("Procfile", "- web\n- worker\n"), "Invalid Procfile format"},
+			"text":        {file("Procfile", "web bash ./run\n"), "Invalid Procfile format"},
+			"no YAML":     {file("Procfile", "web: [\n"), "Invalid Procfile format"},
+			"of lists":    {file("Procfile", "web: [bash, ./run]\n"), "Invalid Procfile format"},
+			"large":       {file("Procfile", "web: bash ./run\n"+strings.Repeat("# no more\n", 200_000)), "is larger than"},
+			"YAML bomb":   {file("Procfile", yamlBomb("web: ")), "Procfile"},
+			"directory":   {file("Procfile/web", "bash ./run"), "it is not a file"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				info := fails(t, stagingOf(t, zipOf(t, c.procfile, file("run", "true")), buildpack{}), api.ErrStaging)
+				assert.Contains(t, info.Message, c.words)
+			})
+		}
+	})
+	clean(t, shared)
+}
+
+// yamlBomb is YAML of a kilobyte that means gibibytes, behind what it is the value of.
+func yamlBomb(key string) string {
+	text := "a0: &a0 lol\n"
+	for n := range 10 {
+		text += fmt.Sprintf("a%d: &a%d [%s*a%d]\n", n+1, n+1, strings.Repeat(fmt.Sprintf("*a%d, ", n), 9), n)
 	}
+	return text + key + "*a10\n"
 }
 
 // cutOff is the first half of a zip.
@@ -50,21 +105,33 @@ func cutOff(t *testing.T) []byte {
 
 // TestBuildpackFails has a buildpack fail in each of its phases.
 func TestBuildpackFails(t *testing.T) {
-	for name, c := range map[string]struct {
-		pack buildpack
-		want api.ErrorType
-	}{
-		"detect":                   {buildpack{detect: "exit 1"}, api.ErrNoAppDetected},
-		"compile":                  {buildpack{compile: "echo no compiler here; exit 7"}, api.ErrBuildpackCompile},
-		"release":                  {buildpack{release: "exit 3"}, api.ErrBuildpackRelease},
-		"release that is no YAML":  {buildpack{release: "printf 'a: [b'"}, api.ErrBuildpackRelease},
-		"compile killed by signal": {buildpack{compile: "kill -9 $$"}, api.ErrBuildpackCompile},
-	} {
-		t.Run(name, func(t *testing.T) {
-			request := stagingOf(t, zipOf(t, file("run", "true")), c.pack)
-			stagingFails(t, request, c.want)
-		})
-	}
+	const large = "head -c 2097152 /dev/zero | tr '\\0' x"
+	t.Run("all", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			pack  buildpack
+			want  api.ErrorType
+			words string
+		}{
+			"detect":                   {buildpack{detect: "exit 1"}, api.ErrNoAppDetected, "could not be detected"},
+			"compile":                  {buildpack{compile: "echo no compiler here; exit 7"}, api.ErrBuildpackCompile, runspec.WordsCompile},
+			"compile killed by signal": {buildpack{compile: "kill -9 $$"}, api.ErrBuildpackCompile, runspec.WordsCompile},
+			"release":                  {buildpack{release: "exit 3"}, api.ErrBuildpackRelease, "exit status 3"},
+			"release that is no YAML":  {buildpack{release: "printf 'a: [b'"}, api.ErrBuildpackRelease, "did not print a YAML hash"},
+			"release that is a list":   {buildpack{release: "echo '- web: bash ./run'"}, api.ErrBuildpackRelease, "did not print a YAML hash"},
+			"release that is a text":   {buildpack{release: "echo bash ./run"}, api.ErrBuildpackRelease, "did not print a YAML hash"},
+			"release of 2 MiB":         {buildpack{release: "printf 'web: '; " + large}, api.ErrBuildpackRelease, "printed more than"},
+			"release that is a bomb": {
+				buildpack{release: "cat <<'BOMB'\n" + yamlBomb("default_process_types: ") + "BOMB"}, api.ErrBuildpackRelease, "bin/release",
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				info := fails(t, stagingOf(t, zipOf(t, file("run", "true")), c.pack), c.want)
+				assert.Contains(t, info.Message, c.words)
+			})
+		}
+	})
+	clean(t, shared)
 }
 
 // TestControllerUnreachable stages an app whose package cannot be had: nobody listens where it should be.
