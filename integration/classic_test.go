@@ -100,7 +100,8 @@ func TestClassicBuildpackFails(t *testing.T) {
 			log, never []string
 		}{
 			"nodetect": {
-				api.ErrNoAppDetected, runspec.WordsNoAppDetected, []string{"Staging failed: " + runspec.WordsNoAppDetected + "\n"},
+				api.ErrNoAppDetected, runspec.WordsNoAppDetected,
+				[]string{"Staging failed: " + runspec.WordsNoAppDetected + "\n"},
 				[]string{"Otherfile", "the wrong buildpack compiles"},
 			},
 			"badcompile": {

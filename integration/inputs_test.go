@@ -69,13 +69,13 @@ func TestBadProcfiles(t *testing.T) {
 			procfile entry
 			words    string
 		}{
-			"list":        {file("Procfile", "- web\n- worker\n"), "Invalid Procfile format"},
-			"text":        {file("Procfile", "web bash ./run\n"), "Invalid Procfile format"},
-			"no YAML":     {file("Procfile", "web: [\n"), "Invalid Procfile format"},
-			"of lists":    {file("Procfile", "web: [bash, ./run]\n"), "Invalid Procfile format"},
-			"large":       {file("Procfile", "web: bash ./run\n"+strings.Repeat("# no more\n", 200_000)), "is larger than"},
-			"YAML bomb":   {file("Procfile", yamlBomb("web: ")), "Procfile"},
-			"directory":   {file("Procfile/web", "bash ./run"), "it is not a file"},
+			"list":      {file("Procfile", "- web\n- worker\n"), "Invalid Procfile format"},
+			"text":      {file("Procfile", "web bash ./run\n"), "Invalid Procfile format"},
+			"no YAML":   {file("Procfile", "web: [\n"), "Invalid Procfile format"},
+			"of lists":  {file("Procfile", "web: [bash, ./run]\n"), "Invalid Procfile format"},
+			"large":     {file("Procfile", "web: bash ./run\n"+strings.Repeat("# no more\n", 200_000)), "is larger than"},
+			"YAML bomb": {file("Procfile", yamlBomb("web: ")), "Procfile"},
+			"directory": {file("Procfile/web", "bash ./run"), "it is not a file"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
