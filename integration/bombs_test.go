@@ -58,10 +58,10 @@ func TestBombAsCache(t *testing.T) {
 			"no tar":  func(w io.Writer) error { _, err := io.WriteString(w, "no tar at all"); return err },
 			"cut off": func(w io.Writer) error { return tarOfZeros(&limited{w, 10_000}, 64<<20) },
 			"a device": func(w io.Writer) error {
-				return tarOf(w, tar.Header{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3})
+				return cacheOf(w, tar.Header{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3})
 			},
 			"climbing": func(w io.Writer) error {
-				return tarOf(w, tar.Header{Name: "../../staged/app/run", Typeflag: tar.TypeReg})
+				return cacheOf(w, tar.Header{Name: "../../staged/app/run", Typeflag: tar.TypeReg})
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -207,8 +207,8 @@ func tarOfZeros(to io.Writer, size int64) error {
 	return err
 }
 
-// tarOf is a tar.gz of one entry without content.
-func tarOf(to io.Writer, header tar.Header) error {
+// cacheOf is a tar.gz of one entry without content.
+func cacheOf(to io.Writer, header tar.Header) error {
 	packed := gzip.NewWriter(to)
 	writer := tar.NewWriter(packed)
 	return errors.Join(writer.WriteHeader(&header), writer.Close(), packed.Close())
