@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +59,8 @@ func TestBadAdminBuildpacks(t *testing.T) {
 		}
 		return files
 	}
+	var huge bytes.Buffer
+	require.NoError(t, zeros(&huge, 9<<30, 9<<30))
 	t.Run("all", func(t *testing.T) {
 		for name, c := range map[string]struct {
 			content []byte
@@ -69,6 +74,7 @@ func TestBadAdminBuildpacks(t *testing.T) {
 			"not a zip":          {[]byte("<html>404</html>"), []string{"no zip"}},
 			"climbs out":         {zipOf(t, append(packOf(t, "colours"), file("../../evil", "x"))...), []string{"evil"}},
 			"leads out":          {zipOf(t, append(packOf(t, "colours"), link("lib", "/etc"))...), []string{`"lib"`, "leads out"}},
+			"bomb":               {huge.Bytes(), []string{"unpacks to more than 8192 MB"}},
 			"a link for compile": {zipOf(t, append(without(0, "bin/compile"), link("bin/compile", "nothing"))...), []string{"bin/compile"}},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -83,6 +89,40 @@ func TestBadAdminBuildpacks(t *testing.T) {
 				assert.Empty(t, left)
 			})
 		}
+	})
+	clean(t, shared)
+}
+
+// promising is a server that says how much it is going to send, and sends nothing of it.
+func promising(t *testing.T, size int64) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		w.WriteHeader(http.StatusOK)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/file"
+}
+
+// TestTooLargeDownloads has servers offer more than a node takes.
+func TestTooLargeDownloads(t *testing.T) {
+	const large, words = 3 << 30, "is larger than 2048 MB, the most that this node takes"
+	from := promising(t, large)
+	t.Run("package", func(t *testing.T) {
+		request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+		request.DownloadURI = from
+		assert.Equal(t, "the app's package "+words, fails(t, request, api.ErrStaging).Message)
+	})
+	t.Run("buildpack", func(t *testing.T) {
+		request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+		request.AdminBuildpacks[0].URL = from
+		assert.Contains(t, fails(t, request, api.ErrStager).Message, words)
+	})
+	t.Run("cache", func(t *testing.T) {
+		request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
+		request.BuildpackCacheDownloadURI = from
+		stages(t, request)
+		assert.NotContains(t, logOf(t, request), "buildpack cache")
 	})
 	clean(t, shared)
 }
