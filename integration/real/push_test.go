@@ -75,6 +75,7 @@ func TestPush(t *testing.T) {
 	require.NoError(t, err)
 	answering(t, s)
 	t.Run("isolated", func(t *testing.T) { isolated(t, s) })
+	t.Run("app directory", func(t *testing.T) { appDirectory(t, s) })
 
 	for name, find := range map[string]func(int) (stack.Process, error){"worker": s.Worker, "wardend": s.Wardend} {
 		process, err := find(1)
@@ -131,5 +132,19 @@ func isolated(t *testing.T, s *stack.Stack) {
 		require.NoError(t, err)
 		require.Equal(t, "vcap\n/.wardend-init\n/home/vcap/app\n", res.GetStdout(), res.GetStderr())
 		require.Less(t, res.GetInfo().GetMemoryStat().GetHierarchicalMemoryLimit(), uint64(64<<30), "its memory is limited")
+	}
+}
+
+// appDirectory looks for /app in an instance, which is to lead to the app.
+func appDirectory(t *testing.T, s *stack.Stack) {
+	t.Helper()
+	c := warden.NewClient(s.Nodes[0].WardenSocket)
+	defer func() { _ = c.Close() }()
+	list, err := c.List(t.Context(), &wardenpb.ListRequest{})
+	require.NoError(t, err)
+	for _, handle := range list.GetHandles() {
+		res, err := c.Run(t.Context(), &wardenpb.RunRequest{Handle: &handle, Script: proto.String("readlink -e /app")})
+		require.NoError(t, err)
+		assert.Equal(t, "/home/vcap/app\n", res.GetStdout(), res.GetStderr())
 	}
 }
