@@ -205,7 +205,7 @@ func output(t *testing.T, s *stack.Stack) {
 	}
 }
 
-// endlessOutput has a buildpack write into the droplet's place for ever.
+// endlessOutput has a buildpack take more of the node's disk, in the droplet's place, than a staging may, and never end.
 func endlessOutput(t *testing.T, s *stack.Stack) {
 	t.Helper()
 	one := newStaging(t, s, "growing")
