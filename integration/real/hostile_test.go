@@ -205,12 +205,17 @@ func output(t *testing.T, s *stack.Stack) {
 	}
 }
 
-// endlessOutput has a buildpack take more of the node's disk, in the droplet's place, than a staging may, and never end.
+// endlessOutput has a buildpack take more of the node's disk than a staging may, and never end: no file can be larger than
+// its own disk, and all together are looked at.
 func endlessOutput(t *testing.T, s *stack.Stack) {
 	t.Helper()
 	one := newStaging(t, s, "growing")
 	message := one.fails(t, api.ErrStaging)
 	assert.Equal(t, "the build's droplet, cache and log are larger than its disk of "+strconv.Itoa(stagingDisk)+" MB could hold", message)
+	log := one.log(t)
+	assert.Contains(t, log, "not 3 GiB of droplet.tgz\n")
+	assert.Contains(t, log, "took 2 GiB of droplet.tgz\n")
+	assert.NotContains(t, log, "took 3 GiB")
 }
 
 // children has a buildpack leave some that never end.
