@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/appenv"
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/workspace"
@@ -232,8 +232,7 @@ const sizeLook = time.Second
 // watchSize gives a context that ends with errBuildSize when the build has written more onto the node's disk than it may:
 // a droplet and a cache are packed from the container's own disk, so each can be as large as that, and the log has its limit.
 func (b *build) watchSize(ctx context.Context) (watched context.Context, stop func()) {
-	limits := b.config.Staging.Limits
-	most := (2*b.diskMB() + limits.LogMB + packingOverheadMB) * bytesPerMB
+	most := b.mostWritten()
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -245,6 +244,10 @@ func (b *build) watchSize(ctx context.Context) (watched context.Context, stop fu
 		}
 	}()
 	return watched, func() { cancel(nil); <-ended }
+}
+
+func (b *build) mostWritten() int64 {
+	return (2*b.diskMB() + b.config.Staging.Limits.LogMB + packingOverheadMB) * bytesPerMB
 }
 
 // packingOverheadMB is more than what archives of incompressible files are larger than these.
@@ -290,6 +293,10 @@ func (b *build) result() (BuildResult, error) {
 	case result.Error != nil:
 		return BuildResult{}, api.Final(stagingType(result.Error.Type), clip(result.Error.Message), nil)
 	}
+	if size, err := b.space.Size(); err == nil && size > b.mostWritten() {
+		return BuildResult{}, tooMuch(b.diskMB())
+	}
+	result.DetectedBuildpack = cleantext.Line(result.DetectedBuildpack)
 	return BuildResult{Result: result}, nil
 }
 
@@ -301,6 +308,10 @@ func (b *build) noResult(cause error) error {
 	}
 	if time.Now().After(b.deadline()) {
 		return timeExpired(cause)
+	}
+	if kind, words := runspec.FaultOf(int(b.ended.GetExitStatus())); b.ended != nil && words != "" {
+		// The runner could not write it down, for want of room.
+		return api.Final(stagingType(kind), words+"; the staging log says why", cause)
 	}
 	if b.ended == nil {
 		return api.Final(api.ErrStager, "the build was lost", errors.Join(cause, errors.New("its job is gone")))
@@ -323,5 +334,5 @@ func clip(message string) string {
 	if len(message) > maxMessage {
 		message = message[:maxMessage] + "…"
 	}
-	return strings.ToValidUTF8(message, "\uFFFD")
+	return cleantext.Line(message)
 }

@@ -124,6 +124,10 @@ func (p *Packages) transfer(
 		})
 	}
 	ofPackage, ofCache := all.add(), all.add()
+	cache := beside(ctx, func(ctx context.Context) int64 {
+		defer ofCache.over()
+		return p.cache(ctx, request, space, ofCache)
+	})
 	group.Go(func() error {
 		defer ofPackage.over()
 		const what = "the app's package"
@@ -134,13 +138,12 @@ func (p *Packages) transfer(
 		}
 		return httpFault(err, api.ErrStaging, what, request.DownloadURI)
 	})
-	group.Go(func() error {
-		defer ofCache.over()
-		result.CacheBytes = p.cache(groupCtx, request, space, ofCache)
-		return nil
-	})
-	err := group.Wait()
-	return result, err
+	if err := group.Wait(); err != nil {
+		cache.end()
+		return result, err
+	}
+	result.CacheBytes = cache.await()
+	return result, nil
 }
 
 // tooLarge are the words for what exceeds a limit of config.StagingLimits.

@@ -94,7 +94,7 @@ func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult,
 	}
 	for _, r := range round.open {
 		if _, known := round.result.Refused[r.ID]; !known {
-			round.result.Refused[r.ID] = api.ConstraintMemory
+			round.result.Refused[r.ID] = api.ConstraintState // no node answered
 		}
 	}
 	return round.result, nil

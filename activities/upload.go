@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 
@@ -43,28 +44,22 @@ type UploadResult struct {
 func (c *CloudController) Upload(ctx context.Context, params UploadParams) (UploadResult, error) {
 	request := params.Request
 	space := c.workspaces.Path(request.TaskID)
-	var result UploadResult
-	var cacheBytes int64
 	all := &transfers{ctx: ctx}
 	ofDroplet, ofCache := all.add(), all.add()
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		defer ofDroplet.over()
-		result, err = c.droplet(groupCtx, request, space, ofDroplet)
-		return err
-	})
-	group.Go(func() error {
+	cache := beside(ctx, func(ctx context.Context) int64 {
 		defer ofCache.over()
-		cacheBytes = c.cache(groupCtx, request, space, ofCache)
-		return nil
+		return c.cache(ctx, request, space, ofCache)
 	})
-	if err := group.Wait(); err != nil {
+	result, err := c.droplet(ctx, request, space, ofDroplet)
+	ofDroplet.over()
+	if err != nil {
+		cache.end()
 		return UploadResult{}, err
 	}
+	result.CacheBytes = cache.await()
 	if err := ctx.Err(); err != nil {
 		return UploadResult{}, err
 	}
-	result.CacheBytes = cacheBytes
 	c.log.Info("uploaded", "app", request.AppID, "task", request.TaskID,
 		"droplet_bytes", result.DropletBytes, "cache_bytes", result.CacheBytes)
 	return result, nil
@@ -86,11 +81,18 @@ func (c *CloudController) droplet(
 	if err != nil {
 		return UploadResult{}, jobFault(err, "the droplet", request.UploadURI)
 	}
+	if info, err := file.Stat(); err != nil || info.Size() == 0 {
+		return UploadResult{}, api.Final(api.ErrStager, "the build left an empty droplet", err)
+	}
 	result := UploadResult{}
 	// Beside the upload, and not within it: a server may answer before it has read all.
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		result.DropletBytes, err = c.send(groupCtx, target, file, runspec.FileDroplet, progress)
+		var answer fetch.Answer
+		answer, result.DropletBytes, err = c.send(groupCtx, target, file, runspec.FileDroplet, progress)
+		if err == nil {
+			err = c.finish(groupCtx, answer, target)
+		}
 		return jobFault(err, "the droplet", target)
 	})
 	group.Go(func() (err error) {
@@ -124,9 +126,14 @@ func (c *CloudController) cache(
 			return 0
 		}
 	}
-	size := int64(0)
+	var size int64
 	if err == nil {
-		size, err = c.send(ctx, request.BuildpackCacheUploadURI, file, runspec.FileBuildpackCache, progress)
+		var answer fetch.Answer
+		// A bare 200 answers it: there is no job to wait for.
+		answer, size, err = c.send(ctx, request.BuildpackCacheUploadURI, file, runspec.FileBuildpackCache, progress)
+		if err == nil && answer.Status >= http.StatusMultipleChoices {
+			err = &fetch.StatusError{Status: answer.Status, Host: fetch.Host(request.BuildpackCacheUploadURI)}
+		}
 	}
 	if err != nil {
 		c.log.Warn("buildpack cache not kept", "task", request.TaskID, "error", err)
@@ -135,21 +142,20 @@ func (c *CloudController) cache(
 	return size
 }
 
-// send uploads a file and waits until the controller has stored it. It gives the file's size in bytes.
-func (c *CloudController) send(ctx context.Context, target string, file *os.File, name string, progress *transfer) (int64, error) {
+// send uploads a file. It gives the controller's answer, whatever its status, and the file's size in bytes.
+func (c *CloudController) send(
+	ctx context.Context, target string, file *os.File, name string, progress *transfer,
+) (answer fetch.Answer, size int64, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return 0, err
+		return answer, 0, err
 	}
-	answer, err := c.http.Post(ctx, fetch.Upload{
+	answer, err = c.http.Post(ctx, fetch.Upload{
 		URL: target, Field: uploadField, FileName: name,
 		Content: io.NewSectionReader(file, 0, info.Size()), Size: info.Size(),
 		Progress: func(done int64) { progress.moved(done, info.Size()) },
 	})
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), c.finish(ctx, answer, target)
+	return answer, info.Size(), err
 }
 
 // digestOf is the SHA-1 of an open file, in hex.

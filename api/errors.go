@@ -117,6 +117,10 @@ func Explain(err error, fallback ErrorType) ErrorInfo {
 	if temporal.IsCanceledError(err) {
 		return ErrorInfo{Type: fallback, Message: stagingStoppedCause}
 	}
+	var terminated *temporal.TerminatedError
+	if errors.As(err, &terminated) {
+		return ErrorInfo{Type: fallback, Message: "its workflow was terminated or reset from outside"}
+	}
 	return ErrorInfo{Type: fallback, Message: "an internal error; the workflow's history has the cause"}
 }
 

@@ -213,6 +213,7 @@ func endlessOutput(t *testing.T, s *stack.Stack) {
 	message := one.fails(t, api.ErrStaging)
 	assert.Equal(t, "the build's droplet, cache and log are larger than its disk of "+strconv.Itoa(stagingDisk)+" MB could hold", message)
 	log := one.log(t)
+	assert.Contains(t, log, "nothing beyond the size of droplet.tgz\n")
 	assert.Contains(t, log, "not 3 GiB of droplet.tgz\n")
 	assert.Contains(t, log, "took 2 GiB of droplet.tgz\n")
 	assert.NotContains(t, log, "took 3 GiB")

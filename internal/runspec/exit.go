@@ -50,3 +50,21 @@ func (t ErrorType) ExitStatus() int {
 		return ExitInternal
 	}
 }
+
+// FaultOf is the fault that a status of stage tells of, for when there is no result; no words for any other status.
+func FaultOf(status int) (t ErrorType, words string) {
+	switch status {
+	case ExitStaging:
+		return ErrStaging, "The app cannot be staged"
+	case ExitNoAppDetected:
+		return ErrNoAppDetected, WordsNoAppDetected
+	case ExitCompile:
+		return ErrCompile, WordsCompile
+	case ExitRelease:
+		return ErrRelease, WordsRelease
+	case ExitTimeExpired:
+		return ErrTimeExpired, WordsTimeExpired
+	default:
+		return "", ""
+	}
+}

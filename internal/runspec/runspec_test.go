@@ -126,6 +126,12 @@ func TestErrorTypesAreTheApis(t *testing.T) {
 	} {
 		require.Equal(t, string(theirs), string(ours))
 		require.NotZero(t, ours.ExitStatus())
+		if kind, words := runspec.FaultOf(ours.ExitStatus()); ours != runspec.ErrStager {
+			require.Equal(t, ours, kind)
+			require.NotEmpty(t, words)
+		} else {
+			require.Empty(t, words)
+		}
 	}
 	require.Equal(t, api.ExitMissingCommand, runspec.WordsNoCommand)
 }

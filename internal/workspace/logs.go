@@ -13,8 +13,12 @@ import (
 	"github.com/durable-dea/dea/internal/safename"
 )
 
-// maxKeptLogs bounds the logs of stagings that are over, together and in bytes. The oldest go first.
-const maxKeptLogs = 1 << 30
+const (
+	// maxKeptLogs bounds the logs of stagings that are over, together and in bytes. The oldest go first.
+	maxKeptLogs = 1 << 30
+	// maxKeptLog bounds one of them: the runner keeps to a limit of its own, the programs of a build need not.
+	maxKeptLog = 256 << 20
+)
 
 // keptDir holds the logs of stagings that are over, <task>/staging.log.
 func (s *Store) keptDir() string { return filepath.Join(filepath.Dir(s.dir), "staging_logs") }
@@ -38,6 +42,11 @@ func (s *Store) moveLog(task string) error {
 		return fmt.Errorf("keep the log: %w", err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("keep the log: %w", ErrNotRegular)
+	}
+	if info.Size() > maxKeptLog {
+		if err := os.Truncate(log, maxKeptLog); err != nil {
+			return fmt.Errorf("keep the log: %w", err)
+		}
 	}
 	kept := s.KeptLog(task)
 	if err := os.MkdirAll(kept, 0o700); err != nil {

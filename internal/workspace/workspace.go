@@ -179,7 +179,7 @@ func (w Workspace) Result() (runspec.Result, error) {
 	return runspec.ReadResult(file)
 }
 
-// Size is how many bytes the files of out/ take on the disk.
+// Size is how many bytes the files of out/ take: on the disk or, where that is more, when they are sent.
 func (w Workspace) Size() (int64, error) {
 	var size int64
 	for _, name := range runspec.OutFiles() {
@@ -189,7 +189,7 @@ func (w Workspace) Size() (int64, error) {
 			return 0, fmt.Errorf("look at %s: %w", name, err)
 		}
 		const block = 512 // the unit of st_blocks, whatever the file system's own
-		size += stat.Blocks * block
+		size += max(stat.Blocks*block, stat.Size)
 	}
 	return size, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/push"
 	"github.com/durable-dea/dea/starter/internal/render"
@@ -126,7 +127,13 @@ func (s *session) tell(err error, detail render.FailureDetail) {
 		}
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
-	fmt.Fprintf(&b, "starter: %s\n", detail.Message)
+	// A part of it may be a buildpack's.
+	for n, line := range strings.Split(detail.Message, "\n") {
+		if n == 0 {
+			line = "starter: " + line
+		}
+		fmt.Fprintln(&b, cleanLine(line))
+	}
 	if detail.Next != "" {
 		fmt.Fprintf(&b, "  %s\n", detail.Next)
 	}
@@ -135,6 +142,12 @@ func (s *session) tell(err error, detail render.FailureDetail) {
 		fmt.Fprintf(&b, "  `%s --help` tells how it is used\n", s.command.CommandPath())
 	}
 	_, _ = io.WriteString(s.process.Err, b.String()) // nobody could be told that nobody can be told
+}
+
+// cleanLine is a line that steers no terminal; its own white space at the beginning stays.
+func cleanLine(line string) string {
+	rest := strings.TrimLeft(line, " ")
+	return line[:len(line)-len(rest)] + cleantext.Line(rest)
 }
 
 // words are an error's, for people: what is wrong, and what to do where that is known.

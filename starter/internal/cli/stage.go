@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,7 @@ interrupt.
 }
 
 func (s *session) stage(cmd *cobra.Command, file string) error {
-	request, err := s.readRequest(file)
+	request, err := s.readRequest(cmd.Context(), file)
 	if err != nil {
 		return err
 	}
@@ -59,13 +60,36 @@ func (s *session) stage(cmd *cobra.Command, file string) error {
 	return s.render().Staging(result)
 }
 
-// readRequest reads a request in the wire's form, and names its task where it does not itself.
-func (s *session) readRequest(file string) (api.StagingRequest, error) {
+// readRequest reads a request in the wire's form, and names its task where it does not itself. Nobody may ever write what is
+// read: an interrupt ends the wait.
+func (s *session) readRequest(ctx context.Context, file string) (api.StagingRequest, error) {
+	type content struct {
+		text []byte
+		err  error
+	}
+	came := make(chan content, 1)
+	go func() {
+		text, err := s.readFile(file)
+		came <- content{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return api.StagingRequest{}, ctx.Err()
+	case c := <-came:
+		if c.err != nil {
+			return api.StagingRequest{}, usageError{c.err}
+		}
+		return parseRequest(c.text)
+	}
+}
+
+// readFile reads a file, or standard input where it is named "-".
+func (s *session) readFile(file string) ([]byte, error) {
 	from := s.process.In
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return api.StagingRequest{}, usageError{fmt.Errorf("open the request: %w", err)}
+			return nil, fmt.Errorf("open the request: %w", err)
 		}
 		defer func() { _ = f.Close() }() // only read from
 		from = f
@@ -73,8 +97,12 @@ func (s *session) readRequest(file string) (api.StagingRequest, error) {
 	// One byte more than may be: that it is too long is told by whoever parses it.
 	text, err := io.ReadAll(io.LimitReader(from, api.MaxStagingRequestBytes+1))
 	if err != nil {
-		return api.StagingRequest{}, usageError{fmt.Errorf("read the request: %w", err)}
+		return nil, fmt.Errorf("read the request: %w", err)
 	}
+	return text, nil
+}
+
+func parseRequest(text []byte) (api.StagingRequest, error) {
 	request, err := api.ParseStagingRequest(text)
 	if err != nil {
 		return request, usageError{errors.New(api.Explain(err, api.ErrInvalidRequest).Message)}

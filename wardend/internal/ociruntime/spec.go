@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/wardend/internal/idmap"
 )
@@ -58,8 +59,33 @@ func Spec(c Container) (*specs.Spec, error) {
 	}
 	// Each architecture costs the runtime milliseconds for each container, and next to no kernel has this one.
 	profile.Architectures = slices.DeleteFunc(profile.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
+	keepSizes(profile)
 	spec.Linux.Seccomp = profile
 	return spec, nil
+}
+
+// keepSizes has a file take no room beyond its size: fallocate with FALLOC_FL_KEEP_SIZE answers that the file system cannot,
+// as some cannot. A limit on the size of files (RLIMIT_FSIZE) would bound nothing on a mount that has no other limit.
+func keepSizes(profile *specs.LinuxSeccomp) {
+	const call, modeArgument = "fallocate", 1
+	for i := range profile.Syscalls {
+		rule := &profile.Syscalls[i]
+		if slices.Contains(rule.Names, call) { // the slice is the profile's own
+			rule.Names = slices.DeleteFunc(slices.Clone(rule.Names), func(name string) bool { return name == call })
+		}
+	}
+	keepSize := func(value uint64) []specs.LinuxSeccompArg {
+		return []specs.LinuxSeccompArg{{
+			Index: modeArgument, Op: specs.OpMaskedEqual, Value: unix.FALLOC_FL_KEEP_SIZE, ValueTwo: value,
+		}}
+	}
+	unsupported := uint(unix.EOPNOTSUPP)
+	profile.Syscalls = append(profile.Syscalls,
+		specs.LinuxSyscall{Names: []string{call}, Action: specs.ActAllow, Args: keepSize(0)},
+		specs.LinuxSyscall{
+			Names: []string{call}, Action: specs.ActErrno, ErrnoRet: &unsupported, Args: keepSize(unix.FALLOC_FL_KEEP_SIZE),
+		},
+	)
 }
 
 // Bare is the least of a container with the namespaces, ids and capabilities that ours have: no seccomp filter, no
