@@ -195,7 +195,7 @@ func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
 func TestRequestGetsATask(t *testing.T) {
 	read := func(text string) api.StagingRequest {
 		s := &session{process: Process{In: strings.NewReader(text)}}
-		request, err := s.readRequest("-")
+		request, err := s.readRequest(t.Context(), "-")
 		require.NoError(t, err)
 		return request
 	}
