@@ -9,13 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/durable-dea/dea/internal/rmtree"
 	"github.com/durable-dea/dea/internal/safename"
 )
 
 // partLifetime is how long a part of a zip waits to be resumed: longer than any staging tries.
 const partLifetime = time.Hour
 
-// ending of what is being removed.
+// gone is the ending of what is being removed.
 const gone = ".gone"
 
 // Use notes which buildpacks a user uses, in place of what was noted of it before: none of them is removed while the user
@@ -175,7 +176,7 @@ func (s *Store) hide(path string) error {
 		err := os.Rename(path, to)
 		if errors.Is(err, fs.ErrPermission) {
 			// Only a directory that its owner may write to can be moved to another.
-			if err = openUp(path); err == nil {
+			if err = rmtree.OpenUp(path); err == nil {
 				err = os.Rename(path, to)
 			}
 		}
@@ -188,37 +189,10 @@ func (s *Store) hide(path string) error {
 
 // removeTree removes a directory whatever its modes, and follows no link.
 func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if errors.Is(err, fs.ErrPermission) {
-		if err = openUp(path); err == nil {
-			err = os.RemoveAll(path)
-		}
-	}
-	if err != nil {
+	if err := rmtree.All(path); err != nil {
 		return fmt.Errorf("remove a buildpack: %w", err)
 	}
 	return nil
-}
-
-// openUp lets the owner into every directory beneath path.
-func openUp(path string) error {
-	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-		return err
-	}
-	if err := os.Chmod(path, 0o700); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return err
-		}
-		return root.Chmod(name, 0o700)
-	})
 }
 
 // list is what is in a directory, nothing when it is not there.

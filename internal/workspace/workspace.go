@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/durable-dea/dea/internal/rmtree"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/safename"
 )
@@ -76,45 +77,10 @@ func (w Workspace) makeOut(name string) error {
 func (s *Store) Remove(task string) error { return removeAll(s.Path(task).dir) }
 
 func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if errors.Is(err, fs.ErrPermission) {
-		// A directory that its owner may not write to keeps its content; a buildpack can leave such ones.
-		if err = openUp(dir); err == nil {
-			err = os.RemoveAll(dir)
-		}
-	}
-	if err != nil {
+	if err := rmtree.All(dir); err != nil {
 		return fmt.Errorf("remove the workspace: %w", err)
 	}
 	return nil
-}
-
-// openUp lets the owner into every directory beneath dir. It works beneath a root that no link leads out of.
-func openUp(dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	var walk func(string) error
-	walk = func(name string) error {
-		if err := root.Chmod(name, 0o700); err != nil {
-			return err
-		}
-		entries, err := fs.ReadDir(root.FS(), name)
-		if err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if entry.IsDir() {
-				if err := walk(filepath.Join(name, entry.Name())); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	return walk(".")
 }
 
 // Dir is the workspace itself.
