@@ -46,11 +46,6 @@ func NewPackages(deps PackagesDeps) *Packages {
 	}
 }
 
-// FetchParams says what is to be staged.
-type FetchParams struct {
-	Request api.StagingRequest `json:"request"`
-}
-
 // FetchResult says what came.
 type FetchResult struct {
 	// PackageBytes and CacheBytes are sizes; CacheBytes is 0 when there is no cache.
@@ -76,8 +71,7 @@ type FetchedBuildpack struct {
 //
 // Run twice it keeps what is whole already and resumes what is not. Cancelled it leaves the parts for the next attempt,
 // or for Containers.CleanUp to take away.
-func (p *Packages) Fetch(ctx context.Context, params FetchParams) (FetchResult, error) {
-	request := params.Request
+func (p *Packages) Fetch(ctx context.Context, request api.StagingRequest) (FetchResult, error) {
 	choice, err := usableBuildpacks(request)
 	if err != nil {
 		return FetchResult{}, err

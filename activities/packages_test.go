@@ -41,7 +41,7 @@ func filledStore(t *testing.T) *store {
 
 func fetchIt(t *testing.T, n *node, request api.StagingRequest) (activities.FetchResult, error) {
 	t.Helper()
-	return execute(t.Context(), t, n.packages().Fetch, activities.FetchParams{Request: request})
+	return execute(t.Context(), t, n.packages().Fetch, request)
 }
 
 func TestFetch(t *testing.T) {
@@ -364,7 +364,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 		}
 		return false
 	}
-	_, err := execute(ctx, t, n.packages().Fetch, activities.FetchParams{Request: stagingRequest(s)})
+	_, err := execute(ctx, t, n.packages().Fetch, stagingRequest(s))
 	require.ErrorContains(t, err, "cancel")
 	require.NoFileExists(t, n.workspaces.Path("task").Spec())
 }

@@ -90,7 +90,7 @@ func TestFetchReportsItsProgress(t *testing.T) {
 	whole := int64(2*size + zipped.Len())
 	for range 2 {
 		ctx := withProgress(t.Context())
-		_, err = packages.Fetch(ctx, FetchParams{Request: request})
+		_, err = packages.Fetch(ctx, request)
 		require.NoError(t, err)
 		p, known := currentProgress(ctx)
 		require.True(t, known)

@@ -30,7 +30,7 @@ type SetUpResult struct {
 // Run twice it keeps what is whole already, resumes what is not, and finds the container. Cancelled it leaves all of it;
 // CleanUp takes it away. It heartbeats each second, with how much has come.
 func (c *Containers) SetUp(ctx context.Context, params SetUpParams) (SetUpResult, error) {
-	fetched, err := c.packages.Fetch(ctx, FetchParams(params))
+	fetched, err := c.packages.Fetch(ctx, params.Request)
 	if err != nil {
 		return SetUpResult{}, err
 	}

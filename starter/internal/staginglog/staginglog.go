@@ -129,7 +129,7 @@ func (r *Reader) Newest(ctx context.Context, app string, lines int) error {
 	}
 	switch {
 	case errors.Is(err, controller.ErrNoSuchStaging): // long ago; its app may run all the same
-		return r.fromInstance(ctx, app, lines, nowhere(app))
+		return r.fromInstance(ctx, app, lines)
 	case err != nil:
 		return err
 	case status.Result == nil:
@@ -156,7 +156,7 @@ func (r *Reader) Newest(ctx context.Context, app string, lines int) error {
 		}
 	default:
 		r.Warn("the staging's node does not give its log: " + told(err))
-		return r.fromInstance(ctx, app, lines, nowhere(app))
+		return r.fromInstance(ctx, app, lines)
 	}
 }
 
@@ -196,12 +196,12 @@ func (r *Reader) last(ctx context.Context, lines int, address string, said ...st
 	return nil
 }
 
-// fromInstance shows the last lines of the log that came with the droplet of an app that runs, and fails with missing where
-// none does.
-func (r *Reader) fromInstance(ctx context.Context, app string, lines int, missing error) error {
+// fromInstance shows the last lines of the log that came with the droplet of an app that runs, and fails with
+// controller.ErrNoSuchStaging where none does.
+func (r *Reader) fromInstance(ctx context.Context, app string, lines int) error {
 	status, err := r.Controller.App(ctx, app)
 	if errors.Is(err, controller.ErrNoSuchApp) {
-		return missing
+		return nowhere(app)
 	}
 	if err != nil {
 		return err
@@ -222,5 +222,5 @@ func (r *Reader) fromInstance(ctx context.Context, app string, lines int, missin
 			return ctx.Err()
 		}
 	}
-	return missing
+	return nowhere(app)
 }
