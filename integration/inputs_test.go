@@ -2,9 +2,14 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 
+	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/runspec"
 )
@@ -142,11 +148,48 @@ func TestControllerUnreachable(t *testing.T) {
 	assert.NotContains(t, info.Message, "secret-of-the-package")
 }
 
-// TestUploadUnreachable builds an app whose droplet then finds nobody who takes it.
+// TestUploadUnreachable builds an app whose droplet at first finds nobody who takes it: what took a build to make is offered
+// again until the cloud controller is back. That one which never is ends in an error, a quarter of an hour later, is the
+// workflow's own test.
 func TestUploadUnreachable(t *testing.T) {
 	request := stagingOf(t, zipOf(t, file("run", "true")), buildpack{})
-	request.UploadURI = "http://" + deadAddress(t) + "/droplet"
-	stagingFails(t, request, api.ErrStager)
+	taker, err := url.Parse(request.UploadURI)
+	require.NoError(t, err)
+	away := *taker
+	away.Host = deadAddress(t)
+	request.UploadURI = away.String()
+	staging, err := shared.Control.Stage(t.Context(), request)
+	require.NoError(t, err)
+	eventually(t, later, func() error { return uploadIsTriedAgain(t.Context(), request) })
+
+	listener, err := net.Listen("tcp", away.Host)
+	require.NoError(t, err)
+	back := &httptest.Server{
+		Listener: listener,
+		Config:   &http.Server{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: taker.Scheme, Host: taker.Host})},
+	}
+	back.Start()
+	defer back.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+	result, err := staging.Wait(ctx)
+	require.NoError(t, err)
+	assert.Regexp(t, "^[0-9a-f]{40}$", result.DropletSHA1)
+	clean(t, shared)
+}
+
+// uploadIsTriedAgain fails unless the upload of a staging's droplet has failed before, for want of somebody who takes it.
+func uploadIsTriedAgain(ctx context.Context, request api.StagingRequest) error {
+	described, err := shared.Temporal.DescribeWorkflowExecution(ctx, api.StageWorkflowID(request.AppID, request.TaskID), "")
+	if err != nil {
+		return err
+	}
+	for _, pending := range described.GetPendingActivities() {
+		if pending.GetActivityType().GetName() == activities.UploadDroplet.Name() && pending.GetLastFailure() != nil {
+			return nil
+		}
+	}
+	return errors.New("no upload has failed")
 }
 
 // TestBadApps runs apps that cannot become healthy. Each says why in words that users know, is tried again as the
