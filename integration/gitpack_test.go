@@ -19,6 +19,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/integration/internal/stack"
+	"github.com/durable-dea/dea/internal/gittest"
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
@@ -73,11 +74,11 @@ func keyOf(t *testing.T, request api.StagingRequest, name string) string {
 
 // TestStaticFromGit runs what our static buildpack makes of a site when it comes from git, its bin/ a submodule.
 func TestStaticFromGit(t *testing.T) {
-	all := newRepositories(t)
-	bin := all.make("bin.git", strip(ours(t, "static"), "bin/")...)
-	all.make("static.git", file("README", "a static buildpack")).submodule(bin, "bin")
+	all := gittest.New(t)
+	bin := all.Make("bin.git", tree(strip(ours(t, "static"), "bin/")))
+	submodule(all.Make("static.git", tree{file("README", "a static buildpack")}), bin, "bin")
 	request := asksFor(t, example(t, "static"))
-	request.Properties.BuildpackGitURL = "http://" + all.serve(open) + "/static.git"
+	request.Properties.BuildpackGitURL = "http://" + serve(t, all.HTTP()) + "/static.git"
 	result := stages(t, request)
 	assert.Equal(t, "Static", result.DetectedBuildpack)
 	assert.Empty(t, result.BuildpackKey, "it is none of the operator's")
@@ -91,7 +92,7 @@ func TestStaticFromGit(t *testing.T) {
 
 // TestGitRefs stages with our procfile buildpack from git by each kind of ref, from a server and from a directory.
 func TestGitRefs(t *testing.T) {
-	all := newRepositories(t)
+	all := gittest.New(t)
 	version := func(name string) []entry {
 		files := ours(t, "procfile")
 		for i := range files {
@@ -101,17 +102,17 @@ func TestGitRefs(t *testing.T) {
 		}
 		return files
 	}
-	pack := all.make("procfile.git", version("the first")...)
-	first := pack.git(pack.work, "rev-parse", "HEAD")
-	pack.git(pack.work, "tag", "--annotate", "--message=m", "v1.0")
-	pack.git(pack.work, "checkout", "--quiet", "-b", "feature/x")
-	pack.commit(version("a feature")...)
-	pack.git(pack.work, "checkout", "--quiet", "main")
-	pack.commit(version("the last")...)
+	pack := all.Make("procfile.git", tree(version("the first")))
+	first := pack.Git(pack.Work, "rev-parse", "HEAD")
+	pack.Git(pack.Work, "tag", "--annotate", "--message=m", "v1.0")
+	pack.Git(pack.Work, "checkout", "--quiet", "-b", "feature/x")
+	pack.Commit(tree(version("a feature")))
+	pack.Git(pack.Work, "checkout", "--quiet", "main")
+	pack.Commit(tree(version("the last")))
 	content := example(t, "procfile")
 	t.Run("all", func(t *testing.T) {
 		for transport, url := range map[string]string{
-			"file": all.file("procfile.git"), "http": "http://" + all.serve(open) + "/procfile.git",
+			"file": all.File("procfile.git"), "http": "http://" + serve(t, all.HTTP()) + "/procfile.git",
 		} {
 			for _, c := range []struct{ ref, name string }{
 				{"", "the last"}, {"#feature/x", "a feature"}, {"#v1.0", "the first"}, {"#" + first, "the first"},
@@ -135,13 +136,13 @@ func TestGitRefs(t *testing.T) {
 
 // TestGitFails names repositories that cannot be had: the user's fault, in words that say which it is.
 func TestGitFails(t *testing.T) {
-	all := newRepositories(t)
-	all.make("procfile.git", ours(t, "procfile")...)
-	all.make("text.git", file("README", "no buildpack"))
-	served := "http://" + all.serve(open)
+	all := gittest.New(t)
+	all.Make("procfile.git", tree(ours(t, "procfile")))
+	all.Make("text.git", tree{file("README", "no buildpack")})
+	served := "http://" + serve(t, all.HTTP())
 	t.Run("all", func(t *testing.T) {
 		for name, c := range map[string]struct{ url, words string }{
-			"no such branch": {all.file("procfile.git") + "#nope", "there is no such branch, tag or commit"},
+			"no such branch": {all.File("procfile.git") + "#nope", "there is no such branch, tag or commit"},
 			"no repository":  {served + "/none.git", "the repository is not found"},
 			"no buildpack":   {served + "/text.git", "is no buildpack"},
 			"nobody listens": {"http://" + deadAddress(t) + "/procfile.git", "the server cannot be reached"},
@@ -161,11 +162,11 @@ func TestGitFails(t *testing.T) {
 
 // TestGitCredentials has credentials in the buildpack's URL, right and wrong: they are for git alone.
 func TestGitCredentials(t *testing.T) {
-	all := newRepositories(t)
-	bin := all.make("bin.git", strip(ours(t, "procfile"), "bin/")...)
-	all.make("pack.git", file("README", "a buildpack")).submodule(bin, "bin")
+	all := gittest.New(t)
+	bin := all.Make("bin.git", tree(strip(ours(t, "procfile"), "bin/")))
+	submodule(all.Make("pack.git", tree{file("README", "a buildpack")}), bin, "bin")
 	user, password := "tok-"+uuid.NewString(), "p@ss/"+uuid.NewString()
-	host := all.serve(guarded(user, password))
+	host := serve(t, gittest.Guarded(all.HTTP(), user, password))
 	with := func(password, host string) string {
 		return (&url.URL{Scheme: "http", User: url.UserPassword(user, password), Host: host, Path: "/pack.git"}).String()
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/durable-dea/dea/internal/gittest"
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
@@ -43,22 +44,22 @@ func version(name string) files {
 func TestCloneByEveryKindOfRef(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	pack := all.make("pack.git", version("first"))
-	first := pack.git(pack.work, "rev-parse", "HEAD")
-	pack.git(pack.work, "tag", "v1")
-	pack.commit(version("second"))
-	pack.git(pack.work, "tag", "--annotate", "--message=m", "v2")
-	pack.git(pack.work, "checkout", "--quiet", "-b", "feature/x")
-	feature := pack.commit(version("feature"))
-	pack.git(pack.work, "checkout", "--quiet", "main")
-	last := pack.commit(version("last"))
-	pack.git(filepath.Join(all.root, "pack.git"), "update-server-info")
+	pack := all.Make("pack.git", version("first"))
+	first := pack.Git(pack.Work, "rev-parse", "HEAD")
+	pack.Git(pack.Work, "tag", "v1")
+	pack.Commit(version("second"))
+	pack.Git(pack.Work, "tag", "--annotate", "--message=m", "v2")
+	pack.Git(pack.Work, "checkout", "--quiet", "-b", "feature/x")
+	feature := pack.Commit(version("feature"))
+	pack.Git(pack.Work, "checkout", "--quiet", "main")
+	last := pack.Commit(version("last"))
+	pack.Git(filepath.Join(all.Root, "pack.git"), "update-server-info")
 
 	for transport, url := range map[string]string{
-		"file":  all.file("pack.git"),
-		"http":  "http://" + serve(t, all.smart()) + "/pack.git",
-		"git":   "git://" + all.daemon() + "/pack.git",
-		"plain": "http://" + serve(t, http.FileServer(http.Dir(all.root))) + "/pack.git",
+		"file":  all.File("pack.git"),
+		"http":  "http://" + serve(t, all.HTTP()) + "/pack.git",
+		"git":   "git://" + all.daemon(t) + "/pack.git",
+		"plain": "http://" + serve(t, http.FileServer(http.Dir(all.Root))) + "/pack.git",
 	} {
 		for _, test := range []struct{ ref, name, commit string }{
 			{"", "last", last},
@@ -102,25 +103,25 @@ func leftOf(t *testing.T, dir string) []string {
 func TestCloneBringsSubmodules(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	inner := all.make("inner.git", files{"text": "innermost"})
-	outer := all.make("outer.git", files{"a": ""})
-	outer.git(outer.work, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", all.file("inner.git"), "inner")
-	outer.git(outer.work, "config", "--file=.gitmodules", "submodule.inner.url", "../inner.git")
-	outer.commit(files{"b": ""})
-	pack := all.make("pack.git", classic("echo P", `cat "$(dirname "$0")/../outer/inner/text"`, releaseWeb))
-	pack.git(pack.work, "submodule", "--quiet", "add", all.file("outer.git"), "outer")
-	pack.git(pack.work, "config", "--file=.gitmodules", "submodule.outer.url", "../outer.git")
-	pack.commit(files{"c": ""})
+	inner := all.Make("inner.git", files{"text": "innermost"})
+	outer := all.Make("outer.git", files{"a": ""})
+	outer.Git(outer.Work, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", all.File("inner.git"), "inner")
+	outer.Git(outer.Work, "config", "--file=.gitmodules", "submodule.inner.url", "../inner.git")
+	outer.Commit(files{"b": ""})
+	pack := all.Make("pack.git", classic("echo P", `cat "$(dirname "$0")/../outer/inner/text"`, releaseWeb))
+	pack.Git(pack.Work, "submodule", "--quiet", "add", all.File("outer.git"), "outer")
+	pack.Git(pack.Work, "config", "--file=.gitmodules", "submodule.outer.url", "../outer.git")
+	pack.Commit(files{"c": ""})
 	// What the outer ones have is no branch's any more: a shallow clone cannot begin there.
-	inner.commit(files{"text": "later"})
+	inner.Commit(files{"text": "later"})
 	for _, name := range []string{"pack.git", "outer.git", "inner.git"} {
-		all.git(filepath.Join(all.root, name), "update-server-info")
+		all.Git(filepath.Join(all.Root, name), "update-server-info")
 	}
 	for transport, url := range map[string]string{
-		"file":     all.file("pack.git"),
-		"http":     "http://" + serve(t, all.smart()) + "/pack.git",
-		"plain":    "http://" + serve(t, http.FileServer(http.Dir(all.root))) + "/pack.git",
-		"password": "http://user:secret@" + serve(t, guarded(all.smart(), "user", "secret")) + "/pack.git",
+		"file":     all.File("pack.git"),
+		"http":     "http://" + serve(t, all.HTTP()) + "/pack.git",
+		"plain":    "http://" + serve(t, http.FileServer(http.Dir(all.Root))) + "/pack.git",
+		"password": "http://user:secret@" + serve(t, gittest.Guarded(all.HTTP(), "user", "secret")) + "/pack.git",
 	} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
@@ -149,10 +150,10 @@ func (c *container) requireSecret(secrets ...string) {
 func TestCloneWithCredentials(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("guarded"))
+	all.Make("pack.git", version("guarded"))
 	const user, password, escaped = "tok-7f3a", "p@ss/w0rd!", "p%40ss%2Fw0rd%21"
-	host := serve(t, guarded(all.smart(), user, password))
-	token := serve(t, guarded(all.smart(), "tok-only", ""))
+	host := serve(t, gittest.Guarded(all.HTTP(), user, password))
+	token := serve(t, gittest.Guarded(all.HTTP(), "tok-only", ""))
 	tests := map[string]struct {
 		url, message string
 	}{
@@ -188,37 +189,37 @@ func TestCloneWithCredentials(t *testing.T) {
 func TestCloneSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("x"))
-	all.make("text.git", files{"README": "no buildpack"})
-	all.git(all.root, "init", "--quiet", "--bare", "empty.git")
-	bad := all.make("bad.git", version("x"))
-	bad.git(bad.work, "submodule", "--quiet", "add", all.file("text.git"), "text")
-	bad.git(bad.work, "config", "--file=.gitmodules", "submodule.text.url", all.file("none.git"))
-	bad.commit(files{"b": ""})
-	evil := all.make("evil.git", version("x"))
-	evil.git(evil.work, "submodule", "--quiet", "add", all.file("text.git"), "text")
-	evil.git(evil.work, "config", "--file=.gitmodules", "submodule.text.url", "ext::sh -c touch% "+all.root+"/run")
-	evil.commit(files{"b": ""})
-	secure := httptest.NewTLSServer(all.smart())
+	all.Make("pack.git", version("x"))
+	all.Make("text.git", files{"README": "no buildpack"})
+	all.Git(all.Root, "init", "--quiet", "--bare", "empty.git")
+	bad := all.Make("bad.git", version("x"))
+	bad.Git(bad.Work, "submodule", "--quiet", "add", all.File("text.git"), "text")
+	bad.Git(bad.Work, "config", "--file=.gitmodules", "submodule.text.url", all.File("none.git"))
+	bad.Commit(files{"b": ""})
+	evil := all.Make("evil.git", version("x"))
+	evil.Git(evil.Work, "submodule", "--quiet", "add", all.File("text.git"), "text")
+	evil.Git(evil.Work, "config", "--file=.gitmodules", "submodule.text.url", "ext::sh -c touch% "+all.Root+"/run")
+	evil.Commit(files{"b": ""})
+	secure := httptest.NewTLSServer(all.HTTP())
 	t.Cleanup(secure.Close)
 	forbidding := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 
 	const cannot = "The buildpack " + shownKey + " cannot be cloned: "
 	tests := map[string]struct{ url, ref, message string }{
-		"no such branch":  {all.file("pack.git"), "nope", cannot + "there is no such branch, tag or commit"},
-		"no such commit":  {all.file("pack.git"), strings.Repeat("a", 40), cannot + "there is no such branch, tag or commit"},
-		"like a commit":   {all.file("pack.git"), "abcdef0", cannot + "there is no such branch, tag or commit"},
-		"no such file":    {all.file("none.git"), "", cannot + "the repository is not found"},
-		"empty":           {all.file("empty.git"), "", cannot + "the repository is empty"},
-		"no buildpack":    {all.file("text.git"), "", "The repository " + shownKey + " is no buildpack: it has neither bin/compile nor bin/finalize"},
-		"a program":       {"ext::sh -c touch% " + all.root + "/run", "", cannot + "the URL's scheme is not one of https, http, ssh, git and file"},
-		"submodule":       {all.file("bad.git"), "", cannot + "of one of its submodules, the repository is not found"},
-		"submodule runs":  {all.file("evil.git"), "", cannot + "of one of its submodules, the URL's scheme is not one of https, http, ssh, git and file"},
+		"no such branch":  {all.File("pack.git"), "nope", cannot + "there is no such branch, tag or commit"},
+		"no such commit":  {all.File("pack.git"), strings.Repeat("a", 40), cannot + "there is no such branch, tag or commit"},
+		"like a commit":   {all.File("pack.git"), "abcdef0", cannot + "there is no such branch, tag or commit"},
+		"no such file":    {all.File("none.git"), "", cannot + "the repository is not found"},
+		"empty":           {all.File("empty.git"), "", cannot + "the repository is empty"},
+		"no buildpack":    {all.File("text.git"), "", "The repository " + shownKey + " is no buildpack: it has neither bin/compile nor bin/finalize"},
+		"a program":       {"ext::sh -c touch% " + all.Root + "/run", "", cannot + "the URL's scheme is not one of https, http, ssh, git and file"},
+		"submodule":       {all.File("bad.git"), "", cannot + "of one of its submodules, the repository is not found"},
+		"submodule runs":  {all.File("evil.git"), "", cannot + "of one of its submodules, the URL's scheme is not one of https, http, ssh, git and file"},
 		"forbidden":       {"http://" + forbidding + "/pack.git", "", cannot + "the server refuses the credentials, or wants some"},
 		"no such host":    {"http://nonesuch.invalid/pack.git", "", cannot + "the server cannot be reached"},
 		"own certificate": {secure.URL + "/pack.git", "", cannot + "the server's certificate or host key cannot be trusted"},
 		"nobody listens":  {"git://127.0.0.1:1/pack.git", "", cannot + "the server cannot be reached"},
-		"no such export":  {"git://" + all.daemon() + "/none.git", "", cannot + "the repository is not found"},
+		"no such export":  {"git://" + all.daemon(t) + "/none.git", "", cannot + "the repository is not found"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -231,7 +232,7 @@ func TestCloneSaysWhatIsWrong(t *testing.T) {
 			require.Equal(t, test.message, result.Error.Message, c.log())
 			require.Len(t, result.Phases, 1, "nothing else is begun")
 			require.NotContains(t, c.log(), c.root, "the user knows no path of the machine")
-			require.NoFileExists(t, filepath.Join(all.root, "run"))
+			require.NoFileExists(t, filepath.Join(all.Root, "run"))
 		})
 	}
 }
@@ -239,8 +240,8 @@ func TestCloneSaysWhatIsWrong(t *testing.T) {
 func TestCloneBelievesTheUsersCertificates(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("secure"))
-	secure := httptest.NewTLSServer(all.smart())
+	all.Make("pack.git", version("secure"))
+	secure := httptest.NewTLSServer(all.HTTP())
 	t.Cleanup(secure.Close)
 	c := newContainer(t)
 	c.write(runspec.PathHome+"/.gitconfig", "[http]\n\tsslVerify = false\n", 0o644)
@@ -255,10 +256,10 @@ func TestCloneOfAnothersFiles(t *testing.T) {
 		t.Skip("only root can give a repository to somebody else")
 	}
 	all := newRepositories(t)
-	all.make("pack.git", version("another"))
-	require.NoError(t, exec.Command("chown", "-R", "65534:65534", all.root).Run())
+	all.Make("pack.git", version("another"))
+	require.NoError(t, exec.Command("chown", "-R", "65534:65534", all.Root).Run())
 	c := newContainer(t)
-	c.orderGit(all.file("pack.git"), "")
+	c.orderGit(all.File("pack.git"), "")
 	status, _ := c.stage()
 	require.Equal(t, runspec.ExitOK, status, c.log())
 }
@@ -311,9 +312,9 @@ func sshHome(t *testing.T) string {
 func TestCloneBySSH(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("by ssh"))
-	open := all.secureShell(&ssh.ServerConfig{NoClientAuth: true})
-	closed := all.secureShell(&ssh.ServerConfig{
+	all.Make("pack.git", version("by ssh"))
+	open := all.secureShell(t, &ssh.ServerConfig{NoClientAuth: true})
+	closed := all.secureShell(t, &ssh.ServerConfig{
 		PasswordCallback: func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) { return nil, io.EOF },
 	})
 	tests := map[string]struct{ url, message string }{
@@ -347,8 +348,8 @@ func TestCloneBySSH(t *testing.T) {
 func TestCloneByTheUsersOwnSSH(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("by ssh"))
-	open := all.secureShell(&ssh.ServerConfig{NoClientAuth: true})
+	all.Make("pack.git", version("by ssh"))
+	open := all.secureShell(t, &ssh.ServerConfig{NoClientAuth: true})
 	c, home := newContainer(t), sshHome(t)
 	c.orderGit("ssh://git@"+open+"/pack.git", "")
 	status, _ := c.stage("GIT_SSH_COMMAND=" + home + "/ssh -o StrictHostKeyChecking=no -o LogLevel=ERROR")
@@ -362,11 +363,11 @@ func TestCloneByTheUsersOwnSSH(t *testing.T) {
 func TestCloneForDetection(t *testing.T) {
 	t.Parallel()
 	all := newRepositories(t)
-	all.make("pack.git", version("cloned"))
+	all.Make("pack.git", version("cloned"))
 	c := newContainer(t)
 	c.pack(files{"a": ""})
 	c.order(func(s *runspec.Spec) {
-		s.Buildpacks = append(s.Buildpacks, runspec.Buildpack{Key: shownKey, Dir: runspec.PathClone(1), Git: &runspec.Git{URL: all.file("pack.git")}})
+		s.Buildpacks = append(s.Buildpacks, runspec.Buildpack{Key: shownKey, Dir: runspec.PathClone(1), Git: &runspec.Git{URL: all.File("pack.git")}})
 	}, classic("exit 1", "exit 9", "exit 9"))
 	status, result := c.stage()
 	require.Equal(t, runspec.ExitOK, status, c.log())

@@ -119,9 +119,9 @@ func TestCloneSaysThatTheDiskIsFull(t *testing.T) {
 		random[n] = byte(n * n >> 7)
 	}
 	pack["big"] = string(random)
-	stored.make("pack.git", pack)
+	stored.Make("pack.git", pack)
 	c := newContainer(t)
-	c.orderGit(stored.file("pack.git"), "")
+	c.orderGit(stored.File("pack.git"), "")
 	status, result := c.onSmallDisk(8, "")
 	require.Equal(t, runspec.ExitStaging, status)
 	require.Regexp(t, `^The buildpack `+shownKey+` cannot be cloned: .*: the staging's disk is full$`, result.Error.Message)

@@ -275,8 +275,8 @@ func TestEmptyCachesOfSeveralAreNone(t *testing.T) {
 func TestSeveralFromGit(t *testing.T) {
 	t.Parallel()
 	stored := newRepositories(t)
-	stored.make("supplier.git", supplier("cloned"))
-	stored.make("text.git", files{"README": "x"})
+	stored.Make("supplier.git", supplier("cloned"))
+	stored.Make("text.git", files{"README": "x"})
 	for name, test := range map[string]struct {
 		repository string
 		message    string
@@ -290,7 +290,7 @@ func TestSeveralFromGit(t *testing.T) {
 			c.pack(files{"a": ""})
 			c.order(func(s *runspec.Spec) {
 				s.SkipDetect = true
-				s.Buildpacks[0] = runspec.Buildpack{Key: shownKey, Dir: runspec.PathClone(0), Git: &runspec.Git{URL: stored.file(test.repository)}}
+				s.Buildpacks[0] = runspec.Buildpack{Key: shownKey, Dir: runspec.PathClone(0), Git: &runspec.Git{URL: stored.File(test.repository)}}
 			}, supplier("x"), modern("last"))
 			status, result := c.stage()
 			if test.message != "" {
