@@ -20,6 +20,14 @@ type ScaleRequest struct {
 // status, and a status must stay far under Temporal's payload limit of 2 MB.
 const MaxInstances = 500
 
+// RoutesRequest gives an app other routes, at once and without a restart; the wire's dea.update.
+type RoutesRequest struct {
+	// URIs are the new routes, all of them; empty for none.
+	URIs []string `json:"uris"`
+	// Version is the app's new version, which its instances take on as they run; empty leaves it.
+	Version string `json:"version,omitempty"`
+}
+
 // DeleteRequest ends an app.
 type DeleteRequest struct {
 	// Reason is for the operator, in the history.

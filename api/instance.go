@@ -28,7 +28,11 @@ type StartMessage struct {
 	// StartCommand wins over the droplet's own.
 	StartCommand string `json:"start_command,omitempty"`
 	// HealthCheckTimeout is in seconds; 0 means the node's default.
-	HealthCheckTimeout int            `json:"health_check_timeout,omitempty"`
+	HealthCheckTimeout int `json:"health_check_timeout,omitempty"`
+	// HealthCheck and ReadinessCheck are Cloud Foundry's of today, which no DEA knew; nil for the defaults, which
+	// Liveness and Readiness give.
+	HealthCheck        *HealthCheck   `json:"health_check,omitempty"`
+	ReadinessCheck     *HealthCheck   `json:"readiness_health_check,omitempty"`
 	EgressNetworkRules []EgressRule   `json:"egress_network_rules,omitempty"`
 	VCAPApplication    map[string]any `json:"vcap_application,omitempty"`
 	CCPartition        string         `json:"cc_partition,omitempty"`
@@ -47,8 +51,8 @@ type Limits struct {
 type InstanceInput struct {
 	// InstanceID is also the handle of its container and the id of its reservation.
 	InstanceID string `json:"instance_id"`
-	// Node has reserved the instance's resources.
-	Node string `json:"node"`
+	// Node has reserved the instance's resources; empty when the instance is to find a node for itself.
+	Node string `json:"node,omitempty"`
 	// FilesURL is the base URL of the node's directory server.
 	FilesURL string `json:"files_url,omitempty"`
 	// Message says what to run.
@@ -67,12 +71,44 @@ type InstanceStatus struct {
 	State      InstanceState `json:"state"`
 	// Since is when State was entered.
 	Since time.Time `json:"since"`
+	// Changes are the states up to now, the oldest first, at most MaxStateChanges: the first and the latest ones. They
+	// are in the instance's own answer alone.
+	Changes []StateChange `json:"changes,omitempty"`
+	// Unready is set while the readiness check fails: no route leads to the instance.
+	Unready bool `json:"unready,omitempty"`
+	// URIs are the instance's routes, where they are others than those of its start message.
+	URIs []string `json:"uris,omitempty"`
 	// Address is host:port, where the instance answers; empty until it has a port.
 	Address string `json:"address,omitempty"`
 	// FilesURL is the base URL of the node's directory server.
 	FilesURL string `json:"files_url,omitempty"`
 	// Exit is set from CRASHED and STOPPED on.
 	Exit *InstanceExit `json:"exit,omitempty"`
+}
+
+// StateChange is the entry of a state.
+type StateChange struct {
+	State InstanceState `json:"state"`
+	At    time.Time     `json:"at"`
+}
+
+// MaxStateChanges bounds InstanceStatus.Changes.
+const MaxStateChanges = 32
+
+// RunningInstance is what a node's worker has to know of an instance to look after it: of one that it did not start
+// itself, since it is another process than the one that did, it asks the instance's workflow.
+type RunningInstance struct {
+	Status InstanceStatus `json:"status"`
+	// HostPort is the node's port that leads to ContainerPort; both 0 until the instance has them.
+	HostPort      uint32 `json:"host_port,omitempty"`
+	ContainerPort uint32 `json:"container_port,omitempty"`
+	// Liveness and Readiness are its checks, with every default filled in.
+	Liveness  HealthCheck `json:"liveness"`
+	Readiness HealthCheck `json:"readiness"`
+	// URIs are its routes as they are now.
+	URIs []string `json:"uris,omitempty"`
+	// Limits are those of its container.
+	Limits Limits `json:"limits"`
 }
 
 // InstanceExit says how an instance ended.
@@ -92,4 +128,28 @@ type NodeLost struct {
 type StopInstance struct {
 	// Reason is for the operator, in the history.
 	Reason string `json:"reason"`
+}
+
+// InstanceReadiness is what the readiness check has found now, other than before.
+type InstanceReadiness struct {
+	Ready bool `json:"ready"`
+}
+
+// ResumeInstance tells an instance what has become of it while no worker looked.
+type ResumeInstance struct {
+	// Found is false while it is still looked for, true when it was found running.
+	Found bool `json:"found"`
+}
+
+// EvacuateInstance has an instance run on until it is replaced elsewhere.
+type EvacuateInstance struct {
+	Reason string `json:"reason"`
+	// BailOut is when it ends whether it was replaced or not; zero is never.
+	BailOut time.Duration `json:"bail_out"`
+}
+
+// UpdateInstance gives a running instance other routes, and another version where Version is not empty.
+type UpdateInstance struct {
+	Version string   `json:"version,omitempty"`
+	URIs    []string `json:"uris"`
 }

@@ -56,6 +56,16 @@ var (
 	SignalNodeLost = Signal[NodeLost]{"node_lost"}
 	// SignalStopInstance is sent to RunInstance to end the instance.
 	SignalStopInstance = Signal[StopInstance]{"stop"}
+	// SignalInstanceUnhealthy is sent to RunInstance when its liveness check has failed: it crashes.
+	SignalInstanceUnhealthy = Signal[InstanceExit]{"unhealthy"}
+	// SignalInstanceReadiness is sent to RunInstance when its readiness check finds otherwise than before.
+	SignalInstanceReadiness = Signal[InstanceReadiness]{"readiness"}
+	// SignalResumeInstance is sent to RunInstance by a worker that came back.
+	SignalResumeInstance = Signal[ResumeInstance]{"resume"}
+	// SignalEvacuateInstance is sent to RunInstance when its node is evacuated.
+	SignalEvacuateInstance = Signal[EvacuateInstance]{"evacuate"}
+	// SignalUpdateInstance is sent to RunInstance when its routes change.
+	SignalUpdateInstance = Signal[UpdateInstance]{"update"}
 	// SignalInstanceChanged is sent to EvaluateHealth at each change of an instance's state.
 	SignalInstanceChanged = Signal[InstanceStatus]{"instance_changed"}
 )
@@ -68,6 +78,10 @@ var (
 	UpdateReserve = Update[ReserveRequest, ReserveResult]{"reserve"}
 	// UpdateDrain keeps new work off a node, or lets it on again.
 	UpdateDrain = Update[DrainRequest, NodeStatus]{"drain"}
+	// UpdateEvacuate keeps new work off a node, and has its instances replaced elsewhere.
+	UpdateEvacuate = Update[EvacuateRequest, NodeStatus]{"evacuate"}
+	// UpdateRoutes gives an app other routes, and another version without a restart: dea.update.
+	UpdateRoutes = Update[RoutesRequest, AppStatus]{"routes"}
 	// UpdateDesire says what an app should be: its start message and how many instances.
 	UpdateDesire = Update[AppSpec, AppStatus]{"desire"}
 	// UpdateScale changes how many instances an app should have.
@@ -84,6 +98,8 @@ var (
 	QueryApp = Query[AppStatus]{"status"}
 	// QueryInstance asks RunInstance for its status.
 	QueryInstance = Query[InstanceStatus]{"status"}
+	// QueryRunning asks RunInstance for what its node's worker has to know.
+	QueryRunning = Query[RunningInstance]{"running"}
 	// QueryStagings asks AppStagings which staging is the newest.
 	QueryStagings = Query[StagingsStatus]{"status"}
 	// QueryStaging asks StageApp for its progress.

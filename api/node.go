@@ -35,6 +35,8 @@ const (
 	NodeReady NodeState = "READY"
 	// NodeDraining: it keeps what it has and takes no more.
 	NodeDraining NodeState = "DRAINING"
+	// NodeEvacuating: it takes no more, and its instances are being replaced elsewhere.
+	NodeEvacuating NodeState = "EVACUATING"
 	// NodeSuspect: its heartbeat was missed; nothing is placed there.
 	NodeSuspect NodeState = "SUSPECT"
 	// NodeStateLost: no worker came back within the grace time; its instances were given up.
@@ -53,6 +55,9 @@ type NodeInput struct {
 	Reservations []Reservation `json:"reservations,omitempty"`
 	// Draining is set when an operator keeps work off.
 	Draining bool `json:"draining,omitempty"`
+	// Leaving is set when the node's worker keeps work off until it ends, Evacuating when its instances are to go.
+	Leaving    bool `json:"leaving,omitempty"`
+	Evacuating bool `json:"evacuating,omitempty"`
 }
 
 // NodeAdvertisement is what a node's worker says of it when it takes the node over.
@@ -74,6 +79,10 @@ type NodeAdvertisement struct {
 	// CompletionPatience is how long the outcome of a staging on the node is offered to a cloud controller that does not
 	// take it.
 	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
+	// EvacuationBailOut is when an evacuated instance ends that was not replaced.
+	EvacuationBailOut time.Duration `json:"evacuation_bail_out,omitempty"`
+	// Worker is another one for each start of the node's worker.
+	Worker string `json:"worker,omitempty"`
 	// Version is the worker's.
 	Version string `json:"version,omitempty"`
 }
@@ -131,6 +140,14 @@ type ReleaseRequest struct {
 // DrainRequest keeps work off a node, or lets it on again.
 type DrainRequest struct {
 	Draining bool `json:"draining"`
+	// UntilRestart is set by the node's worker: the next worker of the node takes work again.
+	UntilRestart bool `json:"until_restart,omitempty"`
+}
+
+// EvacuateRequest has a node's instances replaced elsewhere. The next worker of the node takes work again; an evacuated
+// node that stays drained for good is drained as well.
+type EvacuateRequest struct {
+	Reason string `json:"reason"`
 }
 
 // NodeStatus is a node as its ledger sees it.
@@ -144,6 +161,11 @@ type NodeStatus struct {
 	Capacity  Resources `json:"capacity"`
 	Reserved  Resources `json:"reserved"`
 	Remaining Resources `json:"remaining"`
+	// MemoryRatio and DiskRatio are Remaining over Capacity, from 0 to 1; 0 where there is no capacity.
+	MemoryRatio float64 `json:"available_memory_ratio"`
+	DiskRatio   float64 `json:"available_disk_ratio"`
+	// Instances is how many instances of each app are booked.
+	Instances map[string]int `json:"instances_by_app,omitempty"`
 	// Reservations are all that is booked.
 	Reservations []Reservation `json:"reservations,omitempty"`
 }

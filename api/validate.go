@@ -32,6 +32,8 @@ var (
 	envShape  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	sha1Shape = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
 	portShape = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
+	// endpointShape is a path and query as a request line can hold it.
+	endpointShape = regexp.MustCompile(`^/[\x21-\x7e]*$`)
 )
 
 // Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest. No value is
@@ -167,6 +169,8 @@ func (m StartMessage) check(f *findings, at string, droplet bool) {
 	f.between(at+"limits.disk", m.Limits.DiskMB, 1, maxDiskMB)
 	f.between(at+"limits.fds", m.Limits.FDs, 0, maxFDs)
 	f.between(at+"health_check_timeout", int64(m.HealthCheckTimeout), 0, maxHealthCheckSeconds)
+	f.check(at+"health_check", m.HealthCheck)
+	f.check(at+"readiness_health_check", m.ReadinessCheck)
 	f.env(at+"env", m.Env)
 	f.services(at+"services", m.Services)
 	f.rules(at+"egress_network_rules", m.EgressNetworkRules)

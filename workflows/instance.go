@@ -57,10 +57,23 @@ func newInstance(ctx workflow.Context, in api.InstanceInput) (*instance, error) 
 	if err != nil {
 		return nil, err
 	}
+	err = api.QueryRunning.Handle(ctx, func() (api.RunningInstance, error) { return i.running(), nil })
+	if err != nil {
+		return nil, err
+	}
 	if in.InstanceID == "" || in.Node == "" {
 		return nil, api.Final(api.ErrInvalidRequest, "an instance needs an id and a node", nil)
 	}
 	return i, in.Message.ValidateStaged()
+}
+
+// running is what the node's worker has to know.
+func (i *instance) running() api.RunningInstance {
+	m := i.in.Message
+	return api.RunningInstance{
+		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
+		Liveness: m.Liveness(), Readiness: m.Readiness(), URIs: m.URIs, Limits: m.Limits,
+	}
 }
 
 func (i *instance) listen(ctx workflow.Context) {
