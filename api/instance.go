@@ -71,6 +71,8 @@ type InstanceStatus struct {
 	State      InstanceState `json:"state"`
 	// Since is when State was entered.
 	Since time.Time `json:"since"`
+	// RunningSince is when it was RUNNING first; zero until then.
+	RunningSince time.Time `json:"running_since,omitzero"`
 	// Changes are the states up to now, the oldest first, at most MaxStateChanges: the first and the latest ones. They
 	// are in the instance's own answer alone.
 	Changes []StateChange `json:"changes,omitempty"`
@@ -128,6 +130,8 @@ type NodeLost struct {
 type StopInstance struct {
 	// Reason is for the operator, in the history.
 	Reason string `json:"reason"`
+	// TellOwner is set by whoever is not the instance's owner: it is told that the instance stops.
+	TellOwner bool `json:"tell_owner,omitempty"`
 }
 
 // InstanceReadiness is what the readiness check has found now, other than before.

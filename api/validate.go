@@ -54,6 +54,17 @@ func (m StartMessage) Validate() error {
 	return f.err("the start message is not valid")
 }
 
+// Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest.
+func (r RoutesRequest) Validate() error {
+	var f findings
+	f.uris("uris", r.URIs)
+	if r.Version != "" {
+		f.id("version", r.Version)
+	}
+	f.payload("the whole", r)
+	return f.err("the request for new routes is not valid")
+}
+
 // ValidateStaged is Validate for a message whose droplet may be on its node alone: it needs no executableUri.
 func (m StartMessage) ValidateStaged() error {
 	var f findings
@@ -174,12 +185,7 @@ func (m StartMessage) check(f *findings, at string, droplet bool) {
 	f.env(at+"env", m.Env)
 	f.services(at+"services", m.Services)
 	f.rules(at+"egress_network_rules", m.EgressNetworkRules)
-	for i, uri := range m.URIs {
-		if u, err := url.Parse("http://" + uri); err != nil || u.Hostname() == "" || u.User != nil ||
-			strings.Contains(uri, "://") || strings.ContainsAny(uri, " \t\r\n") {
-			f.add(fmt.Sprintf("%suris[%d]", at, i), "must be a host name, which a path may follow")
-		}
-	}
+	f.uris(at+"uris", m.URIs)
 }
 
 // findings collects what is wrong, so that a user corrects all of it at once.
@@ -240,6 +246,15 @@ func (f *findings) url(field, value string, required bool) {
 	u, err := url.Parse(value)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
 		f.add(field, "must be an http or https URL with a host")
+	}
+}
+
+func (f *findings) uris(field string, uris []string) {
+	for i, uri := range uris {
+		if u, err := url.Parse("http://" + uri); err != nil || u.Hostname() == "" || u.User != nil ||
+			strings.Contains(uri, "://") || strings.ContainsAny(uri, " \t\r\n") {
+			f.add(fmt.Sprintf("%s[%d]", field, i), "must be a host name, which a path may follow")
+		}
 	}
 }
 

@@ -22,6 +22,8 @@ func (c *Client) Instance(ctx context.Context, instance string) (api.InstanceSta
 func (c *Client) StopInstance(ctx context.Context, instance, reason string) error {
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	err := api.SignalStopInstance.Send(limited, c.temporal, api.InstanceWorkflowID(instance), api.StopInstance{Reason: reason})
+	err := api.SignalStopInstance.Send(limited, c.temporal, api.InstanceWorkflowID(instance), api.StopInstance{
+		Reason: reason, TellOwner: true,
+	})
 	return explain(ctx, err, instanceSubject(instance))
 }

@@ -118,6 +118,23 @@ func (a *app) scale(instances int) {
 	a.tryAgain()
 }
 
+// route takes on other routes, and another version with which the instances go on as they are. It gives those that are
+// to take them on, too.
+func (a *app) route(request api.RoutesRequest) []*member {
+	a.spec.Message.URIs = request.URIs
+	var told []*member
+	for _, m := range a.members() {
+		if m.stopping || m.status.Version != a.version() {
+			continue
+		}
+		m.status.URIs = request.URIs
+		m.status.Version = cmp.Or(request.Version, m.status.Version)
+		told = append(told, m)
+	}
+	a.spec.Message.Version = cmp.Or(request.Version, a.spec.Message.Version)
+	return told
+}
+
 func (a *app) tryAgain() { a.problem, a.notBefore, a.refusals = "", time.Time{}, 0 }
 
 // heard takes in what an instance says of itself.
@@ -140,25 +157,25 @@ func (a *app) heard(status api.InstanceStatus, now time.Time) {
 		return // The app is not to blame.
 	}
 	var ran time.Duration
-	if m.status.State == api.StateRunning {
-		ran = now.Sub(m.status.Since)
+	if !status.RunningSince.IsZero() {
+		ran = status.Since.Sub(status.RunningSince)
 	}
 	a.crashes[status.Index] = crashed(a.crashes[status.Index], status, ran, now)
 }
 
-// surplus are the instances to stop: beyond the wanted number, of another version where this one's runs, and doubles.
-// Of doubles the one that runs longest stays.
+// surplus are the instances to stop: beyond the wanted number, of another version or on an evacuated node where what is
+// wanted runs, and doubles. Of doubles the one that runs longest stays.
 func (a *app) surplus() []*member {
 	var surplus []*member
 	//workflowcheck:ignore they are sorted below
 	for index, members := range a.byIndex() {
 		keep := a.keeper(members)
 		for _, m := range members {
-			switch current := m.status.Version == a.version(); {
+			switch {
 			case m.stopping:
 			case index >= a.desired(),
-				current && m != keep,
-				!current && keep != nil && keep.status.State == api.StateRunning:
+				a.stays(m) && m != keep,
+				!a.stays(m) && keep != nil && keep.serves():
 				surplus = append(surplus, m)
 			}
 		}
@@ -167,14 +184,23 @@ func (a *app) surplus() []*member {
 	return surplus
 }
 
+// stays tells whether an instance is, as far as is known, what is wanted at its index: of the wanted version and on a
+// node that it may stay on.
+func (a *app) stays(m *member) bool {
+	return m.status.Version == a.version() && m.status.State != api.StateEvacuating
+}
+
+// serves tells whether routes lead to an instance: what it replaces may go.
+func (m *member) serves() bool { return m.status.State == api.StateRunning && !m.status.Unready }
+
 // keeper is the one of an index's instances that is, or will be, what is wanted there; nil when none is.
 func (a *app) keeper(members []*member) *member {
 	var keep *member
 	for _, m := range members {
-		if m.stopping || m.status.Version != a.version() {
+		if m.stopping || !a.stays(m) {
 			continue
 		}
-		if keep == nil || m.status.State == api.StateRunning && keep.status.State != api.StateRunning {
+		if keep == nil || m.serves() && !keep.serves() {
 			keep = m
 		}
 	}

@@ -11,9 +11,9 @@ import (
 
 // EvaluateHealth keeps one app at its wanted number of instances for as long as the app exists: it starts what is
 // missing, stops what is too much, and replaces what has crashed as the restart policy says. A new version is started
-// before the old is stopped, index by index.
+// before the old is stopped, index by index, and so is what replaces an instance of an evacuated node.
 //
-// It answers api.UpdateDesire, api.UpdateScale, api.UpdateDelete and api.QueryApp, and hears
+// It answers api.UpdateDesire, api.UpdateScale, api.UpdateRoutes, api.UpdateDelete and api.QueryApp, and hears
 // api.SignalInstanceChanged from its instances. It ends when the app was deleted and its last instance is gone; a
 // cancelled one deletes its app.
 func EvaluateHealth(ctx workflow.Context, in api.AppInput) error {
@@ -60,6 +60,14 @@ func (e *evaluation) answer(ctx workflow.Context) error {
 	if err := api.UpdateScale.Handle(ctx, scale, e.mayScale); err != nil {
 		return err
 	}
+	route := func(ctx workflow.Context, request api.RoutesRequest) (api.AppStatus, error) {
+		e.updateInstances(ctx, e.route(request), request)
+		e.changed = true
+		return status(ctx), nil
+	}
+	if err := api.UpdateRoutes.Handle(ctx, route, e.mayRoute); err != nil {
+		return err
+	}
 	remove := func(ctx workflow.Context, _ api.DeleteRequest) (api.AppStatus, error) {
 		e.deleting, e.changed = true, true
 		return status(ctx), nil
@@ -78,6 +86,16 @@ func (e *evaluation) mayDesire(spec api.AppSpec) error {
 }
 
 func (e *evaluation) mayScale(request api.ScaleRequest) error {
+	if err := e.mayChange(); err != nil {
+		return err
+	}
+	if e.spec == nil {
+		return api.Final(api.ErrInvalidRequest, "the app was never described", nil)
+	}
+	return request.Validate()
+}
+
+func (e *evaluation) mayRoute(request api.RoutesRequest) error {
 	if err := e.mayChange(); err != nil {
 		return err
 	}
@@ -167,12 +185,31 @@ func (e *evaluation) stopSurplus(ctx workflow.Context) {
 	}
 }
 
+// updateInstances has running instances take on new routes. One that cannot be told has closed, and is gone.
+func (e *evaluation) updateInstances(ctx workflow.Context, members []*member, request api.RoutesRequest) {
+	for _, m := range members {
+		id := m.status.InstanceID
+		told := api.SignalUpdateInstance.SendFrom(ctx, api.InstanceWorkflowID(id),
+			api.UpdateInstance{Version: request.Version, URIs: request.URIs})
+		e.telling++
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			if err := told.Get(ctx, nil); err != nil {
+				workflow.GetLogger(ctx).Debug("an instance with the old routes is gone already", "error", err)
+			}
+			e.telling--
+			e.changed = true // Continuing as new may have waited for it.
+		})
+	}
+}
+
 func (e *evaluation) reason(m *member) string {
 	switch {
 	case e.deleting:
 		return "the app is deleted"
 	case m.status.Index >= e.desired():
 		return "the app is scaled down"
+	case m.status.State == api.StateEvacuating:
+		return "its node is evacuated, and its replacement runs"
 	case m.status.Version != e.version():
 		return "a newer version runs"
 	default:

@@ -5,10 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
 )
 
@@ -25,15 +23,15 @@ const (
 // burst of reservations costs one event.
 const advertisePause = time.Second
 
-// Node is the ledger of one node, and lives as long as the node does. It answers api.UpdateReserve, api.UpdateDrain
-// and api.QueryNode, hears api.SignalAdvertise and api.SignalRelease, and keeps one Supervise at work on its node.
+// Node is the ledger of one node, and lives as long as the node does. It answers api.UpdateReserve, api.UpdateDrain,
+// api.UpdateEvacuate and api.QueryNode, hears api.SignalAdvertise and api.SignalRelease, and keeps one Supervise at work on its node.
 //
 //	         advertise                    missed heartbeat, worker stops
 //	(new) ------------> READY <--------------------------------+
 //	                    |   \                                  v
-//	              drain |    +---------- advertise -------- SUSPECT
+//	   drain, evacuate  |    +---------- advertise -------- SUSPECT
 //	                    v                                      | grace passes
-//	                 DRAINING                                  v
+//	        DRAINING, EVACUATING                               v
 //	                                     advertise <-------- LOST: reservations dropped, instances told
 func Node(ctx workflow.Context, in api.NodeInput) error {
 	n := newNode(in)
@@ -47,11 +45,12 @@ func Node(ctx workflow.Context, in api.NodeInput) error {
 
 // node is what a run of Node knows.
 type node struct {
-	id       string
-	said     api.NodeAdvertisement
-	health   api.NodeState // READY, SUSPECT or LOST; draining is apart
-	draining bool
-	ledger   []api.Reservation // in the order of booking
+	id     string
+	said   api.NodeAdvertisement
+	health api.NodeState     // READY, SUSPECT or LOST; what follows is apart
+	ledger []api.Reservation // in the order of booking
+	// draining is the operator's, until taken back; leaving and evacuating are until the node's next worker.
+	draining, leaving, evacuating bool
 	// telling counts the signals that are on their way: those of a run that has closed are dropped.
 	telling int
 	// pause is before the next supervision after one that ended unexpectedly.
@@ -62,8 +61,8 @@ type node struct {
 
 func newNode(in api.NodeInput) *node {
 	n := &node{
-		id: in.Node, said: in.Advertisement, health: in.State, draining: in.Draining,
-		ledger: in.Reservations, pause: supervisePause, changed: true,
+		id: in.Node, said: in.Advertisement, health: in.State,
+		draining: in.Draining, leaving: in.Leaving, evacuating: in.Evacuating, ledger: in.Reservations, pause: supervisePause, changed: true,
 	}
 	if n.health == "" {
 		n.health = api.NodeSuspect
@@ -80,11 +79,17 @@ func (n *node) answer(ctx workflow.Context) error {
 		return err
 	}
 	drain := func(_ workflow.Context, r api.DrainRequest) (api.NodeStatus, error) {
-		n.draining = r.Draining
-		n.changed = true
+		n.drain(r)
 		return n.status(), nil
 	}
-	return api.UpdateDrain.Handle(ctx, drain, nil)
+	if err := api.UpdateDrain.Handle(ctx, drain, nil); err != nil {
+		return err
+	}
+	evacuate := func(ctx workflow.Context, r api.EvacuateRequest) (api.NodeStatus, error) {
+		n.evacuate(ctx, r)
+		return n.status(), nil
+	}
+	return api.UpdateEvacuate.Handle(ctx, evacuate, nil)
 }
 
 func (n *node) listen(ctx workflow.Context) {
@@ -99,6 +104,9 @@ func (n *node) listen(ctx workflow.Context) {
 }
 
 func (n *node) advertised(said api.NodeAdvertisement) {
+	if said.Worker != n.said.Worker {
+		n.leaving, n.evacuating = false, false
+	}
 	n.said, n.health, n.changed = said, api.NodeReady, true
 	n.pause = supervisePause
 }
@@ -131,72 +139,8 @@ func (n *node) heardAll(ctx workflow.Context) bool {
 
 func (n *node) next() api.NodeInput {
 	return api.NodeInput{
-		Node: n.id, Advertisement: n.said, State: n.health, Reservations: n.ledger, Draining: n.draining,
-	}
-}
-
-// supervise keeps one Supervise scheduled, and learns from its end how the node is.
-func (n *node) supervise(ctx workflow.Context) {
-	for ctx.Err() == nil {
-		result, err := activities.Supervise.Run(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-			TaskQueue:              api.NodeTaskQueue(n.id),
-			ScheduleToStartTimeout: n.grace(),
-			StartToCloseTimeout:    superviseTerm + time.Minute,
-			HeartbeatTimeout:       heartbeatTimeout,
-			RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
-			Summary:                "supervise the node",
-		}), activities.SuperviseParams{Node: n.id, Term: superviseTerm})
-		if err == nil && result.Reason == activities.EndTerm {
-			continue
-		}
-		workflow.GetLogger(ctx).Info("supervision ended", "reason", result.Reason, "error", err)
-		if nodeGone(err) {
-			n.lose(ctx)
-		} else {
-			n.suspect()
-		}
-		if workflow.Sleep(ctx, n.pause) != nil {
-			return
-		}
-		n.pause = min(2*n.pause, longestSupervisePause)
-	}
-}
-
-// grace is how long the node may be without a worker. One that is lost already is only waited for.
-func (n *node) grace() time.Duration {
-	switch {
-	case n.health == api.NodeStateLost:
-		return superviseTerm
-	case n.said.Grace > 0:
-		return n.said.Grace
-	default:
-		return nodeTimeout
-	}
-}
-
-// suspect keeps new work off until the node is heard of again.
-func (n *node) suspect() {
-	if n.health == api.NodeReady {
-		n.health, n.changed = api.NodeSuspect, true
-	}
-}
-
-// lose gives the node up: its instances are told, and nothing is reserved there any more.
-func (n *node) lose(ctx workflow.Context) {
-	if n.health == api.NodeStateLost {
-		return
-	}
-	lost := n.ledger
-	n.health, n.ledger, n.changed = api.NodeStateLost, nil, true
-	for _, r := range lost {
-		n.telling++
-		told := api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id})
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			if err := told.Get(ctx, nil); err != nil {
-				workflow.GetLogger(ctx).Debug("what held room of the lost node is gone already", "error", err)
-			}
-			n.telling--
-		})
+		Node: n.id, Advertisement: n.said, State: n.health, Reservations: n.ledger,
+		Draining: n.draining, Leaving: n.leaving, Evacuating: n.evacuating,
 	}
 }
 
@@ -260,10 +204,16 @@ func (n *node) find(id string) int {
 }
 
 func (n *node) state() api.NodeState {
-	if n.health == api.NodeReady && n.draining {
+	switch {
+	case n.health != api.NodeReady:
+		return n.health
+	case n.evacuating:
+		return api.NodeEvacuating
+	case n.draining, n.leaving:
 		return api.NodeDraining
+	default:
+		return api.NodeReady
 	}
-	return n.health
 }
 
 func (n *node) status() api.NodeStatus {
@@ -272,8 +222,29 @@ func (n *node) status() api.NodeStatus {
 		Node: n.id, State: n.state(), Zone: n.said.Zone, Stacks: n.said.Stacks,
 		Host: n.said.Host, FilesURL: n.said.FilesURL,
 		Capacity: n.said.Capacity, Reserved: used, Remaining: left,
+		MemoryRatio:  ratio(left.MemoryMB, n.said.Capacity.MemoryMB),
+		DiskRatio:    ratio(left.DiskMB, n.said.Capacity.DiskMB),
+		Instances:    n.instances(),
 		Reservations: slices.Clone(n.ledger),
 	}
+}
+
+func ratio(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return max(float64(part)/float64(whole), 0)
+}
+
+// instances is how many instances of each app are booked.
+func (n *node) instances() map[string]int {
+	count := map[string]int{}
+	for _, r := range n.ledger {
+		if r.Kind == api.KindInstance {
+			count[r.AppID]++
+		}
+	}
+	return count
 }
 
 // room is what is reserved and what is left.

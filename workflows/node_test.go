@@ -159,7 +159,7 @@ func TestSilentNodeIsSuspectThenLost(t *testing.T) {
 		if attempt++; attempt == 1 {
 			return activities.SuperviseResult{Reason: activities.EndStopping}, nil
 		}
-		if attempt == 2 {
+		if attempt <= 3 { // Asked twice: once may be an absence of Temporal's.
 			return activities.SuperviseResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
 		}
 		return activities.SuperviseResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)

@@ -29,8 +29,12 @@ const (
 	buildTimeout = 25 * time.Hour
 	// launchTimeout bounds one attempt of a launch; the app's health check timeout, an hour at most, ends it sooner.
 	launchTimeout = 2 * time.Hour
-	// retireTimeout bounds one attempt of taking an instance down: hooks, and 10 s from TERM to KILL.
-	retireTimeout = 5 * time.Minute
+	// createLimit bounds all attempts to bring a droplet here and to make its container.
+	createLimit = 30 * time.Minute
+	// retireTimeout bounds one attempt of taking an instance down: hooks of a minute each, and 10 s from TERM to KILL.
+	retireTimeout = 3 * time.Minute
+	// retireLimit bounds all of them: no instance is STOPPING for longer.
+	retireLimit = 15 * time.Minute
 	// cleanUpTimeout bounds all attempts to clean up after a staging. What is left then is the supervisor's.
 	cleanUpTimeout = 5 * time.Minute
 	// reportTimeout bounds one attempt of the completion callback.

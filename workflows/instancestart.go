@@ -1,0 +1,124 @@
+package workflows
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/activities"
+	"github.com/durable-dea/dea/api"
+)
+
+// place finds a node for an instance that was started without one. A booking whose instance is no longer wanted is given
+// back by end.
+func (i *instance) place(ctx workflow.Context) error {
+	if i.in.Node != "" {
+		return nil
+	}
+	apart, _ := workflow.NewDisconnectedContext(ctx)
+	m := i.in.Message
+	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose a node"), activities.PlaceParams{
+		Stack: m.Stack, Reservations: []api.Reservation{m.Reservation(i.in.InstanceID)},
+	})
+	if err != nil {
+		return err
+	}
+	placed, ok := answer.Placed[i.in.InstanceID]
+	if !ok {
+		words := api.NotEnough(cmp.Or(answer.Refused[i.in.InstanceID], api.ConstraintMemory))
+		return api.Final(api.ErrStartFailed, words, nil)
+	}
+	i.in.Node, i.status.Node = placed.Node, placed.Node
+	i.in.FilesURL, i.status.FilesURL = placed.FilesURL, placed.FilesURL
+	if err := workflow.UpsertTypedSearchAttributes(ctx, api.SearchNode.ValueSet(placed.Node)); err != nil {
+		workflow.GetLogger(ctx).Error("the node is not in the search attributes", "error", err)
+	}
+	if ctx.Err() != nil {
+		i.stop = &api.StopInstance{Reason: "the workflow was cancelled"}
+	}
+	if i.stop != nil {
+		return errInterrupted
+	}
+	return nil
+}
+
+// start runs the start beside what is heard: a stop, or the node's loss, ends it at once. What it leaves behind is
+// end's.
+func (i *instance) start(ctx workflow.Context) error {
+	starting, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	var failed error
+	done := false
+	workflow.Go(starting, func(ctx workflow.Context) {
+		failed = i.createAndLaunch(ctx)
+		done = true
+	})
+	err := workflow.Await(ctx, func() bool { return done || i.stop != nil || i.lost })
+	switch {
+	case err != nil:
+		i.stop = &api.StopInstance{Reason: "the workflow was cancelled"}
+		return err
+	case !done:
+		return errInterrupted
+	default:
+		return failed
+	}
+}
+
+// errInterrupted ends a start whose instance is no longer wanted, or whose node is no longer there.
+var errInterrupted = errors.New("the start was interrupted")
+
+// createAndLaunch is bounded as a whole: no instance is STARTING for longer than createLimit and launchLimit together.
+func (i *instance) createAndLaunch(ctx workflow.Context) error {
+	in := i.in
+	create := onNode(ctx, in.Node, transferTimeout, retryDeaths(), "fetch the droplet, make the container")
+	created, err := askTwice(workflow.WithScheduleToCloseTimeout(create, createLimit), activities.CreateInstance,
+		activities.CreateParams{InstanceID: in.InstanceID, Message: in.Message})
+	if err != nil {
+		return err
+	}
+	i.created = created
+	i.status.Address = created.Address
+	launch := onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy")
+	_, err = askTwice(workflow.WithScheduleToCloseTimeout(launch, launchLimit(in.Message)), activities.LaunchInstance,
+		activities.LaunchParams{InstanceID: in.InstanceID, Message: in.Message, Created: created})
+	return err
+}
+
+// launchLimit bounds all attempts of a launch: the time that the app has to become healthy, and ten minutes for the
+// hooks and for a Warden or a worker that is away meanwhile. A node's own default is an hour at most.
+func launchLimit(m api.StartMessage) time.Duration {
+	healthy := time.Duration(m.HealthCheckTimeout) * time.Second
+	if healthy == 0 {
+		healthy = time.Hour
+	}
+	return healthy + 10*time.Minute
+}
+
+// startFailure is how an instance ended that never ran.
+func (i *instance) startFailure(err error) api.InstanceExit {
+	switch {
+	case i.stop != nil:
+		return api.InstanceExit{Status: -1, Description: api.ExitStopped}
+	case i.lost || nodeGone(err):
+		i.lost = true
+		return api.InstanceExit{Status: -1, Description: api.ExitNodeLost}
+	}
+	if exit, ok := api.StartFailure(err); ok {
+		return exit
+	}
+	info := api.Explain(err, api.ErrStartFailed)
+	if info.Type == api.ErrStartFailed || info.Type == api.ErrDroplet {
+		return api.InstanceExit{Status: -1, Description: info.Message}
+	}
+	return api.InstanceExit{Status: -1, Description: api.ExitFailedToStart + ": " + info.Message}
+}
+
+// nodeGone tells whether an activity failed because no worker of its node took it.
+func nodeGone(err error) bool {
+	var timeout *temporal.TimeoutError
+	return errors.As(err, &timeout) && timeout.TimeoutType() == timeoutScheduleToStart
+}

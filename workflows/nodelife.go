@@ -1,0 +1,136 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/durable-dea/dea/activities"
+	"github.com/durable-dea/dea/api"
+)
+
+// supervise keeps one Supervise scheduled, and learns from its end how the node is.
+func (n *node) supervise(ctx workflow.Context) {
+	for ctx.Err() == nil {
+		result, err := n.superviseOnce(ctx, n.grace())
+		if nodeGone(err) && ctx.Err() == nil && workflow.GetVersion(ctx, "ask-twice", workflow.DefaultVersion, 1) == 1 {
+			// An absence of Temporal's server looks the same: then every worker is back a moment after the server is.
+			n.suspect()
+			result, err = n.superviseOnce(ctx, secondNodeTimeout)
+		}
+		if err == nil && result.Reason == activities.EndTerm {
+			continue
+		}
+		workflow.GetLogger(ctx).Info("supervision ended", "reason", result.Reason, "error", err)
+		if nodeGone(err) {
+			n.lose(ctx)
+		} else {
+			n.suspect()
+		}
+		if workflow.Sleep(ctx, n.pause) != nil {
+			return
+		}
+		n.pause = min(2*n.pause, longestSupervisePause)
+	}
+}
+
+// superviseOnce fails with a schedule-to-start timeout, which nodeGone tells, when no worker takes it within patience.
+func (n *node) superviseOnce(ctx workflow.Context, patience time.Duration) (activities.SuperviseResult, error) {
+	return activities.Supervise.Run(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              api.NodeTaskQueue(n.id),
+		ScheduleToStartTimeout: patience,
+		StartToCloseTimeout:    superviseTerm + time.Minute,
+		HeartbeatTimeout:       heartbeatTimeout,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
+		Summary:                "supervise the node",
+	}), activities.SuperviseParams{Node: n.id, Term: superviseTerm})
+}
+
+// grace is how long the node may be without a worker. One that is lost already is only waited for.
+func (n *node) grace() time.Duration {
+	switch {
+	case n.health == api.NodeStateLost:
+		return superviseTerm
+	case n.said.Grace > 0:
+		return n.said.Grace
+	default:
+		return nodeTimeout
+	}
+}
+
+// suspect keeps new work off until the node is heard of again.
+func (n *node) suspect() {
+	if n.health == api.NodeReady {
+		n.health, n.changed = api.NodeSuspect, true
+	}
+}
+
+// lose gives the node up: its instances are told, and nothing is reserved there any more.
+func (n *node) lose(ctx workflow.Context) {
+	if n.health == api.NodeStateLost {
+		return
+	}
+	lost := n.ledger
+	n.health, n.ledger, n.changed = api.NodeStateLost, nil, true
+	for _, r := range lost {
+		n.tell(ctx, api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id}))
+	}
+}
+
+// tell counts a signal until it is delivered. One to a workflow that has closed is no fault.
+func (n *node) tell(ctx workflow.Context, told workflow.Future) {
+	n.telling++
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		if err := told.Get(ctx, nil); err != nil {
+			workflow.GetLogger(ctx).Debug("what held room of the node is gone already", "error", err)
+		}
+		n.telling--
+	})
+}
+
+// drain keeps new work off, or lets it on again. An operator who does the latter takes back whatever kept it off.
+func (n *node) drain(r api.DrainRequest) {
+	switch {
+	case !r.Draining:
+		n.draining, n.leaving, n.evacuating = false, false, false
+	case r.UntilRestart:
+		n.leaving = true
+	default:
+		n.draining = true
+	}
+	n.changed = true
+}
+
+// evacuate keeps new work off until the node's next worker, and has every instance replaced elsewhere. Asked again it
+// tells them again: one that is being evacuated goes on with that.
+func (n *node) evacuate(ctx workflow.Context, r api.EvacuateRequest) {
+	n.evacuating, n.changed = true, true
+	said := api.EvacuateInstance{Reason: r.Reason, BailOut: n.said.EvacuationBailOut}
+	for _, held := range n.ledger {
+		if held.Kind != api.KindInstance {
+			continue
+		}
+		n.telling++
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			n.tellEvacuation(ctx, held, said)
+			n.telling--
+		})
+	}
+}
+
+// Tries to tell an instance of its evacuation, and the time between two.
+const (
+	evacuationTries = 5
+	evacuationPause = 2 * time.Second
+)
+
+// tellEvacuation tries again for as long as room is booked: an instance may be about to start.
+func (n *node) tellEvacuation(ctx workflow.Context, held api.Reservation, said api.EvacuateInstance) {
+	for range evacuationTries {
+		err := api.SignalEvacuateInstance.SendFrom(ctx, held.Workflow, said).Get(ctx, nil)
+		if err == nil || workflow.Sleep(ctx, evacuationPause) != nil || !n.evacuating || n.find(held.ID) < 0 {
+			return
+		}
+	}
+}
