@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -15,14 +16,21 @@ import (
 // hookTimeout bounds one hook. The job of one that takes longer goes on, and is ended with its container.
 const hookTimeout = time.Minute
 
-// hookError is a hook that ended with another status than 0, or did not end in time.
+// hookError is a hook that ended with another status than 0, did not end in time, or cannot be read.
 type hookError struct {
 	name   string
 	status uint32
 	stderr string
+	// cause is why it was not run at all; nil when it was.
+	cause error
 }
 
+func (e *hookError) Unwrap() error { return e.cause }
+
 func (e *hookError) Error() string {
+	if e.cause != nil {
+		return fmt.Sprintf("hook %s cannot be run: %v", e.name, e.cause)
+	}
 	return fmt.Sprintf("hook %s ended with %d: %s", e.name, e.status, tail(e.stderr))
 }
 
@@ -30,15 +38,20 @@ func (e *hookError) Error() string {
 const maxHookBytes = 1 << 20
 
 // hook runs one of the operator's scripts in the instance's container, with the instance's environment. A hook that
-// is not configured is no error; one that ends with anything but 0, or not within hookTimeout, is a hookError.
+// is not configured is no error, nor one whose file is missing, which is only logged, as dea_ng had it; one that cannot
+// be read, that ends with anything but 0, or not within hookTimeout, is a hookError.
 func (s *instanceStart) hook(ctx context.Context, name string) error {
 	path := s.config.Hooks[name]
 	if path == "" {
 		return nil
 	}
 	text, err := readBounded(path, maxHookBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("a hook is missing and was left out", "hook", name, "path", path, "instance", s.id)
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("hook %s: %w", name, err)
+		return &hookError{name: name, cause: err}
 	}
 	exports, err := s.exports()
 	if err != nil {

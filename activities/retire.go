@@ -60,8 +60,11 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 
 // stop lets the app end. What fails here is only logged: the container goes in any case.
 func (s *instanceStart) stop(ctx context.Context) {
-	if err := s.hook(ctx, config.HookBeforeStop); err != nil {
-		s.log.Warn("hook failed", "instance", s.id, "error", err)
+	// Both before the container stops, which runs nothing afterwards: so dea_ng has them.
+	for _, name := range []string{config.HookBeforeStop, config.HookAfterStop} {
+		if err := s.hook(ctx, name); err != nil {
+			s.log.Warn("hook failed", "hook", name, "instance", s.id, "error", err)
+		}
 	}
 	if _, err := s.warden.Stop(ctx, &wardenpb.StopRequest{Handle: proto.String(s.id)}); err != nil {
 		s.log.Warn("the container could not be stopped, destroying it", "instance", s.id, "error", err)

@@ -52,6 +52,7 @@ func DefaultNode() Node {
 		CrashLifetime:             3600 * time.Second,
 		CrashBlockUsageRatio:      0.8,
 		CrashInodeUsageRatio:      0.8,
+		OnStop:                    OnStopLeave,
 		EvacuationBailOut:         600 * time.Second,
 		DefaultHealthCheckTimeout: 60 * time.Second,
 		LocalRoute:                "127.0.0.1",

@@ -35,6 +35,8 @@ type Node struct {
 	// before the oldest crashes go first.
 	CrashBlockUsageRatio float64 `yaml:"crash_block_usage_ratio_threshold"`
 	CrashInodeUsageRatio float64 `yaml:"crash_inode_usage_ratio_threshold"`
+	// OnStop is what becomes of the instances when the worker is told to end by TERM or INT: OnStopLeave or OnStopStop.
+	OnStop string `yaml:"on_stop"`
 	// EvacuationBailOut is when an evacuation stops waiting for its instances to be replaced.
 	EvacuationBailOut time.Duration `yaml:"evacuation_bail_out_time_in_seconds"`
 	// DefaultHealthCheckTimeout is how long an instance may take to accept connections when its app does not say.
@@ -58,6 +60,14 @@ const (
 	HookAfterStart  = "after_start"
 	HookBeforeStop  = "before_stop"
 	HookAfterStop   = "after_stop"
+)
+
+// What a worker does with its instances when TERM or INT ends it: values of Node.OnStop.
+const (
+	// OnStopLeave leaves them running for the next worker.
+	OnStopLeave = "leave"
+	// OnStopStop stops them first.
+	OnStopStop = "stop"
 )
 
 // Logging says what is logged, how and where.

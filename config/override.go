@@ -23,6 +23,7 @@ func nodeFlags() []flagSpec {
 		{"zone", "placement_properties.zone", "availability `zone`"},
 		{"resources-memory-mb", "resources.memory_mb", "memory of the node in `MB`"},
 		{"resources-disk-mb", "resources.disk_mb", "disk space of the node in `MB`"},
+		{"on-stop", "on_stop", "what becomes of the instances when TERM or INT ends the worker: `leave` or stop"},
 		{"log-level", "logging.level", "`level`: trace, debug, info, warn, error or off"},
 		{"log-format", "logging.format", "`format`: text or json"},
 		{"log-file", "logging.file", "`file` to log to instead of standard error"},

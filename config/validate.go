@@ -170,6 +170,7 @@ func (l *loader) checkMounts(mounts []BindMount) {
 }
 
 func (l *loader) checkTimes(n *Node) {
+	l.oneOf("on_stop", n.OnStop, OnStopLeave, OnStopStop)
 	for at, d := range map[string]time.Duration{
 		"staging.max_staging_duration":         n.Staging.MaxStagingDuration,
 		"staging.completion_timeout":           n.Staging.CompletionTimeout,

@@ -29,9 +29,16 @@ func command() *cobra.Command {
 		Long: `worker is the agent of one node. It takes work from Temporal, stages and runs apps in the containers of
 the node's Warden, and keeps watch over them.
 
-TERM and INT end the worker and leave its instances running: the next worker of the same base_dir finds
-them again. A second worker for the same base_dir is refused.`,
-		Example:       "  worker --config /etc/dea/dea.yml",
+Signals:
+  TERM, INT  end it. Its instances run on: the next worker of the same base_dir finds them again. With
+             --on-stop=stop they are stopped first, as by QUIT
+  QUIT       stop all instances gracefully, then end
+  USR1       take no new work; the next worker of the node takes work again
+  USR2       have all instances replaced on other nodes, then end; what was not replaced by
+             evacuation_bail_out_time_in_seconds is stopped
+A second TERM or INT ends it at once. A second worker for the same base_dir is refused.`,
+		Example: `  worker --config /etc/dea/dea.yml
+  worker --config /etc/dea/dea.yml --on-stop=stop`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -53,7 +60,8 @@ func run(ctx context.Context, node *config.Node) error {
 		return err
 	}
 	defer closer.Close()
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	return agent.Run(ctx, node, log)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	return agent.Run(ctx, node, signals, log)
 }

@@ -1,6 +1,6 @@
 // Package agent puts a node's worker together and runs it.
 //
-//	Run: node id -- directories -- Temporal -- directory server -- activities -- Node workflow -- until told to end
+//	Run: node id -- directories -- Temporal -- directory server -- activities -- Node workflow -- signals, until the end
 package agent
 
 import (
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
@@ -39,20 +40,30 @@ const stickyTimeout = time.Second
 // stopTimeout is how long a worker that is told to end waits for activities that end soon.
 const stopTimeout = 5 * time.Second
 
-// Run runs the worker of one node until ctx ends. Instances and stagings outlive it. Its errors say what to do.
-func Run(ctx context.Context, node *config.Node, log hclog.Logger) error {
+// Run runs the worker of one node until a signal or ctx ends it; obey says what each signal does. Its errors say what
+// to do.
+func Run(ctx context.Context, node *config.Node, signals <-chan os.Signal, log hclog.Logger) error {
 	id, err := nodeid.Take(node.BaseDir, node.Index)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = id.Release() }()
-	a := &agent{id: id.String(), node: node, log: log.With("node", id.String())}
+	a := &agent{
+		id: id.String(), worker: uuid.NewString(), signals: signals, node: node, log: log.With("node", id.String()),
+	}
+	ctx, a.started = a.starting(ctx)
+	defer a.started()
 	return a.run(ctx)
 }
 
 // agent is a worker in the making.
 type agent struct {
-	id         string
+	id string
+	// worker tells this start of the node's worker from others.
+	worker  string
+	signals <-chan os.Signal
+	// started ends the start, in which signals are taken otherwise than by a worker that works.
+	started    func()
 	node       *config.Node
 	log        hclog.Logger
 	temporal   client.Client
@@ -179,8 +190,8 @@ func (a *agent) work(ctx context.Context) error {
 		return err
 	}
 	a.log.Info("working", "files", a.files.url)
-	<-ctx.Done()
-	a.log.Info("ending; instances run on for the next worker of this node")
+	a.started()
+	a.obey(ctx)
 	return nil
 }
 
@@ -244,6 +255,8 @@ func (a *agent) advertisement() api.NodeAdvertisement {
 		FilesURL:           a.files.url,
 		Grace:              n.NodeGrace,
 		CompletionPatience: n.Staging.CompletionTimeout,
+		EvacuationBailOut:  n.EvacuationBailOut,
+		Worker:             a.worker,
 	}
 	for _, stack := range n.Stacks {
 		said.Stacks = append(said.Stacks, stack.Name)
