@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,6 +40,13 @@ type OwnOptions struct {
 	NodeGrace, OrphanReap time.Duration
 	// Staging are keys of dea.yml's section of that name.
 	Staging map[string]any
+	// Ports is how many the node's containers have; 0 for 40. Where it is not 0 the node is the only one.
+	Ports int
+	// Rootfs has containers made by an OCI runtime, of this directory; empty for plain processes.
+	Rootfs string
+	// Keys are further ones of dea.yml, WorkerFlags of the worker's command line.
+	Keys        map[string]any
+	WorkerFlags []string
 }
 
 // OwnStack is a root file system that every node of a test's own offers.
@@ -67,8 +75,12 @@ func (s *Stack) StartOwn(ctx context.Context, options OwnOptions) (*Own, error) 
 	if o.Number > ownMost || len(s.Nodes) > 0 {
 		return nil, fmt.Errorf("own nodes are for devservers without nodes, and %d of them at most", ownMost)
 	}
+	mode := os.FileMode(0o700)
+	if options.Rootfs != "" {
+		mode = 0o711 // Containers' users pass through.
+	}
 	for _, dir := range []string{o.Base(), o.depot()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("make the node's directory: %w", err)
 		}
 	}
@@ -109,6 +121,11 @@ func (o *Own) writeConfig() error {
 		cc = o.stack.Client.CloudController.Reveal()
 	}
 	stacks := []any{map[string]any{"name": OwnStack}, map[string]any{"name": OwnStackOf(o.Number)}}
+	if o.options.Rootfs != "" {
+		for _, stack := range stacks {
+			stack.(map[string]any)["package_path"] = o.options.Rootfs
+		}
+	}
 	content := map[string]any{
 		"base_dir": o.Base(), "warden_socket": o.socket(), "runner": runner, "index": o.Number, "cc_url": cc,
 		"resources": map[string]any{
@@ -130,6 +147,7 @@ func (o *Own) writeConfig() error {
 	if grace > 0 {
 		content["node_grace"] = grace.String()
 	}
+	maps.Copy(content, o.options.Keys)
 	text, err := yaml.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("write dea.yml: %w", err)

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,11 +96,19 @@ func (o *Own) StartWardend(ctx context.Context) error {
 	if o.wardend.running() == nil {
 		return errors.New("wardend runs already")
 	}
+	ports := cmp.Or(o.options.Ports, ownPool)
+	flags := []string{
+		"--socket", o.socket(), "--depot", o.depot(),
+		"--port-pool", fmt.Sprintf("%d:%d", o.stack.firstPort+ownPools+(o.Number-1)*ownPool, ports),
+		"--pool-network", fmt.Sprintf("10.254.%d.0/22", 4*(o.Number-1)),
+	}
+	if o.options.Rootfs != "" {
+		flags = append(flags, "--backend", "oci", "--rootfs", o.options.Rootfs)
+	} else {
+		flags = append(flags, "--backend", "process")
+	}
 	var err error
-	o.wardend, err = o.run("wardend", "--socket", o.socket(), "--depot", o.depot(), "--backend", "process",
-		"--port-pool", fmt.Sprintf("%d:%d", o.stack.firstPort+ownPools+(o.Number-1)*ownPool, ownPool),
-		"--pool-network", fmt.Sprintf("10.254.%d.0/22", 4*(o.Number-1)))
-	if err != nil {
+	if o.wardend, err = o.run("wardend", flags...); err != nil {
 		return err
 	}
 	return until(ctx, func() error {
@@ -122,11 +131,17 @@ func (o *Own) StartWorker(ctx context.Context) error {
 	// Temporal's clock is this machine's; a moment too early would let the worker before pass for this one.
 	o.since = time.Now()
 	var err error
-	if o.worker, err = o.run("worker", "--config", o.config()); err != nil {
+	if o.worker, err = o.run("worker", append([]string{"--config", o.config()}, o.options.WorkerFlags...)...); err != nil {
 		return err
 	}
 	return o.readID(ctx)
 }
+
+// SignalWorker sends the worker a signal.
+func (o *Own) SignalWorker(s syscall.Signal) error { return o.worker.command.Process.Signal(s) }
+
+// WorkerEnded is closed when the worker that was started last has ended.
+func (o *Own) WorkerEnded() <-chan struct{} { return o.worker.ended }
 
 // KillWorker ends the worker as -9 does.
 func (o *Own) KillWorker() error { return o.worker.kill() }
