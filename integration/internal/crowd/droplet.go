@@ -6,9 +6,11 @@ import (
 	"compress/gzip"
 	"crypto/sha1" //nolint:gosec // the wire's digest of a droplet
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,32 +38,46 @@ func NewDroplet(t *testing.T, text string) *Droplet {
 	require.NoError(t, err)
 	server, err := os.ReadFile(program)
 	require.NoError(t, err)
+	return serve(t, pack(t, map[string]string{
+		"./app/staticd": string(server), "./app/public/index.html": text,
+		"./staging_info.yml": "start_command: ./staticd -root public\n",
+	}))
+}
+
+// NewBareDroplet makes a droplet without a start command.
+func NewBareDroplet(t *testing.T) *Droplet {
+	t.Helper()
+	return serve(t, pack(t, map[string]string{"./app/index.html": "bare"}))
+}
+
+// pack is the tar.gz of a droplet with these files, in the directories that one has.
+func pack(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var packed bytes.Buffer
 	compressed, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 	require.NoError(t, err)
 	archive := tar.NewWriter(compressed)
-	add := func(name string, mode int64, content []byte) {
-		header := &tar.Header{Name: name, Mode: mode, Size: int64(len(content)), ModTime: time.Unix(1e9, 0), Typeflag: tar.TypeReg}
-		if content == nil {
-			header.Typeflag = tar.TypeDir
-		}
-		require.NoError(t, archive.WriteHeader(header))
-		_, err := archive.Write(content)
+	for _, dir := range []string{"./app/", "./app/public/", "./logs/", "./tmp/"} {
+		require.NoError(t, archive.WriteHeader(&tar.Header{Name: dir, Mode: 0o755, Typeflag: tar.TypeDir}))
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		content := files[name]
+		require.NoError(t, archive.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}))
+		_, err := archive.Write([]byte(content))
 		require.NoError(t, err)
 	}
-	for _, dir := range []string{"./app/", "./app/public/", "./logs/", "./tmp/"} {
-		add(dir, 0o755, nil)
-	}
-	add("./app/staticd", 0o755, server)
-	add("./app/public/index.html", 0o644, []byte(text))
-	add("./staging_info.yml", 0o644, []byte("start_command: ./staticd -root public\n"))
 	require.NoError(t, archive.Close())
 	require.NoError(t, compressed.Close())
-	digest := sha1.Sum(packed.Bytes()) //nolint:gosec // the wire's digest of a droplet
+	return packed.Bytes()
+}
+
+func serve(t *testing.T, packed []byte) *Droplet {
+	t.Helper()
+	digest := sha1.Sum(packed) //nolint:gosec // the wire's digest of a droplet
 	d := &Droplet{SHA1: hex.EncodeToString(digest[:])}
 	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.fetched.Add(1)
-		http.ServeContent(w, r, "droplet.tgz", time.Unix(1e9, 0), bytes.NewReader(packed.Bytes()))
+		http.ServeContent(w, r, "droplet.tgz", time.Unix(1e9, 0), bytes.NewReader(packed))
 	}))
 	t.Cleanup(listener.Close)
 	d.URI = listener.URL
