@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// startReal starts a stack of one node with real containers, or says why there can be none.
-func startReal(t *testing.T) *stack.Stack {
+// realRoot gives a directory that containers' users may pass through, and a root file system in it, or says why there can
+// be no real containers.
+func realRoot(t *testing.T) (dir, rootfs string) {
 	t.Helper()
 	if err := sandbox.Check(); err != nil {
 		t.Skip(err)
@@ -45,7 +46,6 @@ func startReal(t *testing.T) *stack.Stack {
 	if crun != nil && runc != nil && os.Getenv("WARDEND_TEST_REAL") == "" {
 		t.Skip("there is neither crun nor runc")
 	}
-	// Containers' users pass through it.
 	dir, err := os.MkdirTemp("", "real")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o711)) //nolint:gosec // as it says
@@ -53,11 +53,17 @@ func startReal(t *testing.T) *stack.Stack {
 
 	wardend, err := stack.Bin("wardend")
 	require.NoError(t, err)
-	rootfs := filepath.Join(dir, "rootfs")
+	rootfs = filepath.Join(dir, "rootfs")
 	out, err := exec.CommandContext(t.Context(), wardend, "rootfs", "host", rootfs, //nolint:gosec // the project's
 		"--exclude", "/usr/local", "--exclude", "/usr/share", "--exclude", "/usr/include", "--exclude", "/usr/lib/gcc").CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return dir, rootfs
+}
 
+// startReal starts a stack of one node with real containers, or says why there can be none.
+func startReal(t *testing.T) *stack.Stack {
+	t.Helper()
+	dir, rootfs := realRoot(t)
 	s, err := stack.Start(t.Context(), stack.Options{Data: filepath.Join(dir, "data"), Flags: []string{"--backend", "oci", "--rootfs", rootfs}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Stop()) })

@@ -1,0 +1,50 @@
+package real
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/integration/internal/crowd"
+	"github.com/durable-dea/dea/integration/internal/stack"
+)
+
+// newCrowd starts a devserver with one node of the test's own, whose containers are real.
+func newCrowd(t *testing.T, options stack.OwnOptions) *crowd.Crowd {
+	t.Helper()
+	dir, rootfs := realRoot(t)
+	s, err := stack.Start(t.Context(), stack.Options{Data: filepath.Join(dir, "data"), Nodes: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.Warnings())
+		}
+		assert.NoError(t, s.Stop())
+	})
+	options.Rootfs = rootfs
+	node, err := s.StartOwn(t.Context(), options)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+	require.NoError(t, node.Ready(ctx))
+	return &crowd.Crowd{Stack: s, Node: node, Droplet: crowd.NewDroplet(t, "a crowd")}
+}
+
+// TestFiftyAtOnce starts fifty instances of one droplet at once on one node.
+func TestFiftyAtOnce(t *testing.T) {
+	c := newCrowd(t, stack.OwnOptions{MemoryMB: 4096, DiskMB: 8192, Ports: 120})
+	require.NoError(t, c.Want(t.Context(), "fifty", "v1", 50))
+	c.Settles(t, map[string]int{"fifty": 50})
+	assert.Equal(t, 1, c.Droplet.Fetched(), "one download, however many wait for it")
+}
+
+// TestDeathsWhileInstancesStartAndStop is the node's whole promise: whoever dies, whenever.
+func TestDeathsWhileInstancesStartAndStop(t *testing.T) {
+	c := newCrowd(t, stack.OwnOptions{
+		MemoryMB: 4096, DiskMB: 8192, Ports: 120, Keys: map[string]any{"intervals": map[string]any{"orphan_reap": "1s"}},
+	})
+	c.Deaths(t, 50)
+}
