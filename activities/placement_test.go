@@ -111,6 +111,18 @@ func TestAFullViewIsNotBelieved(t *testing.T) {
 	require.Equal(t, api.ConstraintMemory, r.result.Refused["i-0"], "and if it says no as well, this is why")
 }
 
+func TestTheReasonIsThatOfANodeWithTheStack(t *testing.T) {
+	other := viewed("b", "z", 100)
+	other.Stacks = []string{"other"}
+	r := newRound(instances(1, 50), []placement.Node{viewed("a", "z", 100), other})
+	for node, batch := range r.choose() {
+		refused := map[string]api.Constraint{batch[0].ID: api.ConstraintMemory}
+		r.settle(answer{node: node, batch: batch, result: api.ReserveResult{Refused: refused}})
+	}
+	require.Empty(t, r.choose())
+	require.Equal(t, map[string]api.Constraint{"i-0": api.ConstraintMemory}, r.result.Refused)
+}
+
 func TestOnlyAndAvoidRestrictTheChoice(t *testing.T) {
 	nodes := []placement.Node{viewed("a", "z", 100), viewed("b", "z", 100), viewed("c", "z", 100)}
 	params := instances(1, 1)

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 
@@ -43,7 +44,8 @@ func (r *round) choose() map[string][]api.Reservation {
 	for _, reservation := range r.open {
 		candidates, lacking := placement.Constrain(r.nodes, reservation.Stack, reservation.Resources)
 		if lacking != "" {
-			r.result.Refused[reservation.ID] = lacking
+			// What a node has said already is not lost on those that are left, which may not even have the stack.
+			r.result.Refused[reservation.ID] = cmp.Or(r.result.Refused[reservation.ID], lacking)
 			candidates, _ = placement.Constrain(r.nodes, reservation.Stack, api.Resources{MemoryMB: -1 << 40, DiskMB: -1 << 40})
 		}
 		if len(candidates) == 0 {
