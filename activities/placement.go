@@ -1,9 +1,9 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -24,15 +24,14 @@ const viewAge = 2 * time.Second
 // visibilityLag is how long what a workflow says of itself may take until it is listed.
 const visibilityLag = 3 * time.Second
 
-// nodesQuery finds the ledgers of the nodes that take work.
-var nodesQuery = fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running' AND %s = '%s'",
-	api.WorkflowNode, api.SearchState.GetName(), api.NodeReady)
+// nodesQuery finds the ledgers of all nodes: those that take no work have instances in their zones.
+var nodesQuery = fmt.Sprintf("WorkflowType = '%s' AND ExecutionStatus = 'Running'", api.WorkflowNode)
 
 // Placement books room on nodes.
 type Placement struct {
 	temporal  client.Client
 	namespace string
-	log       hclog.Logger
+	reserving *reserving
 
 	// fetching is held by the one who asks visibility: the others wait and take what it got.
 	fetching sync.Mutex
@@ -42,11 +41,14 @@ type Placement struct {
 
 // NewPlacement makes the activities of placement for the nodes of one namespace.
 func NewPlacement(temporal client.Client, namespace string, log hclog.Logger) *Placement {
-	return &Placement{temporal: temporal, namespace: namespace, log: log.Named("placement")}
+	return &Placement{
+		temporal: temporal, namespace: namespace, reserving: newReserving(temporal, log.Named("placement")),
+	}
 }
 
 // PlaceParams asks for room for several reservations of one app.
 type PlaceParams struct {
+	// Stack is for the reservations that name none.
 	Stack        string            `json:"stack"`
 	Reservations []api.Reservation `json:"reservations"`
 	// Spread is how many instances of the app each node has already, by node.
@@ -74,22 +76,33 @@ type Placed struct {
 }
 
 // Place books each reservation on the node that the placement rule prefers. A node has the last word: what it refuses
-// is tried on the next.
+// is tried on the next. What several calls want of a node at the same time goes there together.
 //
 // Run twice, what the first run booked on the same node is booked once; what it booked elsewhere is given back by
 // that node's supervisor, which finds it held by nobody. Cancelled it leaves what it booked, likewise. It heartbeats
-// nothing.
+// that it lives, nothing else: a worker that dies with it costs the heartbeat timeout.
 func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult, error) {
+	defer heartbeat(ctx)()
+	params.Reservations = slices.Clone(params.Reservations)
+	for i := range params.Reservations {
+		r := &params.Reservations[i]
+		r.Stack = cmp.Or(r.Stack, params.Stack)
+	}
+	if err := (api.ReserveRequest{Reservations: params.Reservations}).Validate(); err != nil {
+		return PlaceResult{}, err
+	}
 	nodes, err := p.nodes(ctx)
 	if err != nil {
 		return PlaceResult{}, err
 	}
 	round := newRound(params, nodes)
 	for attempt := 0; len(round.open) > 0 && len(round.nodes) > 0 && attempt < maxRounds; attempt++ {
-		for node, batch := range round.choose() {
-			if err := p.reserve(ctx, round, node, batch); err != nil {
-				return PlaceResult{}, err
-			}
+		answers := p.ask(ctx, round.choose())
+		if err := ctx.Err(); err != nil {
+			return PlaceResult{}, err
+		}
+		for _, a := range answers {
+			round.settle(a)
 		}
 	}
 	for _, r := range round.open {
@@ -100,50 +113,39 @@ func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult,
 	return round.result, nil
 }
 
-// nodePatience is how long one node's answer is waited for. A ledger answers within milliseconds.
-const nodePatience = 5 * time.Second
-
 // maxRounds bounds how often refused reservations are tried elsewhere.
 const maxRounds = 10
 
-func (p *Placement) reserve(ctx context.Context, round *round, node string, batch []api.Reservation) error {
-	limited, cancel := context.WithTimeout(ctx, nodePatience)
-	defer cancel()
-	answer, err := api.UpdateReserve.Call(limited, p.temporal, api.NodeWorkflowID(node), "",
-		api.ReserveRequest{Stack: round.params.Stack, Reservations: batch})
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		p.log.Warn("a node could not be asked, trying others", "node", node, "error", err)
-		round.drop(node)
-		return p.takeBack(ctx, node, batch)
-	}
-	round.settle(node, batch, answer)
-	return nil
+// answer is what a node said to a batch, or why it said nothing.
+type answer struct {
+	node   string
+	batch  []api.Reservation
+	result api.ReserveResult
+	err    error
 }
 
-// takeBack releases what a node may have booked without saying so: a signal is carried out after an update that came
-// before it. The supervisor of a node that cannot be told either finds out in time.
-func (p *Placement) takeBack(ctx context.Context, node string, batch []api.Reservation) error {
-	var ids []string
-	for _, r := range batch {
-		ids = append(ids, r.ID)
+// ask asks several nodes at the same time and waits for all of them.
+func (p *Placement) ask(ctx context.Context, batches map[string][]api.Reservation) []answer {
+	var wait sync.WaitGroup
+	answers := make([]answer, 0, len(batches))
+	for node, batch := range batches {
+		answers = append(answers, answer{node: node, batch: batch})
 	}
-	err := api.SignalRelease.Send(ctx, p.temporal, api.NodeWorkflowID(node), api.ReleaseRequest{IDs: ids})
-	if err != nil {
-		p.log.Warn("what a node may have booked is left to its supervisor", "node", node, "error", err)
+	for i := range answers {
+		a := &answers[i]
+		wait.Go(func() { a.result, a.err = p.reserving.reserve(ctx, a.node, a.batch) })
 	}
-	return ctx.Err()
+	wait.Wait()
+	return answers
 }
 
-// nodes is a view of all nodes that take work, fetched at most viewAge ago and shared by all placements. An empty one is
+// nodes is a view of all nodes, fetched at most viewAge ago and shared by all placements. One in which none takes work is
 // looked at again for as long as visibility may lag: a node that has just joined is not refused what it has room for.
 func (p *Placement) nodes(ctx context.Context) ([]placement.Node, error) {
 	asked := time.Now()
 	p.fetching.Lock()
 	defer p.fetching.Unlock()
-	if p.viewedAt.After(asked) || len(p.view) > 0 && time.Since(p.viewedAt) < viewAge {
+	if p.viewedAt.After(asked) || slices.ContainsFunc(p.view, placement.Node.Ready) && time.Since(p.viewedAt) < viewAge {
 		return p.view, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, visibilityLag)
@@ -156,13 +158,13 @@ func (p *Placement) nodes(ctx context.Context) ([]placement.Node, error) {
 			return nil, err
 		}
 		p.view, p.viewedAt = nodes, time.Now()
-		if len(nodes) > 0 {
+		if slices.ContainsFunc(nodes, placement.Node.Ready) {
 			return nodes, nil
 		}
 		select {
 		case <-tick.C:
 		case <-limited.Done():
-			return nil, ctx.Err()
+			return nodes, ctx.Err()
 		}
 	}
 }
@@ -197,96 +199,9 @@ func fromAttributes(fields map[string]*commonpb.Payload) placement.Node {
 	var n placement.Node
 	get(api.SearchNode.GetName(), &n.ID)
 	get(api.SearchZone.GetName(), &n.Zone)
+	get(api.SearchState.GetName(), &n.State)
 	get(api.SearchStacks.GetName(), &n.Stacks)
 	get(api.SearchFreeMemory.GetName(), &n.Free.MemoryMB)
 	get(api.SearchFreeDisk.GetName(), &n.Free.DiskMB)
 	return n
-}
-
-// round is one call of Place: what is still open, and what is known of the nodes by now.
-type round struct {
-	params PlaceParams
-	rule   placement.Rule
-	random *rand.Rand
-	nodes  []placement.Node
-	spread placement.Spread
-	open   []api.Reservation
-	result PlaceResult
-}
-
-func newRound(params PlaceParams, nodes []placement.Node) *round {
-	r := &round{
-		params: params, rule: placement.ForInstance, spread: placement.Spread{}, open: params.Reservations,
-		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		result: PlaceResult{Placed: map[string]Placed{}, Refused: map[string]api.Constraint{}},
-	}
-	if len(params.Reservations) > 0 && params.Reservations[0].Kind == api.KindStaging {
-		r.rule = placement.ForStaging
-	}
-	for node, count := range params.Spread {
-		r.spread[node] = count
-	}
-	for _, n := range nodes {
-		if (params.Only == "" || n.ID == params.Only) && !slices.Contains(params.Avoid, n.ID) {
-			r.nodes = append(r.nodes, n)
-		}
-	}
-	return r
-}
-
-// choose deals the open reservations out to nodes, as one batch a node. Where no advertisement has room, a node is
-// asked all the same: advertisements lag, the ledger does not.
-func (r *round) choose() map[string][]api.Reservation {
-	batches := map[string][]api.Reservation{}
-	for _, reservation := range r.open {
-		candidates, lacking := placement.Constrain(r.nodes, r.params.Stack, reservation.Resources)
-		if lacking != "" {
-			r.result.Refused[reservation.ID] = lacking
-			candidates, _ = placement.Constrain(r.nodes, r.params.Stack, api.Resources{MemoryMB: -1 << 40, DiskMB: -1 << 40})
-		}
-		if len(candidates) == 0 {
-			continue
-		}
-		node := r.rule(candidates, r.spread, r.random)
-		batches[node.ID] = append(batches[node.ID], reservation)
-		r.spread[node.ID]++
-		r.take(node.ID, reservation.Resources)
-	}
-	return batches
-}
-
-func (r *round) take(node string, used api.Resources) {
-	for i := range r.nodes {
-		if r.nodes[i].ID == node {
-			r.nodes[i].Free.MemoryMB -= used.MemoryMB
-			r.nodes[i].Free.DiskMB -= used.DiskMB
-		}
-	}
-}
-
-// settle takes a node's answer in. A node that refused anything is not asked again in this call.
-func (r *round) settle(node string, batch []api.Reservation, answer api.ReserveResult) {
-	for _, id := range answer.Accepted {
-		r.result.Placed[id] = Placed{
-			Node: node, FilesURL: answer.FilesURL, Host: answer.Host, CompletionPatience: answer.CompletionPatience,
-		}
-		delete(r.result.Refused, id)
-	}
-	r.open = slices.DeleteFunc(slices.Clone(r.open), func(o api.Reservation) bool {
-		return slices.Contains(answer.Accepted, o.ID)
-	})
-	if len(answer.Refused) == 0 {
-		return
-	}
-	for _, reservation := range batch {
-		if constraint, refused := answer.Refused[reservation.ID]; refused {
-			r.result.Refused[reservation.ID] = constraint
-			r.spread[node]--
-		}
-	}
-	r.drop(node)
-}
-
-func (r *round) drop(node string) {
-	r.nodes = slices.DeleteFunc(slices.Clone(r.nodes), func(n placement.Node) bool { return n.ID == node })
 }

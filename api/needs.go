@@ -14,6 +14,7 @@ func (m StartMessage) Reservation(instance string) Reservation {
 	return Reservation{
 		ID: instance, Kind: KindInstance, AppID: m.AppID, Index: m.Index,
 		Resources: Resources{MemoryMB: m.Limits.MemoryMB, DiskMB: m.Limits.DiskMB},
+		Stack:     m.Stack,
 		Workflow:  InstanceWorkflowID(instance),
 	}
 }

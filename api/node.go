@@ -95,6 +95,8 @@ type Reservation struct {
 	AppID     string    `json:"app_id"`
 	Index     int       `json:"index"`
 	Resources Resources `json:"resources"`
+	// Stack is the root file system that it needs.
+	Stack string `json:"stack"`
 	// Workflow is the id of the workflow that holds it, told when the node is lost.
 	Workflow string `json:"workflow"`
 	// Owner is the id of the workflow that is told when the holder is found gone without a word; empty for none.
@@ -103,7 +105,7 @@ type Reservation struct {
 
 // ReserveRequest books several at once. Each is taken or refused on its own; the same id twice is one reservation.
 type ReserveRequest struct {
-	Stack        string        `json:"stack"`
+	// Reservations are from 1 to MaxInstances.
 	Reservations []Reservation `json:"reservations"`
 }
 
@@ -173,12 +175,12 @@ type NodeStatus struct {
 // Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest.
 func (r ReserveRequest) Validate() error {
 	var f findings
-	f.required("stack", r.Stack)
 	f.between("reservations", int64(len(r.Reservations)), 1, MaxInstances)
 	for i, reservation := range r.Reservations {
 		at := fmt.Sprintf("reservations[%d].", i)
 		f.required(at+"id", reservation.ID)
 		f.required(at+"workflow", reservation.Workflow)
+		f.required(at+"stack", reservation.Stack)
 		f.between(at+"resources.memory_mb", reservation.Resources.MemoryMB, 1, maxMemoryMB)
 		f.between(at+"resources.disk_mb", reservation.Resources.DiskMB, 1, maxDiskMB)
 	}

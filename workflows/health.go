@@ -233,7 +233,7 @@ func (e *evaluation) startMissing(ctx workflow.Context) {
 		params.Reservations = append(params.Reservations, reservation)
 	}
 	apart, _ := workflow.NewDisconnectedContext(ctx)
-	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose nodes"), params)
+	answer, err := activities.Place.Run(placing(apart, "choose nodes"), params)
 	if err != nil {
 		e.refused(api.Explain(err, api.ErrStartFailed).Message, workflow.Now(ctx))
 		return

@@ -155,7 +155,7 @@ func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
 			r.Resources.MemoryMB = max(r.Resources.MemoryMB, n.said.StagingMinimum.MemoryMB)
 			r.Resources.DiskMB = max(r.Resources.DiskMB, n.said.StagingMinimum.DiskMB)
 		}
-		if constraint := n.constraint(request.Stack, r); constraint != "" {
+		if constraint := n.constraint(r); constraint != "" {
 			result.Refused[r.ID] = constraint
 			continue
 		}
@@ -169,7 +169,7 @@ func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
 }
 
 // constraint is why a reservation must be refused; empty when it need not be.
-func (n *node) constraint(stack string, r api.Reservation) api.Constraint {
+func (n *node) constraint(r api.Reservation) api.Constraint {
 	_, left := n.room()
 	booked := n.find(r.ID)
 	switch {
@@ -179,7 +179,7 @@ func (n *node) constraint(stack string, r api.Reservation) api.Constraint {
 		return ""
 	case n.state() != api.NodeReady, r.Kind == api.KindStaging && n.said.NoStaging:
 		return api.ConstraintState
-	case !slices.Contains(n.said.Stacks, stack):
+	case !slices.Contains(n.said.Stacks, r.Stack):
 		return api.ConstraintStack
 	case r.Resources.MemoryMB > left.MemoryMB:
 		return api.ConstraintMemory

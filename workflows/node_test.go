@@ -27,7 +27,7 @@ func anAdvertisement() api.NodeAdvertisement {
 func aReservation(id string, memory int64) api.Reservation {
 	return api.Reservation{
 		ID: id, Kind: api.KindInstance, AppID: "hello", Workflow: api.InstanceWorkflowID(id),
-		Resources: api.Resources{MemoryMB: memory, DiskMB: 10},
+		Resources: api.Resources{MemoryMB: memory, DiskMB: 10}, Stack: "host",
 	}
 }
 
@@ -49,7 +49,7 @@ func (r *reserved) Complete(value any, err error) {
 
 func (w *world) reserve(reservations ...api.Reservation) *reserved {
 	r := &reserved{t: w.t}
-	w.UpdateWorkflow(api.UpdateReserve.Name(), "", r, api.ReserveRequest{Stack: "host", Reservations: reservations})
+	w.UpdateWorkflow(api.UpdateReserve.Name(), "", r, api.ReserveRequest{Reservations: reservations})
 	return r
 }
 
@@ -85,8 +85,9 @@ func TestLedger(t *testing.T) {
 	w.RegisterDelayedCallback(func() { none = w.reserve() }, 4*time.Second)
 	w.RegisterDelayedCallback(func() {
 		wrongStack = &reserved{t: t}
-		w.UpdateWorkflow(api.UpdateReserve.Name(), "", wrongStack,
-			api.ReserveRequest{Stack: "cflinuxfs4", Reservations: []api.Reservation{aReservation("e", 1)}})
+		r := aReservation("e", 1)
+		r.Stack = "cflinuxfs4"
+		w.UpdateWorkflow(api.UpdateReserve.Name(), "", wrongStack, api.ReserveRequest{Reservations: []api.Reservation{r}})
 	}, 5*time.Second)
 	w.RegisterDelayedCallback(func() {
 		s := w.node()

@@ -129,6 +129,11 @@ func onAnyWorker(
 	})
 }
 
+// placing is for Place, whose worker is not waited for longer than a heartbeat when it dies.
+func placing(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithHeartbeatTimeout(onAnyWorker(ctx, quickTimeout, retryOutage(), summary), heartbeatTimeout)
+}
+
 // reporting is for the completion callback, which is tried as long as patience lasts. It heartbeats: whoever died with it
 // is not waited for as long as a slow controller is.
 func reporting(ctx workflow.Context, patience time.Duration) workflow.Context {

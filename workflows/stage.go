@@ -152,7 +152,7 @@ func (s *staging) book(ctx workflow.Context, avoid []string) (activities.Placed,
 // place books room for one reservation. It does not hear a cancel: what it booked must be known, to be given back.
 func place(ctx workflow.Context, params activities.PlaceParams) (activities.Placed, api.Constraint, error) {
 	apart, _ := workflow.NewDisconnectedContext(ctx)
-	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose a node"), params)
+	answer, err := activities.Place.Run(placing(apart, "choose a node"), params)
 	if err != nil {
 		return activities.Placed{}, "", err
 	}

@@ -14,15 +14,16 @@ import (
 type Node struct {
 	ID     string
 	Zone   string
+	State  api.NodeState
 	Stacks []string
 	Free   api.Resources
 }
 
-// Rule is how a node is chosen among those that have room.
-type Rule func(candidates []Node, app Spread, random *rand.Rand) Node
+// Ready tells whether the node takes work.
+func (n Node) Ready() bool { return n.State == api.NodeReady }
 
-// Spread is how many instances of the app each node has, or is about to have.
-type Spread map[string]int
+// Rule is how a node is chosen among those that have room, of which there must be one at least.
+type Rule func(candidates []Node, app *Spread, random *rand.Rand) Node
 
 // Constrain gives the nodes that could take a reservation, and what they lack where none could: the constraint that
 // most nodes fail on, state where there is no node at all.
@@ -54,20 +55,16 @@ func Constrain(nodes []Node, stack string, need api.Resources) ([]Node, api.Cons
 
 // ForInstance is the rule for instances: the zone with the fewest instances of the app, then the fewest instances of
 // the app, then the upper half by free memory, then at random. It follows cloud_controller_ng's dea/pool.rb.
-func ForInstance(candidates []Node, app Spread, random *rand.Rand) Node {
-	zones := map[string]int{}
-	for _, n := range candidates {
-		zones[n.Zone] += app[n.ID]
-	}
-	candidates = fewest(candidates, func(n Node) int { return zones[n.Zone] })
-	candidates = fewest(candidates, func(n Node) int { return app[n.ID] })
+func ForInstance(candidates []Node, app *Spread, random *rand.Rand) Node {
+	candidates = fewest(candidates, func(n Node) int { return app.zones[n.Zone] })
+	candidates = fewest(candidates, func(n Node) int { return app.nodes[n.ID] })
 	candidates = byMemory(candidates)
 	return candidates[random.IntN((len(candidates)+1)/2)]
 }
 
 // ForStaging is the rule for stagings: at random among the five with the most memory, or a tenth of all where that is
 // more. It follows cloud_controller_ng's dea/stager_pool.rb.
-func ForStaging(candidates []Node, _ Spread, random *rand.Rand) Node {
+func ForStaging(candidates []Node, _ *Spread, random *rand.Rand) Node {
 	top := max(5, len(candidates)/10)
 	candidates = byMemory(candidates)
 	return candidates[random.IntN(min(top, len(candidates)))]

@@ -12,15 +12,17 @@ import (
 )
 
 func node(id, zone string, memory int64) placement.Node {
-	return placement.Node{ID: id, Zone: zone, Stacks: []string{"host"}, Free: api.Resources{MemoryMB: memory, DiskMB: 1000}}
+	return placement.Node{
+		ID: id, Zone: zone, State: api.NodeReady, Stacks: []string{"host"}, Free: api.Resources{MemoryMB: memory, DiskMB: 1000},
+	}
 }
 
 // chosen counts what a rule chooses in many tries.
-func chosen(rule placement.Rule, nodes []placement.Node, spread placement.Spread) map[string]int {
+func chosen(rule placement.Rule, nodes []placement.Node, app map[string]int) map[string]int {
 	random := rand.New(rand.NewPCG(1, 2))
 	count := map[string]int{}
 	for range 2000 {
-		count[rule(nodes, spread, random).ID]++
+		count[rule(nodes, placement.NewSpread(nodes, app), random).ID]++
 	}
 	return count
 }
@@ -39,19 +41,19 @@ func TestInstanceRule(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		nodes  []placement.Node
-		spread placement.Spread
+		spread map[string]int
 		want   []string
 	}{
 		{
 			"the zone with the fewest",
 			[]placement.Node{node("a", "z1", 900), node("b", "z1", 900), node("c", "z2", 100)},
-			placement.Spread{"a": 1},
+			map[string]int{"a": 1},
 			[]string{"c"},
 		},
 		{
 			"then the node with the fewest",
 			[]placement.Node{node("a", "z1", 900), node("b", "z1", 100)},
-			placement.Spread{"a": 1},
+			map[string]int{"a": 1},
 			[]string{"b"},
 		},
 		{
@@ -66,7 +68,7 @@ func TestInstanceRule(t *testing.T) {
 			nil,
 			[]string{"b", "c"},
 		},
-		{"one is enough", []placement.Node{node("a", "z", 1)}, placement.Spread{"a": 9}, []string{"a"}},
+		{"one is enough", []placement.Node{node("a", "z", 1)}, map[string]int{"a": 9}, []string{"a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.Equal(t, c.want, ids(chosen(placement.ForInstance, c.nodes, c.spread)))
@@ -110,4 +112,41 @@ func TestConstrainNamesWhatIsLacking(t *testing.T) {
 		require.Equal(t, c.want, constraint)
 		require.Equal(t, constraint == "", len(fit) > 0)
 	}
+}
+
+func TestAZoneCountsAllOfItsNodes(t *testing.T) {
+	candidates := []placement.Node{node("b", "z1", 900), node("c", "z2", 100)}
+	for _, c := range []struct {
+		name   string
+		state  api.NodeState
+		spread map[string]int
+		want   string
+	}{
+		{"a full node's", api.NodeReady, map[string]int{"a": 2, "c": 1}, "c"},
+		{"a draining node's", api.NodeDraining, map[string]int{"a": 2, "c": 1}, "c"},
+		{"a suspect node's", api.NodeSuspect, map[string]int{"a": 2, "c": 1}, "c"},
+		{"not an evacuated node's, which are replaced", api.NodeEvacuating, map[string]int{"a": 2, "c": 1}, "b"},
+		{"not a lost node's", api.NodeStateLost, map[string]int{"a": 2, "c": 1}, "b"},
+		{"not an unknown node's", api.NodeReady, map[string]int{"x": 2, "c": 1}, "b"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			other := node("a", "z1", 1)
+			other.State = c.state
+			spread := placement.NewSpread(append([]placement.Node{other}, candidates...), c.spread)
+			require.Equal(t, c.want, placement.ForInstance(candidates, spread, rand.New(rand.NewPCG(1, 2))).ID)
+		})
+	}
+}
+
+func TestABatchStaysEven(t *testing.T) {
+	nodes := []placement.Node{node("a", "z1", 900), node("b", "z1", 900), node("c", "z2", 900), node("d", "z3", 900)}
+	spread := placement.NewSpread(nodes, map[string]int{"c": 1})
+	random := rand.New(rand.NewPCG(1, 2))
+	count := map[string]int{"c": 1}
+	for range 11 {
+		chosen := placement.ForInstance(nodes, spread, random)
+		spread.Add(chosen.ID, 1)
+		count[chosen.ID]++
+	}
+	require.Equal(t, map[string]int{"a": 2, "b": 2, "c": 4, "d": 4}, count)
 }
