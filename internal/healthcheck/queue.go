@@ -13,8 +13,8 @@ func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
 
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 
-// Push is heap's own.
-func (q *queue) Push(x any) { *q = append(*q, x.(*task)) } //nolint:errcheck,forcetypeassert // nothing else is pushed
+// Push is heap's own; nothing but tasks is pushed.
+func (q *queue) Push(x any) { *q = append(*q, x.(*task)) }
 
 // Pop is heap's own.
 func (q *queue) Pop() any {

@@ -164,7 +164,7 @@ func (s *Scheduler) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if next, any := s.begin(time.Now()); any {
+		if next, some := s.begin(time.Now()); some {
 			timer.Reset(next)
 		} else {
 			timer.Stop()
@@ -180,14 +180,14 @@ func (s *Scheduler) run() {
 
 // begin starts what is due, and says how long it is until the next. With as many looks under way as may be there is no
 // next until one ends.
-func (s *Scheduler) begin(now time.Time) (next time.Duration, any bool) {
+func (s *Scheduler) begin(now time.Time) (next time.Duration, some bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.due) > 0 && s.looks < s.most {
 		if wait := s.due[0].at.Sub(now); wait > 0 {
 			return wait, true
 		}
-		t := heap.Pop(&s.due).(*task) //nolint:errcheck,forcetypeassert // the heap has nothing else
+		t := heap.Pop(&s.due).(*task) // The heap has nothing else.
 		s.looks++
 		s.running.Go(func() { s.look(t) })
 	}

@@ -39,6 +39,15 @@ func (i Instance) clone() Instance {
 	return i
 }
 
+// check is none for an instance without a port: what cannot be looked at is taken for well.
+func (i Instance) check(c api.HealthCheck) healthcheck.Check {
+	if i.ContainerPort == 0 {
+		return healthcheck.Check{}
+	}
+	port := strconv.FormatUint(uint64(i.ContainerPort), 10)
+	return healthcheck.Of(c, net.JoinHostPort(i.ContainerIP, port))
+}
+
 // settle is how long the end of a job is waited for when its instance's liveness check has failed: an app that dies
 // closes its port first, and how it died says more than that it did not answer.
 const settle = 500 * time.Millisecond
@@ -52,10 +61,9 @@ func (s *Supervisor) LookAfter(instance Instance) {
 	if !ok || !w.adopt(instance.clone()) {
 		return
 	}
-	address := net.JoinHostPort(instance.ContainerIP, strconv.FormatUint(uint64(instance.ContainerPort), 10))
 	s.checks.Add(instance.ID, healthcheck.Checks{
-		Liveness:  healthcheck.Of(instance.Liveness, address),
-		Readiness: healthcheck.Of(instance.Readiness, address),
+		Liveness:  instance.check(instance.Liveness),
+		Readiness: instance.check(instance.Readiness),
 		Unready:   !instance.Ready,
 		Unhealthy: func(err error) { s.unhealthy(w, err) },
 		Readied:   func(ready bool, err error) { s.readied(w, ready, err) },
@@ -104,7 +112,11 @@ func (s *Supervisor) unhealthy(w *Watch, err error) {
 
 // readied is called by the checks, whose rule it is not to call them.
 func (s *Supervisor) readied(w *Watch, ready bool, err error) {
-	s.log.Info("readiness changed", "instance", w.instance, "ready", ready, "error", err)
+	if ready {
+		s.log.Info("readiness regained", "instance", w.instance)
+	} else {
+		s.log.Warn("readiness lost", "instance", w.instance, "error", err)
+	}
 	w.setReady(ready)
 	s.deliver(w)
 }

@@ -6,6 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,5 +105,28 @@ func (s *server) reboot(t *testing.T) {
 	t.Helper()
 	s.kill(t)
 	s.depots = append(s.depots, filepath.Join(filepath.Dir(s.socket), fmt.Sprint("depot", len(s.depots))))
+	s.start(t)
+}
+
+// crash ends the server and every process of its containers, as a machine that loses power does, and starts the server
+// again on what is left on the disk.
+func (s *server) crash(t *testing.T) {
+	t.Helper()
+	s.kill(t)
+	depot := s.depots[len(s.depots)-1]
+	found, err := filepath.Glob("/proc/[0-9]*/cwd")
+	require.NoError(t, err)
+	killed := 0
+	for _, path := range found {
+		dir, err := os.Readlink(path)
+		if err != nil || !strings.HasPrefix(dir, depot+"/") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		require.NoError(t, err)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		killed++
+	}
+	require.NotZero(t, killed)
 	s.start(t)
 }

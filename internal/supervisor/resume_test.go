@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -75,10 +76,7 @@ func TestResumeTellsOfWhatEndedAndWasNotLinked(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	n.begin()
 	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(a)))
-	require.Eventually(t, func() bool {
-		heard := n.temporal.heard("i")
-		return len(heard) > 0 && heard[len(heard)-1].value == api.InstanceExit{Status: 12, Description: api.ExitAppExited}
-	}, patience, 5*time.Millisecond)
+	n.temporal.expectEnd(t, "i", exited(12, api.ExitAppExited))
 }
 
 func TestResumeAfterAReboot(t *testing.T) {
@@ -89,6 +87,16 @@ func TestResumeAfterAReboot(t *testing.T) {
 	n.begin()
 	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(a)))
 	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
+}
+
+func TestResumeOfWhatAPowerCutLeft(t *testing.T) {
+	n := newNodeTest(t)
+	a := n.start(t, "i")
+	n.supervisor.Close()
+	n.server.crash(t)
+	n.begin()
+	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(a)))
+	n.temporal.expectEnd(t, "i", exited(-1, api.ExitNotDetermined))
 }
 
 func TestResumeWaitsForAWardenThatIsAway(t *testing.T) {
@@ -168,4 +176,21 @@ func TestResumeOfMany(t *testing.T) {
 	}
 	n.temporal.expect(t, "lost", exited(-1, api.ExitNotDetermined))
 	require.Len(t, n.supervisor.Instances(), 40)
+}
+
+func TestSlowOneHoldsNobodyUp(t *testing.T) {
+	n := newNodeTest(t)
+	slow, quick := n.start(t, "slow"), n.start(t, "quick")
+	n.die()
+	n.temporal.slows("slow")
+	ctx, cancel := context.WithCancel(t.Context())
+	resume := make(chan error)
+	go func() { resume <- n.supervisor.Resume(ctx, ledger(slow, quick)) }()
+	n.temporal.expect(t, "quick", resumed(true))
+	cancel()
+	require.ErrorIs(t, <-resume, context.Canceled)
+	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(slow, quick)), "it waits no longer than is good for a lease")
+	require.Empty(t, n.temporal.heard("slow"))
+	n.temporal.slows("")
+	n.temporal.expect(t, "slow", resumed(true))
 }

@@ -37,13 +37,25 @@ func TestEndBeforeItIsLookedAfterIsToldThen(t *testing.T) {
 func TestForgottenInstanceIsNotHeardOf(t *testing.T) {
 	n := newNodeTest(t)
 	a := n.spawn(t, "i", staysUntil)
-	a.about.Liveness = often(api.CheckPort) // Nobody listens at port 0.
+	var closed func()
+	a.about.ContainerPort, closed = port(t, 0)
+	closed()
+	a.about.Liveness, a.about.Readiness = often(api.CheckPort), often(api.CheckPort)
 	n.lookAfter(a)
 	n.supervisor.Forget("i")
 	n.supervisor.Forget("i")
 	require.Empty(t, n.supervisor.Instances())
 	a.end(t, "1")
 	time.Sleep(2 * time.Second)
+	require.Empty(t, n.temporal.heard("i"))
+}
+
+func TestInstanceWithoutAPortIsTakenForWell(t *testing.T) {
+	n := newNodeTest(t)
+	a := n.spawn(t, "i", staysUntil)
+	a.about.Liveness, a.about.Readiness = often(api.CheckPort), often(api.CheckHTTP)
+	n.lookAfter(a)
+	time.Sleep(1500 * time.Millisecond)
 	require.Empty(t, n.temporal.heard("i"))
 }
 
@@ -148,11 +160,17 @@ func TestContainerThatWardenLostHasEnded(t *testing.T) {
 	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
 }
 
+func TestContainerWhoseProcessesAreGoneHasEnded(t *testing.T) {
+	n := newNodeTest(t)
+	n.start(t, "i")
+	n.server.crash(t)
+	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
+}
+
 func TestDestroyedContainerHasEnded(t *testing.T) {
 	n := newNodeTest(t)
 	n.start(t, "i")
 	_, err := n.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String("i")})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(n.temporal.heard("i")) > 0 }, patience, 5*time.Millisecond)
-	require.Len(t, n.temporal.heard("i"), 1)
+	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
 }

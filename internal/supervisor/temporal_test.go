@@ -32,6 +32,8 @@ type temporal struct {
 	running map[string]api.RunningInstance
 	// away makes each request fail.
 	away bool
+	// slow is an instance whose workflow does not answer as long as it is set.
+	slow string
 	// refused counts the requests that failed so.
 	refused int
 }
@@ -50,7 +52,11 @@ func (w *temporal) SignalWorkflow(_ context.Context, id, _, signal string, value
 	return nil
 }
 
-func (w *temporal) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
+func (w *temporal) QueryWorkflow(ctx context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
+	if w.isSlow(id) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if query != api.QueryRunning.Name() {
@@ -91,6 +97,19 @@ func (w *temporal) goes(away bool) {
 	w.away, w.refused = away, 0
 }
 
+func (w *temporal) isSlow(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.slow != "" && id == api.InstanceWorkflowID(w.slow)
+}
+
+// slows has the workflow of an instance not answer; of none when it is empty.
+func (w *temporal) slows(instance string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slow = instance
+}
+
 func (w *temporal) refusals() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,6 +131,17 @@ func (w *temporal) expect(t *testing.T, instance string, want ...said) {
 	}
 	require.Eventually(t, func() bool { return len(w.heard(instance)) >= len(want) }, patience, 5*time.Millisecond)
 	require.Equal(t, want, w.heard(instance))
+}
+
+// expectEnd waits for the end, whatever the workflow was told before: a job that has ended is found like one that runs
+// until it is linked.
+func (w *temporal) expectEnd(t *testing.T, instance string, end said) {
+	t.Helper()
+	end.to = api.InstanceWorkflowID(instance)
+	require.Eventually(t, func() bool { return slices.Contains(w.heard(instance), end) }, patience, 5*time.Millisecond)
+	heard := w.heard(instance)
+	require.Equal(t, end, heard[len(heard)-1])
+	require.LessOrEqual(t, len(heard), 2)
 }
 
 func exited(status int, description string) said {

@@ -155,26 +155,43 @@ func (s *Supervisor) ExitOnRecord(ctx context.Context, instance string) (api.Ins
 	if err != nil {
 		return api.InstanceExit{}, fmt.Errorf("look for the exit status: %w", err)
 	}
-	status, err := exitFile(info)
-	if err != nil {
-		status = unknownStatus
-	}
-	return describe(status, info), nil
+	return describe(recorded(info), info), nil
 }
 
 // unknownStatus stands for an exit status that nobody knows any more.
 const unknownStatus = -1
 
-// Describe is how a job ended that was linked.
+// signalledStatus is what Warden gives for a job that a signal ended, and for one that went with its container.
+const signalledStatus = 255
+
+// Describe is how a job ended that was linked. The runner puts down every end of its app: where there is only Warden's
+// word, the runner itself was ended, as by a machine that lost its power.
 func Describe(linked *wardenpb.LinkResponse) api.InstanceExit {
-	return describe(int(linked.GetExitStatus()), linked.GetInfo())
+	status, info := int(linked.GetExitStatus()), linked.GetInfo()
+	if status == signalledStatus && !outOfMemory(info) {
+		status = recorded(info)
+	}
+	return describe(status, info)
+}
+
+func outOfMemory(info *wardenpb.InfoResponse) bool {
+	return slices.Contains(info.GetEvents(), oomEvent)
+}
+
+// recorded is the status that the runner has put down, unknownStatus when there is none.
+func recorded(info *wardenpb.InfoResponse) int {
+	status, err := exitFile(info)
+	if err != nil {
+		return unknownStatus
+	}
+	return status
 }
 
 // describe puts an exit status into the words that users know.
 func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {
 	exit := api.InstanceExit{Status: status, Description: api.ExitAppExited}
 	switch {
-	case slices.Contains(info.GetEvents(), oomEvent):
+	case outOfMemory(info):
 		exit.Description = api.ExitOutOfMemory
 	case status == runspec.ExitMissingCommand && hasFile(info, runspec.PathLaunchFault):
 		exit.Description = api.ExitMissingCommand
