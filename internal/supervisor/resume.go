@@ -79,10 +79,7 @@ func (s *Supervisor) search(r api.Reservation) *search {
 	one := &search{reservation: r, first: make(chan struct{})}
 	one.ctx, one.cancel = context.WithCancel(s.ctx)
 	s.searches[r.ID] = one
-	s.running.Go(func() {
-		defer s.endSearch(one)
-		s.searchOn(one)
-	})
+	s.running.Go(func() { s.searchOn(one) })
 	return one
 }
 
@@ -100,7 +97,9 @@ func (s *Supervisor) endSearch(one *search) {
 // two looks keeps nobody out.
 func (s *Supervisor) searchOn(one *search) {
 	var first sync.Once
-	defer first.Do(func() { close(one.first) })
+	looked := func() { first.Do(func() { close(one.first) }) }
+	defer looked()
+	defer s.endSearch(one) // Before: who comes after the search must not find it.
 	for wait := firstPause; ; wait = min(wait*2, longestPause) {
 		select {
 		case s.resumers <- struct{}{}:
@@ -109,10 +108,10 @@ func (s *Supervisor) searchOn(one *search) {
 		}
 		err := s.searchOnce(one)
 		<-s.resumers
-		first.Do(func() { close(one.first) })
 		if err == nil || one.ctx.Err() != nil {
 			return
 		}
+		looked()
 		if wait == firstPause {
 			s.log.Warn("an instance cannot be found yet, looking on", "instance", one.reservation.ID, "error", err)
 		}
@@ -125,29 +124,23 @@ func (s *Supervisor) searchOn(one *search) {
 // searchOnce looks once. Without an error it is known what has become of the instance, and its workflow has been told.
 //
 // The workflow is asked first: an instance that it believes to run must have a job, where one that starts may get it
-// between the two looks. A job that is there is linked in any case.
+// between the two looks. A workflow that does not answer keeps no job from being linked.
 func (s *Supervisor) searchOnce(one *search) error {
 	ctx, cancel := context.WithTimeout(one.ctx, searchTimeout)
 	defer cancel()
 	r := one.reservation
 	running, err := api.QueryRunning.Ask(ctx, s.temporal, r.Workflow)
-	if isNotFound(err) {
-		return nil // Reap gives the reservation back.
+	if isNotFound(err) || err == nil && !believedToRun(running.Status.State) {
+		return nil // Reap gives the reservation back, or LaunchInstance and RetireInstance have it in hand.
 	}
 	info, away := s.inspect(one)
 	job, _ := Launched(info)
 	if job != 0 && !s.watchFound(one, job) {
 		return nil // It is being taken down.
 	}
-	if err != nil {
-		return fmt.Errorf("ask its workflow: %w", err)
-	}
-	switch running.Status.State {
-	case api.StateRunning, api.StateResuming, api.StateEvacuating:
-	default:
-		return nil
-	}
 	switch {
+	case err != nil:
+		return fmt.Errorf("ask its workflow: %w", err)
 	case away != nil:
 		return errors.Join(away, s.sayMissed(ctx, one))
 	case job != 0:
@@ -155,6 +148,10 @@ func (s *Supervisor) searchOnce(one *search) error {
 	default:
 		return s.foundEnded(ctx, r)
 	}
+}
+
+func believedToRun(state api.InstanceState) bool {
+	return state == api.StateRunning || state == api.StateResuming || state == api.StateEvacuating
 }
 
 // inspect asks Warden for the container; nil for one that is not there.
