@@ -2,66 +2,119 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 	"time"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/healthcheck"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
-// Between two probes of a port: at once, then doubling to the half second of the reference.
+// Between two probes of an instance that starts: at once, then doubling to the half second of the reference.
 const (
 	firstProbePause   = 10 * time.Millisecond
 	longestProbePause = 500 * time.Millisecond
 )
 
-// awaitHealthy returns when the instance is healthy: when its port answers, if its app has routes, and else when its
-// launch has begun.
+// stateFileTimeout is how long an app may take to write its state file; the reference's.
+const stateFileTimeout = 300 * time.Second
+
+// startup is how an instance that starts is looked at, how long one look may take and how long all of them.
+type startup struct {
+	probe         healthcheck.Probe
+	look, timeout time.Duration
+}
+
+// awaitHealthy returns when the instance is healthy. One that ends before is an error at once, also in the midst of a
+// look. No look asks Warden.
 func (s *instanceStart) awaitHealthy(ctx context.Context) error {
-	healthy := s.portAnswers
-	if len(s.message.URIs) == 0 {
-		healthy = s.hasBegun
+	check := s.startup()
+	waiting, cancel := context.WithTimeout(ctx, check.timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.watch.Done():
+			cancel()
+		case <-waiting.Done():
+		}
+	}()
+	for wait := firstProbePause; ; wait = min(wait*2, longestProbePause) {
+		if check.healthy(waiting) {
+			return nil
+		}
+		if !pause.For(waiting, wait) {
+			return s.unhealthy(ctx)
+		}
+	}
+}
+
+// unhealthy says why an instance is not waited for any more.
+func (s *instanceStart) unhealthy(ctx context.Context) error {
+	select {
+	case <-s.watch.Done():
+		return api.StartFailed(s.watch.Exit(), nil)
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return api.Final(api.ErrStartFailed, api.ExitHealthCheck, errors.New("it is not healthy in time"))
+}
+
+// startup finds the check in the order of the reference: the state file that the droplet names, else what the message
+// asks for. Where that is the process, to run is enough.
+func (s *instanceStart) startup() startup {
+	path := s.info.GetContainerPath()
+	name, err := healthcheck.FindStateFile(path)
+	if err != nil {
+		s.log.Warn("the droplet's own health check cannot be read", "instance", s.id, "error", err)
+	}
+	if name != "" {
+		return startup{healthcheck.StateFile{ContainerPath: path, Name: name}, longestProbePause, stateFileTimeout}
 	}
 	timeout := time.Duration(s.message.HealthCheckTimeout) * time.Second
 	if timeout <= 0 {
 		timeout = s.config.DefaultHealthCheckTimeout
 	}
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
-	for wait := firstProbePause; ; wait = min(wait*2, longestProbePause) {
-		if healthy(ctx) {
-			return nil
-		}
-		select {
-		case <-s.watch.Done():
-			return s.ended()
-		case <-deadline.C:
-			return api.Final(api.ErrStartFailed, api.ExitHealthCheck, nil)
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-}
-
-// portAnswers asks at the container's own address: what forwards the node's port to it may accept before the app does.
-func (s *instanceStart) portAnswers(ctx context.Context) bool {
-	dialer := net.Dialer{Timeout: longestProbePause}
+	check := s.message.Startup()
 	address := net.JoinHostPort(s.info.GetContainerIp(), strconv.FormatUint(uint64(s.created.ContainerPort), 10))
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return false
+	probe := healthcheck.New(check, address)
+	if _, process := probe.(healthcheck.Process); process {
+		probe = launched{s.info}
 	}
-	conn.Close()
-	return true
+	return startup{probe, healthcheck.Timeout(check), timeout}
 }
 
-// hasBegun tells whether the app's launch left its mark, by which a worker that comes back knows the app's job.
-func (s *instanceStart) hasBegun(context.Context) bool {
-	_, launched := supervisor.Launched(s.info)
-	return launched
+func (s startup) healthy(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.look)
+	defer cancel()
+	return s.probe.Probe(ctx) == nil
 }
 
-// ended is the error of an instance that ended before it was healthy.
-func (s *instanceStart) ended() error { return api.StartFailed(s.watch.Exit(), nil) }
+// launched is the probe of an app that only has to run: it is well once its launch has left its mark, by which a worker
+// that comes back knows the app's job.
+type launched struct{ info *wardenpb.InfoResponse }
+
+var errNotLaunched = errors.New("its launch has not begun")
+
+// Probe looks for the mark.
+func (l launched) Probe(context.Context) error {
+	if _, ok := supervisor.Launched(l.info); !ok {
+		return errNotLaunched
+	}
+	return nil
+}
+
+// running is what the supervisor has to know of an instance that is healthy.
+func (s *instanceStart) running() supervisor.Instance {
+	m := s.message
+	return supervisor.Instance{
+		ID: s.id, AppID: m.AppID, Index: m.Index, Version: m.Version, URIs: m.URIs, Address: s.created.Address, Ready: true,
+		ContainerIP: s.info.GetContainerIp(), ContainerPort: s.created.ContainerPort, ContainerPath: s.info.GetContainerPath(),
+		Limits: m.Limits, Liveness: m.Liveness(), Readiness: m.Readiness(),
+	}
+}

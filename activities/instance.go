@@ -63,8 +63,8 @@ type LaunchParams struct {
 	Created    CreateResult     `json:"created"`
 }
 
-// Launch runs the app and waits until it is healthy. An instance that ends or stays unhealthy fails it with
-// api.ErrStartFailed, whose message is the exit description.
+// Launch runs the app and waits until it is healthy; from then on the supervisor looks after it. An instance that ends or
+// stays unhealthy fails it with api.ErrStartFailed, whose message is the exit description.
 //
 // Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
 // Cancelled it leaves the container as it is. It heartbeats each second.
@@ -79,7 +79,7 @@ func (c *Containers) Launch(ctx context.Context, params LaunchParams) (None, err
 	if err := start.hook(ctx, config.HookAfterStart); err != nil {
 		c.log.Warn("hook failed", "hook", config.HookAfterStart, "instance", start.id, "error", err)
 	}
-	c.supervisor.Report(start.id)
+	c.supervisor.LookAfter(start.running())
 	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address)
 	return None{}, nil
 }

@@ -260,6 +260,7 @@ func TestResumeLinksAgain(t *testing.T) {
 	i.temporal.is(anInstance, api.StateRunning)
 	i.die(t)
 	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()))
+	<-i.temporal.told // That it was found.
 	require.Empty(t, i.temporal.heard(anInstance))
 	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
 	<-i.temporal.told

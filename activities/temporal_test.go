@@ -52,14 +52,20 @@ func (w *temporalWorld) SignalWorkflow(_ context.Context, id, _, _ string, arg a
 	return nil
 }
 
-func (w *temporalWorld) QueryWorkflow(_ context.Context, id, _, _ string, _ ...any) (converter.EncodedValue, error) {
+func (w *temporalWorld) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	state, there := w.states[id]
 	if !there {
 		return nil, serviceerror.NewNotFound("no such workflow")
 	}
-	data, err := converter.GetDefaultDataConverter().ToPayloads(api.InstanceStatus{State: state})
+	status := api.InstanceStatus{State: state}
+	answer := any(status)
+	if query == api.QueryRunning.Name() {
+		message := api.StartMessage{}
+		answer = api.RunningInstance{Status: status, Liveness: message.Liveness(), Readiness: message.Readiness()}
+	}
+	data, err := converter.GetDefaultDataConverter().ToPayloads(answer)
 	return client.NewValue(data), err
 }
 

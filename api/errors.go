@@ -46,6 +46,7 @@ const (
 	ExitOutOfMemory     = "out of memory"
 	ExitNotDetermined   = "cannot be determined"
 	ExitNodeLost        = "node lost"
+	ExitUnhealthy       = "failed its liveness check"
 	ExitStopped         = "stopped"
 	notEnough           = "Not enough %s resource available."
 	stagingErrorPrefix  = "Error staging: "

@@ -3,19 +3,16 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/healthcheck"
+	"github.com/durable-dea/dea/internal/workspace"
+	"github.com/durable-dea/dea/warden"
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/durable-dea/dea/api"
-	"github.com/durable-dea/dea/internal/workspace"
-	"github.com/durable-dea/dea/warden"
-	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
 // Between two tries of something that must come to pass.
@@ -56,9 +53,16 @@ type Supervisor struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
+	checks *healthcheck.Scheduler
+	// resumers has an element for each search that looks right now.
+	resumers chan struct{}
+
+	// mu guards what follows. Who holds it may take a Watch's lock, or call checks.
 	mu      sync.Mutex
 	watches map[string]*Watch
-	lease   *Lease
+	// searches are for instances that are not found yet.
+	searches map[string]*search
+	lease    *Lease
 
 	// reaping is held by the one Reap that is at work; it guards seen.
 	reaping sync.Mutex
@@ -66,19 +70,21 @@ type Supervisor struct {
 	seen sightings
 }
 
-// New makes a supervisor that watches nothing yet.
+// New makes a supervisor that watches nothing yet. It is to be closed.
 func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
 		logs: deps.LogLifetime, log: deps.Log.Named("supervisor"),
-		ctx: ctx, cancel: cancel, watches: map[string]*Watch{},
+		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), resumers: make(chan struct{}, resumers),
+		watches: map[string]*Watch{}, searches: map[string]*search{},
 	}
 }
 
-// Close ends every watch and waits for them. Containers and jobs go on.
+// Close ends every watch, check and search, and waits for them. Containers and jobs go on.
 func (s *Supervisor) Close() {
 	s.cancel()
+	s.checks.Close()
 	s.running.Wait()
 }
 
@@ -97,69 +103,6 @@ func (s *Supervisor) Take() *Lease {
 	}
 	s.lease = &Lease{lost: make(chan struct{})}
 	return s.lease
-}
-
-// Resume links again to every instance that the ledger names. One whose container or job is no longer there has its
-// workflow told, if that believes it to be running: while it starts, LaunchInstance finds out for itself.
-func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
-	var failed []error
-	for _, r := range ledger.Reservations {
-		if r.Kind != api.KindInstance || s.Watched(r.ID) != nil {
-			continue
-		}
-		if err := s.resume(ctx, r); err != nil {
-			failed = append(failed, fmt.Errorf("resume %s: %w", r.ID, err))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func (s *Supervisor) resume(ctx context.Context, r api.Reservation) error {
-	info, err := s.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(r.ID)})
-	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
-		return err
-	}
-	job, launched := Launched(info)
-	if !launched && len(info.GetJobIds()) > 0 {
-		return nil // It is about to be launched.
-	}
-	if job != 0 {
-		s.Watch(r.ID, job)
-		s.Report(r.ID)
-		s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
-		return nil
-	}
-	status, err := api.QueryInstance.Ask(ctx, s.temporal, r.Workflow)
-	if isNotFound(err) {
-		return nil // Reap gives the reservation back.
-	}
-	if err != nil {
-		return fmt.Errorf("ask for its state: %w", err)
-	}
-	if status.State != api.StateRunning && status.State != api.StateEvacuating {
-		return nil
-	}
-	s.log.Warn("instance ended while no worker looked", "instance", r.ID, "app", r.AppID, "index", r.Index)
-	exit, err := s.ExitOnRecord(ctx, r.ID)
-	if err != nil {
-		return err
-	}
-	s.tell(ctx, r.ID, exit)
-	return nil
-}
-
-// tell signals an instance's end until it is heard, there is nobody to hear it, or ctx ends.
-func (s *Supervisor) tell(ctx context.Context, instance string, exit api.InstanceExit) {
-	s.insist(ctx, instance, func() error {
-		err := api.SignalInstanceExited.Send(ctx, s.temporal, api.InstanceWorkflowID(instance), exit)
-		if err == nil {
-			s.log.Info("instance ended", "instance", instance, "status", exit.Status, "description", exit.Description)
-		}
-		if isNotFound(err) {
-			return nil
-		}
-		return err
-	})
 }
 
 func isNotFound(err error) bool {

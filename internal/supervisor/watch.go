@@ -34,7 +34,12 @@ type Watch struct {
 	// exit is written before done is closed and never after.
 	exit api.InstanceExit
 
-	reporting sync.Once
+	// mu guards what follows. Who holds it takes no other lock.
+	mu sync.Mutex
+	// adopted is set once the instance is looked after, and about is what is known of it.
+	adopted bool
+	about   Instance
+	news    news
 }
 
 // Done is closed when the job has ended, or can no longer be found.
@@ -43,15 +48,21 @@ func (w *Watch) Done() <-chan struct{} { return w.done }
 // Exit says how the job ended. It may be called once Done is closed.
 func (w *Watch) Exit() api.InstanceExit { return w.exit }
 
-// Watch begins to wait for the end of an instance's job, or returns the watch that does so already.
+// Watch begins to wait for the end of an instance's job, or returns the watch that does so already. Nobody is told of
+// the end before LookAfter.
 func (s *Supervisor) Watch(instance string, job uint32) *Watch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.watch(instance, job)
+}
+
+// watch is Watch for who holds mu.
+func (s *Supervisor) watch(instance string, job uint32) *Watch {
 	if w, ok := s.watches[instance]; ok {
 		if w.job == job {
 			return w
 		}
-		w.cancel()
+		s.drop(w)
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	w := &Watch{instance: instance, job: job, ctx: ctx, cancel: cancel, done: make(chan struct{})}
@@ -67,31 +78,24 @@ func (s *Supervisor) Watched(instance string) *Watch {
 	return s.watches[instance]
 }
 
-// Report has the end of the watched instance told to its workflow, also when it has ended already.
-func (s *Supervisor) Report(instance string) {
-	w := s.Watched(instance)
-	if w == nil {
-		return
-	}
-	w.reporting.Do(func() {
-		s.running.Go(func() {
-			select {
-			case <-w.done:
-				s.tell(w.ctx, instance, w.exit)
-			case <-w.ctx.Done():
-			}
-		})
-	})
-}
-
-// Forget ends the watch of an instance, whose container is about to go.
+// Forget ends the watch of an instance, whose container is about to go, its checks and the search for it.
 func (s *Supervisor) Forget(instance string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w, ok := s.watches[instance]; ok {
-		w.cancel()
-		delete(s.watches, instance)
+	if one, ok := s.searches[instance]; ok {
+		one.cancel()
+		delete(s.searches, instance)
 	}
+	if w, ok := s.watches[instance]; ok {
+		s.drop(w)
+	}
+}
+
+// drop ends a watch and its checks. Its caller holds mu.
+func (s *Supervisor) drop(w *Watch) {
+	w.cancel()
+	s.checks.Remove(w.instance)
+	delete(s.watches, w.instance)
 }
 
 // await links the job until it is known how it ended. A Warden that is away is waited for: its jobs outlive it.
@@ -100,17 +104,29 @@ func (s *Supervisor) await(w *Watch) {
 		response, err := s.warden.Link(w.ctx, &wardenpb.LinkRequest{
 			Handle: proto.String(w.instance), JobId: proto.Uint32(w.job),
 		})
+		var exit api.InstanceExit
 		switch {
 		case err == nil:
-			w.exit = Describe(response)
+			exit = Describe(response)
 		case errors.Is(err, warden.ErrNoSuchJob), errors.Is(err, warden.ErrUnknownHandle):
-			w.exit, err = s.ExitOnRecord(w.ctx, w.instance)
+			exit, err = s.ExitOnRecord(w.ctx, w.instance)
 		}
 		if err == nil {
-			close(w.done)
+			s.ended(w, exit)
 		}
 		return err
 	})
+}
+
+// ended tells the workflow before anything else.
+func (s *Supervisor) ended(w *Watch, exit api.InstanceExit) {
+	w.end(exit)
+	s.deliver(w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.watches[w.instance] == w {
+		s.checks.Remove(w.instance)
+	}
 }
 
 // insist does something again until it works or ctx ends.
@@ -120,7 +136,9 @@ func (s *Supervisor) insist(ctx context.Context, instance string, do func() erro
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("trying again", "instance", instance, "error", err)
+		if wait == firstPause { // Of an outage each instance speaks once.
+			s.log.Warn("an instance's job cannot be waited for, trying on", "instance", instance, "error", err)
+		}
 		if !pause.For(ctx, wait) {
 			return
 		}
@@ -137,26 +155,43 @@ func (s *Supervisor) ExitOnRecord(ctx context.Context, instance string) (api.Ins
 	if err != nil {
 		return api.InstanceExit{}, fmt.Errorf("look for the exit status: %w", err)
 	}
-	status, err := exitFile(info)
-	if err != nil {
-		status = unknownStatus
-	}
-	return describe(status, info), nil
+	return describe(recorded(info), info), nil
 }
 
 // unknownStatus stands for an exit status that nobody knows any more.
 const unknownStatus = -1
 
-// Describe is how a job ended that was linked.
+// signalledStatus is what Warden gives for a job that a signal ended, and for one that went with its container.
+const signalledStatus = 255
+
+// Describe is how a job ended that was linked. The runner puts down every end of its app: where there is only Warden's
+// word, the runner itself was ended, as by a machine that lost its power.
 func Describe(linked *wardenpb.LinkResponse) api.InstanceExit {
-	return describe(int(linked.GetExitStatus()), linked.GetInfo())
+	status, info := int(linked.GetExitStatus()), linked.GetInfo()
+	if status == signalledStatus && !outOfMemory(info) {
+		status = recorded(info)
+	}
+	return describe(status, info)
+}
+
+func outOfMemory(info *wardenpb.InfoResponse) bool {
+	return slices.Contains(info.GetEvents(), oomEvent)
+}
+
+// recorded is the status that the runner has put down, unknownStatus when there is none.
+func recorded(info *wardenpb.InfoResponse) int {
+	status, err := exitFile(info)
+	if err != nil {
+		return unknownStatus
+	}
+	return status
 }
 
 // describe puts an exit status into the words that users know.
 func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {
 	exit := api.InstanceExit{Status: status, Description: api.ExitAppExited}
 	switch {
-	case slices.Contains(info.GetEvents(), oomEvent):
+	case outOfMemory(info):
 		exit.Description = api.ExitOutOfMemory
 	case status == runspec.ExitMissingCommand && hasFile(info, runspec.PathLaunchFault):
 		exit.Description = api.ExitMissingCommand

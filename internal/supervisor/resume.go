@@ -1,0 +1,221 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/warden"
+	"github.com/durable-dea/dea/warden/wardenpb"
+)
+
+const (
+	// resumers is how many instances are looked for at once.
+	resumers = 8
+	// searchTimeout bounds one question about one instance: Temporal and Warden answer in milliseconds, or are away.
+	searchTimeout = 5 * time.Second
+	// resumePatience is how long Resume waits for the first look for everyone. What takes longer goes on without it.
+	resumePatience = 3 * time.Second
+)
+
+// search looks for one instance until it is known what has become of it.
+type search struct {
+	reservation api.Reservation
+	ctx         context.Context //nolint:containedctx // the search's own life, which is longer than its caller's
+	cancel      context.CancelFunc
+	// first is closed after the first look.
+	first chan struct{}
+	// said is set when the workflow was told that its instance is looked for.
+	said bool
+}
+
+// Resume looks again after every instance of the ledger whose workflow believes it to run: it links the job, makes the
+// checks, and tells the workflow that it was found, or how it ended. One that cannot be looked for now, since Warden or
+// Temporal is away, has its workflow told so and is looked for until it can be: Resume does not wait for it. An instance that
+// starts is left to LaunchInstance, which finds its job for itself.
+//
+// It fails only when ctx ends. Run twice it looks for nothing that is looked after, or looked for, already.
+func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
+	patience := time.NewTimer(resumePatience)
+	defer patience.Stop()
+	var begun []*search
+	for _, r := range ledger.Reservations {
+		if r.Kind != api.KindInstance {
+			continue
+		}
+		if found := s.search(r); found != nil {
+			begun = append(begun, found)
+		}
+	}
+	for _, one := range begun {
+		select {
+		case <-one.first:
+		case <-patience.C:
+			s.log.Warn("looking for instances takes long; it goes on", "instances", len(begun))
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// search begins to look for an instance, or finds the search that does; nil for an instance that is looked after.
+func (s *Supervisor) search(r api.Reservation) *search {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.watches[r.ID]; w != nil && w.isAdopted() {
+		return nil
+	}
+	if one := s.searches[r.ID]; one != nil {
+		return one
+	}
+	one := &search{reservation: r, first: make(chan struct{})}
+	one.ctx, one.cancel = context.WithCancel(s.ctx)
+	s.searches[r.ID] = one
+	s.running.Go(func() { s.searchOn(one) })
+	return one
+}
+
+// endSearch leaves alone one that took its place.
+func (s *Supervisor) endSearch(one *search) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one.cancel()
+	if s.searches[one.reservation.ID] == one {
+		delete(s.searches, one.reservation.ID)
+	}
+}
+
+// searchOn looks until it is known what has become of the instance. No more than resumers look at once; a pause between
+// two looks keeps nobody out.
+func (s *Supervisor) searchOn(one *search) {
+	var first sync.Once
+	looked := func() { first.Do(func() { close(one.first) }) }
+	defer looked()
+	defer s.endSearch(one) // Before: who comes after the search must not find it.
+	for wait := firstPause; ; wait = min(wait*2, longestPause) {
+		select {
+		case s.resumers <- struct{}{}:
+		case <-one.ctx.Done():
+			return
+		}
+		err := s.searchOnce(one)
+		<-s.resumers
+		if err == nil || one.ctx.Err() != nil {
+			return
+		}
+		looked()
+		if wait == firstPause {
+			s.log.Warn("an instance cannot be found yet, looking on", "instance", one.reservation.ID, "error", err)
+		}
+		if !pause.For(one.ctx, wait) {
+			return
+		}
+	}
+}
+
+// searchOnce looks once. Without an error it is known what has become of the instance, and its workflow has been told.
+//
+// The workflow is asked first: an instance that it believes to run must have a job, where one that starts may get it
+// between the two looks. A workflow that does not answer keeps no job from being linked.
+func (s *Supervisor) searchOnce(one *search) error {
+	ctx, cancel := context.WithTimeout(one.ctx, searchTimeout)
+	defer cancel()
+	r := one.reservation
+	running, err := api.QueryRunning.Ask(ctx, s.temporal, r.Workflow)
+	if isNotFound(err) || err == nil && !believedToRun(running.Status.State) {
+		return nil // Reap gives the reservation back, or LaunchInstance and RetireInstance have it in hand.
+	}
+	info, away := s.inspect(one)
+	job, _ := Launched(info)
+	if job != 0 && !s.watchFound(one, job) {
+		return nil // It is being taken down.
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask its workflow: %w", err)
+	case away != nil:
+		return errors.Join(away, s.sayMissed(ctx, one))
+	case job != 0:
+		return s.found(ctx, one, running, info)
+	default:
+		return s.foundEnded(ctx, r)
+	}
+}
+
+func believedToRun(state api.InstanceState) bool {
+	return state == api.StateRunning || state == api.StateResuming || state == api.StateEvacuating
+}
+
+// inspect asks Warden for the container; nil for one that is not there.
+func (s *Supervisor) inspect(one *search) (*wardenpb.InfoResponse, error) {
+	ctx, cancel := context.WithTimeout(one.ctx, searchTimeout)
+	defer cancel()
+	info, err := s.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(one.reservation.ID)})
+	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
+		return nil, fmt.Errorf("look for its container: %w", err)
+	}
+	return info, nil
+}
+
+// watchFound links the job, unless the search was called off.
+func (s *Supervisor) watchFound(one *search, job uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one.ctx.Err() != nil {
+		return false
+	}
+	s.watch(one.reservation.ID, job)
+	return true
+}
+
+// sayMissed tells the workflow once that its instance is looked for.
+func (s *Supervisor) sayMissed(ctx context.Context, one *search) error {
+	if one.said {
+		return nil
+	}
+	err := s.signalResume(ctx, one.reservation, false)
+	one.said = err == nil
+	return err
+}
+
+func (s *Supervisor) found(ctx context.Context, one *search, running api.RunningInstance, info *wardenpb.InfoResponse) error {
+	r := one.reservation
+	if err := s.signalResume(ctx, r, true); err != nil {
+		return err
+	}
+	status := running.Status
+	s.LookAfter(Instance{
+		ID: r.ID, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
+		Address: status.Address, Ready: !status.Unready,
+		ContainerIP: info.GetContainerIp(), ContainerPort: running.ContainerPort, ContainerPath: info.GetContainerPath(),
+		Limits: running.Limits, Liveness: running.Liveness, Readiness: running.Readiness,
+	})
+	s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
+	return nil
+}
+
+func (s *Supervisor) signalResume(ctx context.Context, r api.Reservation, found bool) error {
+	err := api.SignalResumeInstance.Send(ctx, s.temporal, r.Workflow, api.ResumeInstance{Found: found})
+	if err != nil && !isNotFound(err) {
+		return fmt.Errorf("tell its workflow: %w", err)
+	}
+	return nil
+}
+
+// foundEnded tells how an instance ended that is no longer there.
+func (s *Supervisor) foundEnded(ctx context.Context, r api.Reservation) error {
+	exit, err := s.ExitOnRecord(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	s.log.Warn("instance ended while no worker looked", "instance", r.ID, "app", r.AppID, "index", r.Index)
+	return s.signalEnd(ctx, r.ID, outcome{api.SignalInstanceExited, exit})
+}
