@@ -26,11 +26,24 @@ import (
 // any container here.
 type Owner struct{ UID, GID uint32 }
 
-// Room bounds what a droplet may unpack to: the instance's disk. 0 is archive's default.
+// Room bounds what a droplet may unpack to: the instance's disk. 0 is archive's default, which is also the most.
 type Room struct {
 	// Bytes are those of its files, each taking whole blocks as on a disk; Entries its files, directories and links.
 	Bytes   int64
 	Entries int
+}
+
+// options let nothing take more than archive does by itself, however much room an instance has: the node pays for it, in
+// memory as well.
+func (r Room) options() archive.Options {
+	o := archive.Options{MaxBytes: archive.DefaultMaxBytes, MaxEntries: archive.DefaultMaxEntries, FromContainer: true}
+	if r.Bytes > 0 {
+		o.MaxBytes = min(o.MaxBytes, r.Bytes)
+	}
+	if r.Entries > 0 {
+		o.MaxEntries = min(o.MaxEntries, r.Entries)
+	}
+	return o
 }
 
 // TooLargeError: a droplet unpacks to more than an instance has room for.
@@ -204,9 +217,7 @@ func (u unpacking) make(ctx context.Context, part string) error {
 		return fmt.Errorf("unpack the droplet: %w", err)
 	}
 	home := runspec.Beneath(root, runspec.PathHome)
-	_, err = archive.UnpackTar(ctx, droplet, home, archive.Options{
-		MaxBytes: u.room.Bytes, MaxEntries: u.room.Entries, FromContainer: true,
-	})
+	_, err = archive.UnpackTar(ctx, droplet, home, u.room.options())
 	if errors.Is(err, archive.ErrTooLarge) {
 		return &TooLargeError{Room: u.room, Err: err}
 	}
