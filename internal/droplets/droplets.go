@@ -34,9 +34,9 @@ type Store struct {
 	dir string
 	// boot names the time since the machine was started.
 	boot string
-	// unpackings are those under way, by the layer's name; room is for as many as may be at work at once.
+	// unpackings are those under way, by the layer's name; slots has room for as many as may be at work at once.
 	unpackings share.Group[string, Layer]
-	room       chan struct{}
+	slots      chan struct{}
 	// reaping is held by one Reap at a time.
 	reaping sync.Mutex
 	// mu is held when it is noted who uses a droplet, and when a droplet or a layer comes or goes.
@@ -49,7 +49,7 @@ type Store struct {
 func New(baseDir string) *Store {
 	return &Store{
 		dir: filepath.Join(baseDir, "droplets"), boot: bootID(),
-		room: make(chan struct{}, runtime.GOMAXPROCS(0)), busy: map[string]bool{},
+		slots: make(chan struct{}, runtime.GOMAXPROCS(0)), busy: map[string]bool{},
 	}
 }
 

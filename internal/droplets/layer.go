@@ -161,8 +161,8 @@ func ofLayer(name string) string {
 func (u unpacking) run(ctx context.Context) (Layer, error) {
 	s := u.store
 	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
 	case <-ctx.Done():
 		return Layer{}, ctx.Err()
 	}

@@ -106,6 +106,9 @@ func (s *Store) survey() (map[string]*cached, error) {
 	}
 	layers, layersErr := list(s.layers(""))
 	for _, entry := range layers {
+		if Check(ofLayer(entry.Name())) != nil {
+			continue // It is none of ours.
+		}
 		c := of(ofLayer(entry.Name()))
 		layer, whole := s.layer(entry.Name())
 		c.bytes += layer.Bytes
@@ -124,6 +127,9 @@ func (s *Store) survey() (map[string]*cached, error) {
 func (s *Store) surveyUses(of func(sha1 string) *cached) error {
 	used, err := list(s.uses(""))
 	for _, entry := range used {
+		if Check(entry.Name()) != nil {
+			continue
+		}
 		instances, listErr := list(s.uses(entry.Name()))
 		err = errors.Join(err, listErr)
 		c := of(entry.Name())

@@ -173,6 +173,22 @@ func TestReapOfParts(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(base, "droplets", ".uses", sha))
 }
 
+// What somebody has put beside the droplets is left alone, and keeps nothing from being reaped.
+func TestReapLeavesWhatIsNotOurs(t *testing.T) {
+	store, base, sha1 := cache(t, app()...)
+	for _, name := range []string{"lost+found", ".layers/-1-1", ".layers/other"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(base, "droplets", name), 0o700))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(base, "droplets", ".uses", "note"), nil, 0o600))
+	uses, err := store.Uses()
+	require.NoError(t, err)
+	require.Empty(t, uses)
+	require.Equal(t, []string{sha1}, reap(t, store, droplets.Keep{}))
+	for _, name := range []string{"lost+found", ".layers/-1-1", ".layers/other"} {
+		require.DirExists(t, filepath.Join(base, "droplets", name))
+	}
+}
+
 func TestReapEndsWithItsContext(t *testing.T) {
 	store, _, sha1 := cache(t, app()...)
 	ctx, cancel := context.WithCancel(t.Context())

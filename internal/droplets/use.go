@@ -70,9 +70,12 @@ func (s *Store) Drop(uses ...Use) error {
 func (s *Store) Uses() ([]Use, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	used, err := list(filepath.Join(s.dir, ".uses"))
+	used, err := list(s.uses(""))
 	var all []Use
 	for _, sha1 := range used {
+		if Check(sha1.Name()) != nil {
+			continue
+		}
 		instances, listErr := list(s.uses(sha1.Name()))
 		err = errors.Join(err, listErr)
 		for _, instance := range instances {
