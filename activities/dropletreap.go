@@ -2,8 +2,11 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/droplets"
@@ -21,6 +24,16 @@ func (d *Droplets) Reap(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("unused droplets cannot be removed", "error", err)
 	}
+}
+
+// makeRoom removes every droplet that no instance uses, when err says that the node's disk is full: what failed is tried
+// again, and another droplet that might be of use some day is worth less than the one that is wanted now.
+func (d *Droplets) makeRoom(ctx context.Context, err error) {
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return
+	}
+	reaped, reapErr := d.cache.Reap(ctx, droplets.Keep{})
+	d.log.Warn("the node's disk is full, removed the droplets that nobody uses", "sha1", reaped, "error", reapErr)
 }
 
 // Uses are the instances that use droplets now. They come before the ledger that Forget is given: an instance is booked

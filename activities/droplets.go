@@ -160,6 +160,7 @@ func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletR
 			"the droplet is not the one that was asked for: its SHA-1 is wrong", err)
 	}
 	if err != nil {
+		d.makeRoom(ctx, err)
 		return DropletResult{}, httpFault(err, api.ErrDroplet, "the droplet", params.URI)
 	}
 	d.log.Info("downloaded", "sha1", params.SHA1, "bytes", result.Bytes, "resumed_bytes", result.ResumedBytes)

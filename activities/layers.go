@@ -101,6 +101,7 @@ func (s *instanceStart) createOnLayer(ctx context.Context) (layered bool, err er
 		Bytes: s.message.Limits.DiskMB * bytesPerMB, Entries: int(s.config.Instance.DiskInodeLimit),
 	})
 	if err != nil {
+		s.droplets.makeRoom(ctx, err)
 		return false, layerFault(err)
 	}
 	if layer.Made {
