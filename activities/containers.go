@@ -51,6 +51,7 @@ type Containers struct {
 	cache      *droplets.Store
 	supervisor *supervisor.Supervisor
 	runner     string
+	layering   layering
 	log        hclog.Logger
 }
 

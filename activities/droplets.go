@@ -18,6 +18,7 @@ import (
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/share"
+	"github.com/durable-dea/dea/warden"
 )
 
 // WorkflowStarter is the part of a Temporal client that starts workflows.
@@ -31,8 +32,12 @@ type DropletsDeps struct {
 	Node     string
 	Temporal WorkflowStarter
 	Cache    *droplets.Store
-	HTTP     *fetch.Client
-	Log      hclog.Logger
+	// Keep says which droplets stay that nobody uses.
+	Keep droplets.Keep
+	// Warden knows which instances are on the node, whatever the ledger says.
+	Warden *warden.Client
+	HTTP   *fetch.Client
+	Log    hclog.Logger
 }
 
 // Droplets brings droplets to the node's cache.
@@ -40,6 +45,8 @@ type Droplets struct {
 	node     string
 	temporal WorkflowStarter
 	cache    *droplets.Store
+	keep     droplets.Keep
+	warden   *warden.Client
 	http     *fetch.Client
 	log      hclog.Logger
 	// waits are at Temporal, downloads on the wire, both by SHA-1.
@@ -50,7 +57,8 @@ type Droplets struct {
 // NewDroplets makes the activities of one node's droplet cache.
 func NewDroplets(deps DropletsDeps) *Droplets {
 	return &Droplets{
-		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, http: deps.HTTP, log: deps.Log.Named("droplets"),
+		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, keep: deps.Keep, warden: deps.Warden,
+		http: deps.HTTP, log: deps.Log.Named("droplets"),
 	}
 }
 
@@ -91,8 +99,8 @@ func (d *Droplets) Await(ctx context.Context, params DropletParams) (DropletResu
 	}
 	size, ok := d.cache.Has(params.SHA1)
 	if !ok {
-		return DropletResult{}, api.Transient(api.ErrDroplet, "the droplet is not in the node's cache",
-			errors.New("it was fetched, and is gone"))
+		return DropletResult{}, api.Transient(api.ErrDroplet, droplets.ErrGone.Error(),
+			fmt.Errorf("%w: it was fetched, and has been taken away", droplets.ErrGone))
 	}
 	return DropletResult{Bytes: size}, nil
 }
@@ -152,6 +160,7 @@ func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletR
 			"the droplet is not the one that was asked for: its SHA-1 is wrong", err)
 	}
 	if err != nil {
+		d.makeRoom(ctx, err)
 		return DropletResult{}, httpFault(err, api.ErrDroplet, "the droplet", params.URI)
 	}
 	d.log.Info("downloaded", "sha1", params.SHA1, "bytes", result.Bytes, "resumed_bytes", result.ResumedBytes)
@@ -177,7 +186,7 @@ func (d *Droplets) download(ctx context.Context, params DropletParams) (DropletR
 func (d *Droplets) downloadOnce(ctx context.Context, params DropletParams) (DropletResult, error) {
 	part, err := d.cache.Part(params.SHA1)
 	if err != nil {
-		return DropletResult{}, nodeFault("the droplet cannot be stored", err)
+		return DropletResult{}, cacheFault("the droplet cannot be stored", err)
 	}
 	whole := part + ".whole"
 	digest := sha1.New() //nolint:gosec // the wire's digest of a droplet
@@ -195,7 +204,7 @@ func (d *Droplets) downloadOnce(ctx context.Context, params DropletParams) (Drop
 		return result, err
 	}
 	if err := d.cache.Move(params.SHA1, whole); err != nil {
-		return result, nodeFault("the droplet cannot be stored", err)
+		return result, cacheFault("the droplet cannot be stored", err)
 	}
 	return result, nil
 }
@@ -203,8 +212,17 @@ func (d *Droplets) downloadOnce(ctx context.Context, params DropletParams) (Drop
 // look answers from the cache; Cached is set when the droplet is there.
 func (d *Droplets) look(sha1 string) (DropletResult, error) {
 	if err := droplets.Check(sha1); err != nil {
-		return DropletResult{}, api.Final(api.ErrDroplet, "the droplet's SHA-1 must be 40 hexadecimal digits", err)
+		return DropletResult{}, cacheFault("", err)
 	}
 	size, ok := d.cache.Has(sha1)
 	return DropletResult{Bytes: size, Cached: ok}, nil
+}
+
+// cacheFault is the error of an activity that the node's cache has failed: words are for the user where it is the node's
+// fault, and not that of a request that names no droplet.
+func cacheFault(words string, err error) error {
+	if errors.Is(err, droplets.ErrBadDigest) {
+		return api.Final(api.ErrDroplet, "the droplet's SHA-1 must be 40 hexadecimal digits", err)
+	}
+	return nodeFault(words, err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/appenv"
+	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/warden"
@@ -40,21 +41,34 @@ type CreateResult struct {
 // Run twice it takes down what the first run made and makes it anew: nothing of the app's has run in it. Cancelled
 // it leaves what there is, for RetireInstance. It heartbeats each second.
 func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateResult, error) {
-	droplet := DropletParams{SHA1: params.Message.SHA1, URI: params.Message.ExecutableURI}
-	if _, err := c.droplets.Await(ctx, droplet); err != nil {
-		return CreateResult{}, err
-	}
-	if err := c.destroy(ctx, params.InstanceID); err != nil {
-		return CreateResult{}, err
-	}
 	start := c.newStart(params.InstanceID, params.Message)
-	for _, step := range []func(context.Context) error{start.create, start.limit, start.openNetwork, start.linkApp, start.unpack} {
-		if err := step(ctx); err != nil {
+	// From here on the droplet stays on the node, until Retire; see package droplets.
+	if err := c.cache.Claim(start.id, start.message.SHA1); err != nil {
+		return CreateResult{}, cacheFault("the droplet's use cannot be noted", err)
+	}
+	droplet := DropletParams{SHA1: start.message.SHA1, URI: start.message.ExecutableURI}
+	for tries := 1; ; tries++ {
+		_, err := c.droplets.Await(ctx, droplet)
+		if err != nil && !errors.Is(err, droplets.ErrGone) {
 			return CreateResult{}, err
 		}
+		if err == nil {
+			err = start.build(ctx)
+		}
+		if err == nil {
+			return start.created, nil
+		}
+		_, here := c.cache.Has(start.message.SHA1)
+		gone := !here || errors.Is(err, droplets.ErrGone)
+		if !gone || tries == createTries || ctx.Err() != nil {
+			return CreateResult{}, err
+		}
+		c.log.Warn("a droplet is gone from the node's cache, fetching it again", "sha1", start.message.SHA1, "error", err)
 	}
-	return start.created, nil
 }
+
+// createTries is how often Create has a droplet fetched that then is not there: somebody clears the node's cache.
+const createTries = 3
 
 // LaunchParams says which instance to launch in the container that Create made.
 type LaunchParams struct {
@@ -184,28 +198,52 @@ func startFault(err error) error {
 	return wardenFault("run a hook", err)
 }
 
-func (s *instanceStart) create(ctx context.Context) error {
+// build makes the container and everything in it.
+func (s *instanceStart) build(ctx context.Context) error {
+	layered, err := s.createOnLayer(ctx)
+	if err != nil {
+		return err
+	}
+	steps := []func(context.Context) error{s.limit, s.openNetwork}
+	if !layered {
+		steps = []func(context.Context) error{s.createPlain, s.limit, s.openNetwork, s.linkApp, s.unpack}
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createRequest is for a container that has nothing of the droplet yet.
+func (s *instanceStart) createRequest() *wardenpb.CreateRequest {
+	return &wardenpb.CreateRequest{
+		Handle:     s.handle(),
+		GraceTime:  proto.Uint32(graceSeconds),
+		BindMounts: append(s.operatorMounts(), readOnly(s.runner, runspec.PathBin)),
+	}
+}
+
+// createPlain makes a container that is given the droplet to unpack.
+func (s *instanceStart) createPlain(ctx context.Context) error {
 	droplet, err := s.cache.Dir(s.message.SHA1)
 	if err != nil {
 		return api.Final(api.ErrDroplet, api.ExitFailedToStart, err)
 	}
-	request := &wardenpb.CreateRequest{
-		Handle:    s.handle(),
-		GraceTime: proto.Uint32(graceSeconds),
-		BindMounts: append(s.operatorMounts(),
-			readOnly(droplet, runspec.PathDroplet),
-			readOnly(s.runner, runspec.PathBin),
-		),
-	}
+	request := s.createRequest()
+	request.BindMounts = append(request.BindMounts, readOnly(droplet, runspec.PathDroplet))
 	if rootfs := s.rootfs(s.message.Stack); rootfs != "" {
 		request.Rootfs = proto.String(rootfs)
 	}
-	if err := s.makeContainer(ctx, request); err != nil {
+	if err := s.makeAnew(ctx, request); err != nil {
 		return wardenFault("make the container", err)
 	}
 	return nil
 }
 
+// limit bounds what the instance may use. On a layer the disk is what the instance itself writes: the droplet is the node's,
+// and counted once in its cache, though one that would not fit into the instance's disk is refused all the same.
 func (s *instanceStart) limit(ctx context.Context) error {
 	limits := s.message.Limits
 	return s.applyLimits(ctx, s.id, containerLimits{

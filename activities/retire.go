@@ -41,7 +41,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	start.created = params.Created
 	info, err := c.warden.Info(ctx, &wardenpb.InfoRequest{Handle: start.handle()})
 	if errors.Is(err, warden.ErrUnknownHandle) {
-		return nil
+		return start.releaseDroplet()
 	}
 	if err != nil {
 		return wardenFault("look at the container", err)
@@ -55,7 +55,10 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 			c.log.Warn("the logs of a crashed instance could not be kept", "instance", start.id, "error", err)
 		}
 	}
-	return c.destroy(ctx, start.id)
+	if err := c.destroy(ctx, start.id); err != nil {
+		return err
+	}
+	return start.releaseDroplet()
 }
 
 // stop lets the app end. What fails here is only logged: the container goes in any case.

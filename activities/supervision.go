@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,14 +17,16 @@ import (
 // SupervisionDeps is what Supervision works with.
 type SupervisionDeps struct {
 	Supervisor *supervisor.Supervisor
-	// Packages has the buildpacks that are looked through for those that nobody uses.
+	// Packages has the buildpacks that are looked through for those that nobody uses, Droplets the droplets.
 	Packages *Packages
+	Droplets *Droplets
 	Temporal client.Client
 	// Advertisement is what the node says of itself.
 	Advertisement api.NodeAdvertisement
-	// OrphanReap is the time between two looks for what nobody owns.
-	OrphanReap time.Duration
-	Log        hclog.Logger
+	// OrphanReap is the time between two looks for what nobody owns, DropletGC that between two for droplets that are not to
+	// be kept.
+	OrphanReap, DropletGC time.Duration
+	Log                   hclog.Logger
 }
 
 // Supervision is the node's heartbeat.
@@ -73,6 +76,9 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 	defer term.Stop()
 	reap := time.NewTicker(s.deps.OrphanReap)
 	defer reap.Stop()
+	s.deps.Droplets.Reap(ctx)
+	collect := time.NewTicker(s.deps.DropletGC)
+	defer collect.Stop()
 	for {
 		select {
 		case <-lease.Lost():
@@ -85,6 +91,8 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 			return SuperviseResult{}, ctx.Err()
 		case <-reap.C:
 			s.look(ctx, params.Node)
+		case <-collect.C:
+			s.deps.Droplets.Reap(ctx)
 		}
 	}
 }
@@ -107,9 +115,10 @@ func (s *Supervision) takeOver(ctx context.Context, node string) error {
 // look is not worth the lease when it fails: the next one comes.
 func (s *Supervision) look(ctx context.Context, node string) {
 	s.deps.Packages.Reap()
+	uses := s.deps.Droplets.Uses()
 	ledger, err := api.QueryNode.Ask(ctx, s.deps.Temporal, api.NodeWorkflowID(node))
 	if err == nil {
-		err = s.deps.Supervisor.Reap(ctx, ledger)
+		err = errors.Join(s.deps.Droplets.Forget(ctx, uses, ledger), s.deps.Supervisor.Reap(ctx, ledger))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Warn("looking for orphans failed", "error", err)

@@ -40,6 +40,8 @@ func DefaultNode() Node {
 			MinCPUShareLimit:      1,
 			NProc:                 512,
 		},
+		// The original keeps no droplet for longer than it is used, and so fetches it again for each restart.
+		Droplets: Droplets{MaxMB: 10 * 1024, UnusedLifetime: time.Hour},
 		Intervals: Intervals{
 			Heartbeat:      10 * time.Second,
 			Advertise:      5 * time.Second,

@@ -94,6 +94,7 @@ temporal:
   address: localhost
   api_key: 12345
   tls: {cert_file: c.pem}
+droplets: {max_mb: -1, unused_lifetime: -1}
 `)
 	require.Error(t, err)
 	type place struct {
@@ -147,6 +148,8 @@ temporal:
 		{"temporal.tls.cert_file", 36, "there is no file"},
 		{"temporal.tls.key_file", 36, "is missing: cert_file is set"},
 		{"temporal.encryption_key_file", 33, "is missing"},
+		{"droplets.max_mb", 37, "must be from 0 to"},
+		{"droplets.unused_lifetime", 37, "must be 0 seconds or more"},
 	} {
 		found := false
 		for i, p := range got {

@@ -19,6 +19,7 @@ type Node struct {
 	Stacks     []Stack     `yaml:"stacks"`
 	Staging    Staging     `yaml:"staging"`
 	Instance   Instance    `yaml:"instance"`
+	Droplets   Droplets    `yaml:"droplets"`
 	BindMounts []BindMount `yaml:"bind_mounts"`
 	// Hooks are scripts on the node, by the moment at which they run: HookBeforeStart and its like.
 	Hooks               map[string]string   `yaml:"hooks" kind:"path" keys:"before_start,after_start,before_stop,after_stop"`
@@ -162,6 +163,15 @@ func (i Instance) CPUShares(memoryMB int64) int64 {
 	return min(max(memoryMB/max(i.MemoryToCPUShareRatio, 1), i.MinCPUShareLimit), i.MaxCPUShareLimit)
 }
 
+// Droplets says which droplets the node keeps that no instance on it uses, so that the next instance starts sooner.
+type Droplets struct {
+	// MaxMB is how much droplets may take, packed and unpacked: while it is more, those that are not in use go, the least
+	// recently used first. 0 keeps none of them. Those in use are kept whatever they take.
+	MaxMB int64 `yaml:"max_mb"`
+	// UnusedLifetime is how long one is kept from when it came or its last instance ended; 0 is not at all.
+	UnusedLifetime time.Duration `yaml:"unused_lifetime"`
+}
+
 // BandwidthLimit limits a container's network, both ways.
 type BandwidthLimit struct {
 	// Rate is in bytes a second, Burst in bytes; both 1 at least.
@@ -183,7 +193,7 @@ type Intervals struct {
 	Heartbeat      time.Duration `yaml:"heartbeat"`
 	Advertise      time.Duration `yaml:"advertise"`
 	RouterRegister time.Duration `yaml:"router_register_in_seconds"`
-	// DropletGC is between two looks for droplets that nothing uses.
+	// DropletGC is between two looks for droplets that are not to be kept; see Droplets.
 	DropletGC time.Duration `yaml:"droplet_gc"`
 	// OrphanReap is between two looks for containers that nobody owns.
 	OrphanReap time.Duration `yaml:"orphan_reap"`

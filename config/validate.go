@@ -53,6 +53,7 @@ func (l *loader) checkNode(n *Node) {
 	l.checkStacks(n.Stacks)
 	l.checkStaging(n.Staging)
 	l.checkInstance(n.Instance)
+	l.within("droplets.max_mb", n.Droplets.MaxMB, 0, maxMB)
 	l.checkMounts(n.BindMounts)
 	for moment, script := range n.Hooks {
 		l.regularFile("hooks."+moment, script)
@@ -201,6 +202,7 @@ func (l *loader) checkTimes(n *Node) {
 		"crash_lifetime_secs":        n.CrashLifetime,
 		"staging.buildpack_lifetime": n.Staging.BuildpackLifetime,
 		"staging.log_lifetime":       n.Staging.LogLifetime,
+		"droplets.unused_lifetime":   n.Droplets.UnusedLifetime,
 	} {
 		if d < 0 {
 			l.wrong(at, nil, "must be 0 seconds or more, is %s", d)

@@ -204,6 +204,7 @@ func TestClientTellsErrorsApart(t *testing.T) {
 		"unknown handle": ErrUnknownHandle,
 		"no such job":    ErrNoSuchJob,
 		"container with handle: a b already exists.":                                  ErrHandleInUse,
+		"rootfs /a:/b c not found":                                                    ErrNoRootfs,
 		"Container state must be one of 'active', current state is 'stopped'":         ErrWrongState,
 		"Container state must be one of 'born, active', current state is 'destroyed'": ErrWrongState,
 		"command exited with failure":                                                 ErrCopyFailed,
@@ -218,7 +219,7 @@ func TestClientTellsErrorsApart(t *testing.T) {
 		require.ErrorAs(t, err, &answer)
 		require.Equal(t, &Error{Request: wardenpb.Message_Ping, Message: message, Data: "d", Backtrace: []string{"b"}}, answer)
 		require.Equal(t, "warden ping: "+message, err.Error())
-		for _, s := range []error{ErrUnknownHandle, ErrNoSuchJob, ErrHandleInUse, ErrWrongState, ErrCopyFailed, ErrUnavailable} {
+		for _, s := range []error{ErrUnknownHandle, ErrNoSuchJob, ErrHandleInUse, ErrNoRootfs, ErrWrongState, ErrCopyFailed, ErrUnavailable} {
 			require.Equal(t, errors.Is(s, sentinel), errors.Is(err, s), "%s is %v", message, s)
 		}
 		require.Error(t, ping(t.Context(), c))

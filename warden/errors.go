@@ -17,6 +17,8 @@ var (
 	ErrNoSuchJob = errors.New("no such job")
 	// ErrHandleInUse: a container with that handle is there already.
 	ErrHandleInUse = errors.New("container exists already")
+	// ErrNoRootfs: the root file system of a Create is not there, or is given in a form that the server does not know.
+	ErrNoRootfs = errors.New("rootfs not found")
 	// ErrWrongState: the container's state does not allow the request; it is stopped.
 	ErrWrongState = errors.New("wrong container state")
 	// ErrCopyFailed: a copy's source, the parent of its target, or its owner does not exist.
@@ -51,6 +53,8 @@ func (e *Error) Is(target error) bool {
 		return e.Message == "no such job"
 	case ErrHandleInUse:
 		return strings.HasPrefix(e.Message, "container with handle: ") && strings.HasSuffix(e.Message, " already exists.")
+	case ErrNoRootfs:
+		return strings.HasPrefix(e.Message, "rootfs ") && strings.HasSuffix(e.Message, " not found")
 	case ErrWrongState:
 		return strings.HasPrefix(e.Message, "Container state must be one of ")
 	case ErrCopyFailed:

@@ -1,6 +1,7 @@
 package buildpackstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,9 +16,6 @@ import (
 
 // partLifetime is how long a part of a zip waits to be resumed: longer than any staging tries.
 const partLifetime = time.Hour
-
-// gone is the ending of what is being removed.
-const gone = ".gone"
 
 // Use notes which buildpacks a user uses, in place of what was noted of it before: none of them is removed while the user
 // is there. It comes before Ensure. A user is a staging, or whatever else Reap is told of.
@@ -46,13 +44,10 @@ func (s *Store) Reap(users func() ([]string, error), lifetime time.Duration) ([]
 		return reaped, err
 	}
 	// Hidden from everybody else they may take their time.
-	hidden, err := list(s.parts(""))
-	for _, entry := range hidden {
-		if strings.HasSuffix(entry.Name(), gone) {
-			err = errors.Join(err, removeTree(s.parts(entry.Name())))
-		}
+	if err := rmtree.Sweep(context.Background(), s.parts("")); err != nil {
+		return reaped, fmt.Errorf("remove a buildpack: %w", err)
 	}
-	return reaped, err
+	return reaped, nil
 }
 
 // hideUnused moves what is to be removed to where nobody looks for it.
@@ -143,7 +138,7 @@ func (s *Store) hideParts() error {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if busy[name] || strings.HasSuffix(name, gone) || isPart(name) && isYoung(entry) {
+		if busy[name] || rmtree.Hidden(name) || isPart(name) && isYoung(entry) {
 			continue
 		}
 		err = errors.Join(err, s.hide(s.parts(name)))
@@ -162,29 +157,10 @@ func isYoung(entry fs.DirEntry) bool {
 
 // hide moves a file or directory out of everybody's sight, if it is there.
 func (s *Store) hide(path string) error {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := rmtree.Hide(path, s.parts("")); err != nil {
+		return fmt.Errorf("take the buildpack out of its place: %w", err)
 	}
-	for n := 0; ; n++ {
-		to := s.parts(fmt.Sprintf("%s.%d%s", filepath.Base(path), n, gone))
-		if _, err := os.Lstat(to); err == nil {
-			continue // of a process that died
-		}
-		if err := os.MkdirAll(s.parts(""), 0o755); err != nil {
-			return fmt.Errorf("make the buildpacks' directory: %w", err)
-		}
-		err := os.Rename(path, to)
-		if errors.Is(err, fs.ErrPermission) {
-			// Only a directory that its owner may write to can be moved to another.
-			if err = rmtree.OpenUp(path); err == nil {
-				err = os.Rename(path, to)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("take the buildpack out of its place: %w", err)
-		}
-		return nil
-	}
+	return nil
 }
 
 // removeTree removes a directory whatever its modes, and follows no link.

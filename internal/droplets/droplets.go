@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/internal/share"
 )
 
 // FileName is the name of a droplet in its directory.
@@ -23,11 +26,32 @@ var ErrBadDigest = errors.New("not a SHA-1 of 40 hexadecimal digits")
 
 var digest = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
 
-// Store is the droplet cache of a node. It is safe for concurrent use, also by several processes.
-type Store struct{ dir string }
+// ErrGone is returned for a droplet that is not here.
+var ErrGone = errors.New("the droplet is not in the node's cache")
+
+// Store is the droplet cache of a node. It is safe for concurrent use by one process.
+type Store struct {
+	dir string
+	// boot names the time since the machine was started.
+	boot string
+	// unpackings are those under way, by the layer's name; slots has room for as many as may be at work at once.
+	unpackings share.Group[string, Layer]
+	slots      chan struct{}
+	// reaping is held by one Reap at a time.
+	reaping sync.Mutex
+	// mu is held when it is noted who uses a droplet, and when a droplet or a layer comes or goes.
+	mu sync.Mutex
+	// busy are the names of the layers that are being unpacked.
+	busy map[string]bool
+}
 
 // New is the cache beneath a node's base directory. Nothing is made on disk until the first droplet comes.
-func New(baseDir string) *Store { return &Store{dir: filepath.Join(baseDir, "droplets")} }
+func New(baseDir string) *Store {
+	return &Store{
+		dir: filepath.Join(baseDir, "droplets"), boot: bootID(),
+		slots: make(chan struct{}, runtime.GOMAXPROCS(0)), busy: map[string]bool{},
+	}
+}
 
 // Check fails with ErrBadDigest for what cannot name a droplet. Every method that writes checks by itself.
 func Check(sha1 string) error {
@@ -37,12 +61,17 @@ func Check(sha1 string) error {
 	return nil
 }
 
-// Dir is the directory that holds a droplet, to be mounted into its instances. It is there when Has says so.
+// canonical is the one form of a SHA-1 that names files.
+func canonical(sha1 string) (string, error) { return strings.ToLower(sha1), Check(sha1) }
+
+// Dir is the directory that holds a droplet, to be mounted into instances that unpack it by themselves. It is there when
+// Has says so.
 func (s *Store) Dir(sha1 string) (string, error) {
-	if err := Check(sha1); err != nil {
+	sha1, err := canonical(sha1)
+	if err != nil {
 		return "", err
 	}
-	return filepath.Join(s.dir, strings.ToLower(sha1)), nil
+	return filepath.Join(s.dir, sha1), nil
 }
 
 // Path is where a droplet is when Has says so.
@@ -66,20 +95,26 @@ func (s *Store) Has(sha1 string) (int64, bool) {
 
 // Part is where the download of a droplet may grow until it is whole. Its directory exists afterwards.
 func (s *Store) Part(sha1 string) (string, error) {
-	if err := Check(sha1); err != nil {
+	sha1, err := canonical(sha1)
+	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(s.dir, ".parts")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make the droplets' directory: %w", err)
+	return s.parts(sha1), s.makeParts()
+}
+
+func (s *Store) parts(name string) string { return filepath.Join(s.dir, ".parts", name) }
+
+func (s *Store) makeParts() error {
+	if err := os.MkdirAll(s.parts(""), 0o755); err != nil {
+		return fmt.Errorf("make the droplets' directory: %w", err)
 	}
-	return filepath.Join(dir, strings.ToLower(sha1)), nil
+	return nil
 }
 
 // Move puts a file whose SHA-1 was checked into the cache, by rename. The file must be on the cache's file system. A
 // droplet that is already here is replaced by the same content.
 func (s *Store) Move(sha1, from string) error {
-	to, err := s.prepare(sha1)
+	to, err := s.Path(sha1)
 	if err != nil {
 		return err
 	}
@@ -91,20 +126,14 @@ func (s *Store) Move(sha1, from string) error {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(from, to); err != nil {
-		return fmt.Errorf("move the droplet into the cache: %w", err)
-	}
-	return syncDir(filepath.Dir(to))
+	return s.place(to, func() error { return os.Rename(from, to) })
 }
 
 // Put adds an open file whose content was read and found to have this SHA-1. The file is not copied but linked, and
 // keeps its name; where that is impossible (another file system) it is copied. What is already here stays. The content
 // must not change any more: nobody else may have the file open for writing.
 func (s *Store) Put(sha1 string, file *os.File) error {
-	if _, ok := s.Has(sha1); ok {
-		return nil
-	}
-	to, err := s.prepare(sha1)
+	to, err := s.Path(sha1)
 	if err != nil {
 		return err
 	}
@@ -113,22 +142,49 @@ func (s *Store) Put(sha1 string, file *os.File) error {
 	}
 	// The link is made from the descriptor: the name may lead elsewhere by now.
 	from := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
-	err = unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
-	switch {
-	case err == nil:
-		return syncDir(filepath.Dir(to))
-	case errors.Is(err, fs.ErrExist):
+	err = s.place(to, func() error {
+		if _, here := s.Has(sha1); here {
+			return nil
+		}
+		err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	})
+	if err == nil {
 		return nil
 	}
-	return s.copy(sha1, file, to)
+	return s.copy(file, to)
 }
 
-func (s *Store) copy(sha1 string, file *os.File, to string) (err error) {
-	dir := filepath.Join(s.dir, ".parts")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the droplets' directory: %w", err)
+// place has a droplet appear, and its time begin.
+func (s *Store) place(to string, appear func() error) error {
+	dir := filepath.Dir(to)
+	if err := s.placeLocked(dir, appear); err != nil {
+		return err
 	}
-	temporary, err := os.CreateTemp(dir, sha1+".copy-")
+	return syncDir(dir)
+}
+
+// placeLocked keeps the directory that it makes from being taken away before there is anything in it.
+func (s *Store) placeLocked(dir string, appear func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the droplet's directory: %w", err)
+	}
+	if err := appear(); err != nil {
+		return fmt.Errorf("bring the droplet into the cache: %w", err)
+	}
+	return s.touch(filepath.Base(dir))
+}
+
+func (s *Store) copy(file *os.File, to string) (err error) {
+	if err := s.makeParts(); err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(s.parts(""), filepath.Base(filepath.Dir(to))+".copy-")
 	if err != nil {
 		return fmt.Errorf("copy the droplet into the cache: %w", err)
 	}
@@ -144,33 +200,7 @@ func (s *Store) copy(sha1 string, file *os.File, to string) (err error) {
 	if err = errors.Join(err, temporary.Close()); err != nil {
 		return fmt.Errorf("copy the droplet into the cache: %w", err)
 	}
-	if err := os.Rename(temporary.Name(), to); err != nil {
-		return fmt.Errorf("move the droplet into the cache: %w", err)
-	}
-	return syncDir(filepath.Dir(to))
-}
-
-// Remove takes a droplet away. It is no error when it is not here.
-func (s *Store) Remove(sha1 string) error {
-	dir, err := s.Dir(sha1)
-	if err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the droplet: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) prepare(sha1 string) (string, error) {
-	to, err := s.Path(sha1)
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return "", fmt.Errorf("make the droplet's directory: %w", err)
-	}
-	return to, nil
+	return s.place(to, func() error { return os.Rename(temporary.Name(), to) })
 }
 
 // settle makes a droplet readable for the user of a container and writes it to the disk: its name says what is in it,
@@ -188,13 +218,16 @@ func settle(file *os.File) error {
 	return nil
 }
 
+// syncDir writes the names in a directory to the disk. One that is gone again has none.
 func syncDir(path string) error {
 	dir, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("write the droplet's name: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("write the droplet's name: %w", err)
 	}
 	return nil

@@ -77,16 +77,6 @@ func TestPutCopiesFromElsewhere(t *testing.T) {
 	}
 }
 
-func TestRemove(t *testing.T) {
-	base := t.TempDir()
-	store := droplets.New(base)
-	require.NoError(t, store.Move(sha, write(t, base, "droplet")))
-	require.NoError(t, store.Remove(sha))
-	require.NoError(t, store.Remove(sha))
-	_, ok := store.Has(sha)
-	require.False(t, ok)
-}
-
 func TestBadDigests(t *testing.T) {
 	base := t.TempDir()
 	store := droplets.New(base)
@@ -97,7 +87,10 @@ func TestBadDigests(t *testing.T) {
 		_, err = store.Part(bad)
 		require.ErrorIs(t, err, droplets.ErrBadDigest)
 		require.ErrorIs(t, store.Move(bad, "x"), droplets.ErrBadDigest)
-		require.ErrorIs(t, store.Remove(bad), droplets.ErrBadDigest)
+		require.ErrorIs(t, store.Claim("i", bad), droplets.ErrBadDigest)
+		require.ErrorIs(t, store.Release("i", bad), droplets.ErrBadDigest)
+		_, err = store.Layer(t.Context(), bad, droplets.Owner{}, droplets.Room{})
+		require.ErrorIs(t, err, droplets.ErrBadDigest)
 		_, ok := store.Has(bad)
 		require.False(t, ok)
 	}

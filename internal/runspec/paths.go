@@ -77,7 +77,8 @@ const (
 
 // Places in an instance's container.
 const (
-	// PathDroplet is the directory that holds the droplet, named FileDroplet. Read-only.
+	// PathDroplet is the directory that holds the droplet, named FileDroplet. Read-only. It is not there where the node has
+	// unpacked the droplet, as a layer beneath the container's root.
 	PathDroplet = "/tmp/dea/droplet"
 	// PathHome is what a droplet is unpacked into.
 	PathHome = "/home/vcap"

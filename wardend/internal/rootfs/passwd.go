@@ -1,61 +1,29 @@
 package rootfs
 
 import (
-	"errors"
 	"fmt"
-	"path"
-	"strconv"
 	"strings"
+
+	"github.com/durable-dea/dea/internal/passwd"
 )
 
 const (
 	// MaxID is the highest uid and gid that a container has.
-	MaxID = 65535
+	MaxID = passwd.MaxID
 	// maxGroups bounds what is handed to each job; NFS and older systems stop at 16, the kernel at 65536.
 	maxGroups = 1024
-	// maxHome in bytes is the longest path that the kernel takes.
-	maxHome = 4095
 )
 
-// Fields of a line of etc/passwd, and of one of etc/group.
-const (
-	passwdUID, passwdGID, passwdHome, passwdFields = 2, 3, 5, 7
-	groupGID, groupMembers, groupFields            = 2, 3, 4
-)
+// Fields of a line of etc/group.
+const groupGID, groupMembers, groupFields = 2, 3, 4
 
-var errNoUser = errors.New("no such user")
-
-// parsePasswd finds a user's line, the first one as getpwnam does. Lines that are none are passed over, as libc does;
-// the user's own must be whole. (There is a library for this, moby/sys/user, but there a uid that is no number is 0:
-// a slip in a stack's file would make every job root.)
+// parsePasswd is passwd.Find for a user that has yet to get their groups.
 func parsePasswd(content, name string) (User, error) {
-	for line := range strings.Lines(content) {
-		rest, found := strings.CutPrefix(strings.TrimRight(line, "\n"), name)
-		if !found || !strings.HasPrefix(rest, ":") {
-			continue
-		}
-		fields := strings.SplitN(rest, ":", passwdFields+1)
-		if len(fields) != passwdFields {
-			return User{}, fmt.Errorf("the line of %s has %d fields in place of %d", name, len(fields), passwdFields)
-		}
-		uid, err := parseID(fields[passwdUID])
-		if err != nil {
-			return User{}, fmt.Errorf("uid of %s: %w", name, err)
-		}
-		gid, err := parseID(fields[passwdGID])
-		if err != nil {
-			return User{}, fmt.Errorf("gid of %s: %w", name, err)
-		}
-		home := fields[passwdHome]
-		if home == "" {
-			home = "/"
-		}
-		if !path.IsAbs(home) || len(home) > maxHome || strings.ContainsRune(home, 0) {
-			return User{}, fmt.Errorf("home of %s is no absolute path", name)
-		}
-		return User{Name: name, UID: uid, GID: gid, Home: path.Clean(home)}, nil
+	entry, err := passwd.Find(content, name)
+	if err != nil {
+		return User{}, err
 	}
-	return User{}, errNoUser
+	return User{Name: name, UID: entry.UID, GID: entry.GID, Home: entry.Home}, nil
 }
 
 // parseGroups finds the supplementary groups of a user whose own group is primary.
@@ -71,7 +39,7 @@ func parseGroups(content, name string, primary uint32) ([]uint32, error) {
 		if len(fields) != groupFields || !member(fields[groupMembers], name) {
 			continue
 		}
-		gid, err := parseID(fields[groupGID])
+		gid, err := passwd.ID(fields[groupGID])
 		if err != nil {
 			return nil, fmt.Errorf("gid of group %.64q: %w", fields[0], err)
 		}
@@ -93,12 +61,4 @@ func member(members, name string) bool {
 		}
 	}
 	return false
-}
-
-func parseID(s string) (uint32, error) {
-	id, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || id > MaxID {
-		return 0, fmt.Errorf("%.32q is no number from 0 to %d", s, MaxID)
-	}
-	return uint32(id), nil
 }

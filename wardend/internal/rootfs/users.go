@@ -6,13 +6,15 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+
+	"github.com/durable-dea/dea/internal/passwd"
 )
 
 const (
 	passwdFile = "etc/passwd"
 	groupFile  = "etc/group"
 	// maxFile in bytes is the largest passwd or group file that is read: many thousand users.
-	maxFile = 1 << 20
+	maxFile = passwd.MaxFile
 )
 
 // User is somebody whom jobs run as, as a rootfs has them.
@@ -66,7 +68,7 @@ func Users(layers []string, names ...string) ([]User, error) {
 }
 
 func (m *merged) users(rootfs string, names []string) ([]User, error) {
-	passwd, passwdPath, err := m.read(passwdFile)
+	users, passwdPath, err := m.read(passwdFile)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +76,10 @@ func (m *merged) users(rootfs string, names []string) ([]User, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := make([]User, 0, len(names))
+	all := make([]User, 0, len(names))
 	for _, name := range names {
-		user, err := parsePasswd(passwd, name)
-		if errors.Is(err, errNoUser) {
+		user, err := parsePasswd(users, name)
+		if errors.Is(err, passwd.ErrNoUser) {
 			return nil, &NoUserError{Rootfs: rootfs, Name: name}
 		}
 		if err != nil {
@@ -86,9 +88,9 @@ func (m *merged) users(rootfs string, names []string) ([]User, error) {
 		if user.Groups, err = parseGroups(group, name, user.GID); err != nil {
 			return nil, &DamagedError{File: groupPath, Err: err}
 		}
-		users = append(users, user)
+		all = append(all, user)
 	}
-	return users, nil
+	return all, nil
 }
 
 // read gives a small file's content, nothing when there is no such file, and where it was found.

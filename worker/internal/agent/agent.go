@@ -221,7 +221,8 @@ func (a *agent) activities() activities.Set {
 	http := fetch.New(fetch.Options{})
 	cache := droplets.New(a.node.BaseDir)
 	downloads := activities.NewDroplets(activities.DropletsDeps{
-		Node: a.id, Temporal: a.temporal, Cache: cache, HTTP: http, Log: a.log,
+		Node: a.id, Temporal: a.temporal, Cache: cache, Warden: a.warden, HTTP: http, Log: a.log,
+		Keep: droplets.Keep{MaxBytes: a.node.Droplets.MaxMB << 20, Unused: a.node.Droplets.UnusedLifetime},
 	})
 	packages := activities.NewPackages(activities.PackagesDeps{
 		Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),
@@ -238,8 +239,9 @@ func (a *agent) activities() activities.Set {
 			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
-			Supervisor: a.supervisor, Packages: packages, Temporal: a.temporal, Advertisement: a.advertisement(),
-			OrphanReap: a.node.Intervals.OrphanReap, Log: a.log,
+			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Temporal: a.temporal,
+			Advertisement: a.advertisement(),
+			OrphanReap:    a.node.Intervals.OrphanReap, DropletGC: a.node.Intervals.DropletGC, Log: a.log,
 		}),
 	}
 }

@@ -1,0 +1,64 @@
+package rmtree_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/internal/rmtree"
+)
+
+// closed makes a directory that not even its owner may write to.
+func closed(t *testing.T, path string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(path, "sub"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(path, "sub", "file"), nil, 0o400))
+	for _, dir := range []string{filepath.Join(path, "sub"), path} {
+		require.NoError(t, os.Chmod(dir, 0o500))
+	}
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	all := []string{}
+	for _, entry := range entries {
+		all = append(all, entry.Name())
+	}
+	return all
+}
+
+func TestHideAndSweep(t *testing.T) {
+	base := t.TempDir()
+	parts := filepath.Join(base, "parts")
+	require.NoError(t, rmtree.Sweep(t.Context(), parts), "it is not there")
+	require.NoError(t, rmtree.Hide(filepath.Join(base, "none"), parts))
+	require.NoDirExists(t, parts)
+	for range 2 { // the second time beside what was not swept
+		closed(t, filepath.Join(base, "thing"))
+		require.NoError(t, rmtree.Hide(filepath.Join(base, "thing"), parts))
+		require.NoDirExists(t, filepath.Join(base, "thing"))
+	}
+	outside := filepath.Join(base, "outside")
+	require.NoError(t, os.WriteFile(outside, nil, 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(base, "link")))
+	require.NoError(t, rmtree.Hide(filepath.Join(base, "link"), parts))
+	require.NoError(t, os.WriteFile(filepath.Join(parts, "other"), nil, 0o600))
+	hidden := names(t, parts)
+	require.Len(t, hidden, 4)
+	for _, name := range hidden {
+		require.Equal(t, name != "other", rmtree.Hidden(name), name)
+	}
+
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, rmtree.Sweep(over, parts), context.Canceled)
+	require.Len(t, names(t, parts), 4)
+	require.NoError(t, rmtree.Sweep(t.Context(), parts))
+	require.Equal(t, []string{"other"}, names(t, parts))
+	require.FileExists(t, outside)
+}
