@@ -3,13 +3,22 @@ package integration
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
@@ -77,7 +86,7 @@ func (f *following) at(state api.InstanceState, wanted int) error {
 		}
 	}
 	if number != wanted {
-		return fmt.Errorf("%d instances were told to be %s, not %d: %w", number, state, wanted, f.failed())
+		return errors.Join(fmt.Errorf("%d instances were told to be %s, not %d", number, state, wanted), f.failed())
 	}
 	return nil
 }
@@ -90,7 +99,7 @@ func (f *following) ends(t *testing.T) {
 		case <-f.over:
 			return nil
 		default:
-			return fmt.Errorf("the follower goes on")
+			return errors.New("the follower goes on")
 		}
 	})
 	require.NoError(t, f.err)
@@ -105,7 +114,9 @@ func (f *following) ends(t *testing.T) {
 		assert.True(t, slices.IsSortedFunc(states, func(a, b api.InstanceState) int {
 			return cmp.Compare(slices.Index(order, a), slices.Index(order, b))
 		}), "%s: %v", id, states)
-		assert.Equal(t, states, slices.Compact(slices.Clone(states)), "%s: nothing is told twice", id)
+		for i, status := range life[1:] {
+			assert.NotEqual(t, life[i], status, "nothing is told twice")
+		}
 		last := life[len(life)-1]
 		assert.Equal(t, api.StateDeleted, last.State, id)
 		assert.NotNil(t, last.Exit, id)
@@ -165,14 +176,78 @@ func TestFollow(t *testing.T) {
 	at(api.StateDeleted, 2)
 	at(api.StateRunning, 3)
 
+	shown := startFollow(t, app)
 	_, err = shared.Control.Delete(ctx, app, "the test wants it")
 	require.NoError(t, err)
+	assert.Equal(t, 3, strings.Count(shown(), `"state":"DELETED"`))
 	for _, f := range followers {
 		f.ends(t)
 		assert.Len(t, f.lives(), 5)
 		life := f.lives()[told[0].InstanceID]
 		assert.Equal(t, api.ExitStopped, life[len(life)-1].Exit.Description)
 	}
+}
+
+// startFollow has `starter follow` follow an app that it has shown, and gives all that it has said by its end.
+func startFollow(t *testing.T, app string) func() string {
+	t.Helper()
+	starter, err := stack.Bin("starter")
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), starter, "--config", shared.Config, "follow", app, "-o", "json")
+	out := &said{}
+	command.Stdout, command.Stderr = out, out
+	require.NoError(t, command.Start())
+	eventually(t, later, func() error {
+		if !strings.Contains(out.String(), `"state":"RUNNING"`) {
+			return fmt.Errorf("nothing is shown yet but %q", out)
+		}
+		return nil
+	})
+	return func() string {
+		require.NoError(t, command.Wait(), out)
+		return out.String()
+	}
+}
+
+// TestInstancesFromTheCommandLine finds instances and stops one, as an operator does.
+func TestInstancesFromTheCommandLine(t *testing.T) {
+	const app = "chosen"
+	instance := runsSleeping(t, app)
+	defer remove(t, shared, app)
+	var found struct {
+		Instances []api.InstanceStatus `json:"instances"`
+	}
+	chosen := func(command string, flags ...string) []api.InstanceStatus {
+		t.Helper()
+		found.Instances = nil
+		require.NoError(t, shared.StarterJSON(t.Context(), &found, append([]string{command, app}, flags...)...))
+		require.NotNil(t, found.Instances)
+		return found.Instances
+	}
+	all := chosen("instances", "--state", "running", "--version", instance.Version, "--index", "0,1")
+	require.Len(t, all, 1)
+	assert.Equal(t, instance.InstanceID, all[0].InstanceID)
+	assert.Empty(t, chosen("instances", "--state", "crashed"))
+	assert.Empty(t, chosen("stop-instances", "--index", "1"))
+	// What visibility finds beside the app's own is the same instance, and is told once.
+	eventually(t, soon, func() error { return listed(t.Context(), api.InstanceWorkflowID(instance.InstanceID)) })
+	require.Len(t, chosen("instances"), 1)
+	require.Len(t, chosen("stop-instances", "--instance", instance.InstanceID, "--reason", "the test wants it"), 1)
+	eventually(t, later, func() error { return anotherRuns(t.Context(), app, instance.InstanceID) })
+	out, err := shared.Starter(t.Context(), "instances", "none-of-that-name")
+	require.NoError(t, err)
+	assert.Contains(t, out, "No such instances")
+}
+
+// listed fails unless visibility has a workflow that runs.
+func listed(ctx context.Context, id string) error {
+	list, err := shared.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+		Query: fmt.Sprintf("WorkflowId = '%s' AND ExecutionStatus = 'Running'", id),
+	})
+	if err == nil && len(list.GetExecutions()) == 0 {
+		err = fmt.Errorf("workflow %s is not listed", id)
+	}
+	return err
 }
 
 // TestFollowThroughAnOutage takes Temporal away from under a follower. It tells of what happens afterwards.
@@ -203,4 +278,81 @@ func TestFollowThroughAnOutage(t *testing.T) {
 	_, err = f.Control.Delete(t.Context(), r.app, "the test wants it")
 	require.NoError(t, err)
 	follower.ends(t)
+}
+
+// signalStep has a scripted app go on; it is the last one of its run where it says so.
+const signalStep = "step"
+
+// scripted answers as an app's workflow does, one status after the other: at each step the next, from run to run. Its
+// history is longer than a page from the start.
+func scripted(ctx workflow.Context, script [][]api.InstanceStatus) error {
+	now := script[0]
+	err := api.QueryApp.Handle(ctx, func() (api.AppStatus, error) { return api.AppStatus{Instances: now}, nil })
+	if err != nil {
+		return err
+	}
+	for range 600 { // each is an event
+		workflow.SideEffect(ctx, func(workflow.Context) any { return nil })
+	}
+	for i, next := range script[1:] {
+		again := false
+		workflow.GetSignalChannel(ctx, signalStep).Receive(ctx, &again)
+		if again {
+			return workflow.NewContinueAsNewError(ctx, "scripted", script[i+1:])
+		}
+		now = next
+	}
+	workflow.GetSignalChannel(ctx, signalStep).Receive(ctx, nil)
+	return nil
+}
+
+// TestFollowFromRunToRun follows an app's workflow as it continues as new, in a new run with what the old one did not tell.
+func TestFollowFromRunToRun(t *testing.T) {
+	t.Parallel()
+	ctx, app := t.Context(), "scripted-"+uuid.NewString()
+	// A script that another workflow answers by, with the ids of an app's: a real one continues after thousands of events.
+	w := worker.New(shared.Temporal, app, worker.Options{})
+	w.RegisterWorkflowWithOptions(scripted, workflow.RegisterOptions{Name: "scripted"})
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	at := func(state api.InstanceState, unready bool) []api.InstanceStatus {
+		return []api.InstanceStatus{{
+			InstanceID: app, AppID: app, State: state, Unready: unready, Since: time.Unix(1, 0).UTC(), Node: "n",
+		}}
+	}
+	script := [][]api.InstanceStatus{
+		at(api.StateStarting, false), at(api.StateRunning, false), at(api.StateRunning, true), at(api.StateRunning, false),
+	}
+	id := api.AppWorkflowID(app)
+	_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: app}, "scripted", script)
+	require.NoError(t, err)
+	goOn := func(again bool) { require.NoError(t, shared.Temporal.SignalWorkflow(ctx, id, "", signalStep, again)) }
+	tells := func(f *following, number int) {
+		t.Helper()
+		eventually(t, later, func() error {
+			if got := len(f.lives()[app]); got != number {
+				return errors.Join(fmt.Errorf("%d changes were told, not %d", got, number), f.failed())
+			}
+			return nil
+		})
+	}
+	early := follow(t, shared.Control, app, "")
+	tells(early, 1)
+	goOn(false)
+	tells(early, 2)
+	late := follow(t, shared.Control, app, "")
+	tells(late, 1)
+	goOn(true) // to the next run, which is what the last one was
+	goOn(false)
+	tells(early, 3)
+	tells(late, 2)
+	goOn(true)
+	goOn(false)
+	tells(early, 4)
+	tells(late, 3)
+	goOn(false)
+	early.ends(t)
+	late.ends(t)
+	tells(early, 5)
+	tells(late, 4)
 }
