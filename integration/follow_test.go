@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
@@ -355,4 +356,73 @@ func TestFollowFromRunToRun(t *testing.T) {
 	late.ends(t)
 	tells(early, 5)
 	tells(late, 4)
+}
+
+// alone answers as an instance that was started by itself, until it is told to stop.
+func alone(ctx workflow.Context, status api.InstanceStatus) error {
+	err := api.QueryInstance.Handle(ctx, func() (api.InstanceStatus, error) { return status, nil })
+	if err != nil {
+		return err
+	}
+	stop := api.SignalStopInstance.Receive(ctx)
+	status.State = api.StateDeleted
+	status.Exit = &api.InstanceExit{Status: -1, Description: stop.Reason}
+	return nil
+}
+
+// TestInstancesByThemselves finds and stops instances that no app's workflow keeps, of which visibility alone knows.
+func TestInstancesByThemselves(t *testing.T) {
+	t.Parallel()
+	ctx, app := t.Context(), "alone-"+uuid.NewString()
+	w := worker.New(shared.Temporal, app, worker.Options{})
+	w.RegisterWorkflowWithOptions(alone, workflow.RegisterOptions{Name: "alone"})
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	var ids []string
+	for index := range 3 {
+		status := api.InstanceStatus{
+			InstanceID: uuid.NewString(), AppID: app, Version: "v1", Index: index, State: api.StateRunning, Node: "n",
+		}
+		ids = append(ids, status.InstanceID)
+		_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: api.InstanceWorkflowID(status.InstanceID), TaskQueue: app,
+			TypedSearchAttributes: temporal.NewSearchAttributes(
+				api.SearchKind.ValueSet(string(api.KindInstance)), api.SearchApp.ValueSet(app)),
+		}, "alone", status)
+		require.NoError(t, err)
+	}
+	find := func(filter api.InstanceFilter, wanted ...string) func() error {
+		filter.AppID = app
+		return func() error {
+			found, err := shared.Control.FindInstances(ctx, filter)
+			var got []string
+			for _, instance := range found {
+				got = append(got, instance.InstanceID)
+			}
+			if err == nil && !slices.Equal(got, wanted) {
+				err = fmt.Errorf("found %v, not %v", got, wanted)
+			}
+			return err
+		}
+	}
+	eventually(t, soon, find(api.InstanceFilter{}, ids...))
+	require.NoError(t, find(api.InstanceFilter{Indices: []int{0, 2}, Version: "v1"}, ids[0], ids[2])())
+	require.NoError(t, find(api.InstanceFilter{InstanceIDs: ids[1:], Indices: []int{1}}, ids[1])())
+	require.NoError(t, find(api.InstanceFilter{States: []api.InstanceState{api.StateCrashed}})())
+
+	follower := follow(t, shared.Control, app, ids[1])
+	eventually(t, soon, func() error { return follower.at(api.StateRunning, 1) })
+	told, err := shared.Control.StopInstances(ctx, api.InstanceFilter{AppID: app, Indices: []int{1, 2}}, "enough")
+	require.NoError(t, err)
+	require.Len(t, told, 2)
+	assert.Equal(t, ids[1:], []string{told[0].InstanceID, told[1].InstanceID})
+	assert.Equal(t, api.StateRunning, told[0].State)
+	follower.ends(t)
+	last := follower.lives()[ids[1]]
+	assert.Equal(t, "enough", last[len(last)-1].Exit.Description)
+	// Visibility may still show those two as running: they are closed all the same.
+	eventually(t, soon, find(api.InstanceFilter{}, ids[0]))
+	told, err = shared.Control.StopInstances(ctx, api.InstanceFilter{AppID: app}, "enough")
+	require.NoError(t, err)
+	require.Len(t, told, 1)
 }
