@@ -41,7 +41,9 @@ func (c *Client) StopInstances(
 	limited, cancel := c.call(ctx)
 	defer cancel()
 	told, err := forEach(found, func(i api.InstanceStatus) (api.InstanceStatus, bool, error) {
-		err := api.SignalStopInstance.Send(limited, c.temporal, api.InstanceWorkflowID(i.InstanceID), api.StopInstance{Reason: reason})
+		err := api.SignalStopInstance.Send(limited, c.temporal, api.InstanceWorkflowID(i.InstanceID), api.StopInstance{
+			Reason: reason, TellOwner: true,
+		})
 		var ended *serviceerror.NotFound
 		if errors.As(err, &ended) {
 			return i, false, nil
