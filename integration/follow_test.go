@@ -15,9 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
@@ -106,15 +104,12 @@ func (f *following) ends(t *testing.T) {
 	require.NoError(t, f.err)
 	order := api.InstanceStates()
 	for id, life := range f.lives() {
-		states := make([]api.InstanceState, 0, len(life))
-		for _, status := range life {
-			states = append(states, status.State)
-			assert.NotEmpty(t, status.Node, "%s %s", id, status.State)
-		}
+		states := states(life)
 		assert.Contains(t, states, api.StateRunning, id)
 		assert.True(t, slices.IsSortedFunc(states, func(a, b api.InstanceState) int {
 			return cmp.Compare(slices.Index(order, a), slices.Index(order, b))
 		}), "%s: %v", id, states)
+		assert.NotEmpty(t, life[0].Node, id)
 		for i, status := range life[1:] {
 			assert.NotEqual(t, life[i], status, "nothing is told twice")
 		}
@@ -208,47 +203,6 @@ func startFollow(t *testing.T, app string) func() string {
 		require.NoError(t, command.Wait(), out)
 		return out.String()
 	}
-}
-
-// TestInstancesFromTheCommandLine finds instances and stops one, as an operator does.
-func TestInstancesFromTheCommandLine(t *testing.T) {
-	const app = "chosen"
-	instance := runsSleeping(t, app)
-	defer remove(t, shared, app)
-	var found struct {
-		Instances []api.InstanceStatus `json:"instances"`
-	}
-	chosen := func(command string, flags ...string) []api.InstanceStatus {
-		t.Helper()
-		found.Instances = nil
-		require.NoError(t, shared.StarterJSON(t.Context(), &found, append([]string{command, app}, flags...)...))
-		require.NotNil(t, found.Instances)
-		return found.Instances
-	}
-	all := chosen("instances", "--state", "running", "--version", instance.Version, "--index", "0,1")
-	require.Len(t, all, 1)
-	assert.Equal(t, instance.InstanceID, all[0].InstanceID)
-	assert.Empty(t, chosen("instances", "--state", "crashed"))
-	assert.Empty(t, chosen("stop-instances", "--index", "1"))
-	// What visibility finds beside the app's own is the same instance, and is told once.
-	eventually(t, soon, func() error { return listed(t.Context(), api.InstanceWorkflowID(instance.InstanceID)) })
-	require.Len(t, chosen("instances"), 1)
-	require.Len(t, chosen("stop-instances", "--instance", instance.InstanceID, "--reason", "the test wants it"), 1)
-	eventually(t, later, func() error { return anotherRuns(t.Context(), app, instance.InstanceID) })
-	out, err := shared.Starter(t.Context(), "instances", "none-of-that-name")
-	require.NoError(t, err)
-	assert.Contains(t, out, "No such instances")
-}
-
-// listed fails unless visibility has a workflow that runs.
-func listed(ctx context.Context, id string) error {
-	list, err := shared.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowId = '%s' AND ExecutionStatus = 'Running'", id),
-	})
-	if err == nil && len(list.GetExecutions()) == 0 {
-		err = fmt.Errorf("workflow %s is not listed", id)
-	}
-	return err
 }
 
 // TestFollowThroughAnOutage takes Temporal away from under a follower. It tells of what happens afterwards.
@@ -356,73 +310,4 @@ func TestFollowFromRunToRun(t *testing.T) {
 	late.ends(t)
 	tells(early, 5)
 	tells(late, 4)
-}
-
-// alone answers as an instance that was started by itself, until it is told to stop.
-func alone(ctx workflow.Context, status api.InstanceStatus) error {
-	err := api.QueryInstance.Handle(ctx, func() (api.InstanceStatus, error) { return status, nil })
-	if err != nil {
-		return err
-	}
-	stop := api.SignalStopInstance.Receive(ctx)
-	status.State = api.StateDeleted
-	status.Exit = &api.InstanceExit{Status: -1, Description: stop.Reason}
-	return nil
-}
-
-// TestInstancesByThemselves finds and stops instances that no app's workflow keeps, of which visibility alone knows.
-func TestInstancesByThemselves(t *testing.T) {
-	t.Parallel()
-	ctx, app := t.Context(), "alone-"+uuid.NewString()
-	w := worker.New(shared.Temporal, app, worker.Options{})
-	w.RegisterWorkflowWithOptions(alone, workflow.RegisterOptions{Name: "alone"})
-	require.NoError(t, w.Start())
-	defer w.Stop()
-	var ids []string
-	for index := range 3 {
-		status := api.InstanceStatus{
-			InstanceID: uuid.NewString(), AppID: app, Version: "v1", Index: index, State: api.StateRunning, Node: "n",
-		}
-		ids = append(ids, status.InstanceID)
-		_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: api.InstanceWorkflowID(status.InstanceID), TaskQueue: app,
-			TypedSearchAttributes: temporal.NewSearchAttributes(
-				api.SearchKind.ValueSet(string(api.KindInstance)), api.SearchApp.ValueSet(app)),
-		}, "alone", status)
-		require.NoError(t, err)
-	}
-	find := func(filter api.InstanceFilter, wanted ...string) func() error {
-		filter.AppID = app
-		return func() error {
-			found, err := shared.Control.FindInstances(ctx, filter)
-			var got []string
-			for _, instance := range found {
-				got = append(got, instance.InstanceID)
-			}
-			if err == nil && !slices.Equal(got, wanted) {
-				err = fmt.Errorf("found %v, not %v", got, wanted)
-			}
-			return err
-		}
-	}
-	eventually(t, soon, find(api.InstanceFilter{}, ids...))
-	require.NoError(t, find(api.InstanceFilter{Indices: []int{0, 2}, Version: "v1"}, ids[0], ids[2])())
-	require.NoError(t, find(api.InstanceFilter{InstanceIDs: ids[1:], Indices: []int{1}}, ids[1])())
-	require.NoError(t, find(api.InstanceFilter{States: []api.InstanceState{api.StateCrashed}})())
-
-	follower := follow(t, shared.Control, app, ids[1])
-	eventually(t, soon, func() error { return follower.at(api.StateRunning, 1) })
-	told, err := shared.Control.StopInstances(ctx, api.InstanceFilter{AppID: app, Indices: []int{1, 2}}, "enough")
-	require.NoError(t, err)
-	require.Len(t, told, 2)
-	assert.Equal(t, ids[1:], []string{told[0].InstanceID, told[1].InstanceID})
-	assert.Equal(t, api.StateRunning, told[0].State)
-	follower.ends(t)
-	last := follower.lives()[ids[1]]
-	assert.Equal(t, "enough", last[len(last)-1].Exit.Description)
-	// Visibility may still show those two as running: they are closed all the same.
-	eventually(t, soon, find(api.InstanceFilter{}, ids[0]))
-	told, err = shared.Control.StopInstances(ctx, api.InstanceFilter{AppID: app}, "enough")
-	require.NoError(t, err)
-	require.Len(t, told, 1)
 }
