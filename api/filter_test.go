@@ -84,6 +84,30 @@ func TestEveryStateCanBeAskedFor(t *testing.T) {
 	require.Len(t, api.InstanceStates(), 9)
 }
 
+// FuzzParseInstanceFilter: whatever is read, an error is of the one type, what was read travels as it is, and what is valid
+// chooses nothing of another app's.
+func FuzzParseInstanceFilter(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `[]`, `{"droplet":"a","instances":["i"],"instance_ids":["j"],"indices":[0],"states":["running"]}`,
+		`{"droplet":"a","states":["\u0131"],"version":""}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		read, err := api.ParseInstanceFilter(text)
+		if err == nil {
+			once := marshal(t, read)
+			require.JSONEq(t, once, marshal(t, parseFilter(t, once)))
+			err = read.Validate()
+		}
+		if err != nil {
+			require.Equal(t, api.ErrInvalidRequest, api.Explain(err, "").Type)
+			return
+		}
+		require.False(t, read.Matches(api.InstanceStatus{AppID: read.AppID + "x"}))
+	})
+}
+
 func TestRoutesRequestValidate(t *testing.T) {
 	require.NoError(t, api.RoutesRequest{}.Validate())
 	require.NoError(t, api.RoutesRequest{URIs: []string{"a.example.org", "b.example.org:80/path"}, Version: "v2"}.Validate())

@@ -123,7 +123,8 @@ func TestInstancesByThemselves(t *testing.T) {
 	told, err := shared.Control.StopInstances(ctx, api.InstanceFilter{AppID: app, Indices: []int{1, 2}}, "enough")
 	require.NoError(t, err)
 	require.Len(t, told, 2)
-	assert.Equal(t, ids[1:], []string{told[0].InstanceID, told[1].InstanceID})
+	assert.Equal(t, ids[1], told[0].InstanceID)
+	assert.Equal(t, ids[2], told[1].InstanceID)
 	assert.Equal(t, api.StateRunning, told[0].State)
 	follower.ends(t)
 	last := follower.lives()[ids[1]]
