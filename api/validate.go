@@ -23,6 +23,9 @@ const (
 	// maxEnv and maxEnvBytes bound an environment: Linux starts no process with much more, and Temporal carries 2 MB.
 	maxEnv      = 1000
 	maxEnvBytes = 1 << 20
+	// maxRoutes and maxRoutesBytes bound the routes that an app is given while it runs: each of its instances is told all.
+	maxRoutes      = 1000
+	maxRoutesBytes = 64 << 10
 	// maxHealthCheckSeconds is an hour: an app that takes longer to open its port is not starting.
 	maxHealthCheckSeconds = 3600
 )
@@ -51,18 +54,10 @@ func (r StagingRequest) Validate() error {
 func (m StartMessage) Validate() error {
 	var f findings
 	m.check(&f, "", true)
-	return f.err("the start message is not valid")
-}
-
-// Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest.
-func (r RoutesRequest) Validate() error {
-	var f findings
-	f.uris("uris", r.URIs)
-	if r.Version != "" {
-		f.id("version", r.Version)
+	if len(f.list) == 0 {
+		f.payload("the whole", m)
 	}
-	f.payload("the whole", r)
-	return f.err("the request for new routes is not valid")
+	return f.err("the start message is not valid")
 }
 
 // ValidateStaged is Validate for a message whose droplet may be on its node alone: it needs no executableUri.
@@ -86,6 +81,24 @@ func (r ScaleRequest) Validate() error {
 	var f findings
 	f.between("instances", int64(r.Instances), 0, MaxInstances)
 	return f.err("the number of instances is not valid")
+}
+
+// Validate says what is wrong with the request, all of it in one error of type ErrInvalidRequest.
+func (r RoutesRequest) Validate() error {
+	var f findings
+	size := 0
+	for _, uri := range r.URIs {
+		size += len(uri)
+	}
+	if size > maxRoutesBytes || len(r.URIs) > maxRoutes {
+		f.add("uris", fmt.Sprintf("has more than %d routes or %d bytes", maxRoutes, maxRoutesBytes))
+	} else {
+		f.uris("uris", r.URIs)
+	}
+	if r.Version != "" {
+		f.id("version", r.Version)
+	}
+	return f.err("the request for new routes is not valid")
 }
 
 func (r StagingRequest) check(f *findings) {
@@ -249,6 +262,7 @@ func (f *findings) url(field, value string, required bool) {
 	}
 }
 
+// uris checks routes, which have no scheme.
 func (f *findings) uris(field string, uris []string) {
 	for i, uri := range uris {
 		if u, err := url.Parse("http://" + uri); err != nil || u.Hostname() == "" || u.User != nil ||

@@ -69,18 +69,27 @@ func isUnanswered(err error) bool {
 
 // await waits for a workflow's end, through continuations and through an outage of the server.
 func (c *Client) await(ctx context.Context, workflowID string, result any) error {
+	_, err := outlast(ctx, c, isUnreachable, func() (struct{}, error) {
+		return struct{}{}, c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, result)
+	})
+	return err
+}
+
+// outlast calls again what failed of something that passes by itself, for as long as an outage may last since it was
+// answered last.
+func outlast[T any](ctx context.Context, c *Client, passes func(error) bool, call func() (T, error)) (T, error) {
 	var away time.Time
 	for wait := firstPause; ; wait = min(2*wait, 5*time.Second) {
 		asked := c.now()
-		err := c.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, result)
-		if !isUnreachable(err) {
-			return err
+		value, err := call()
+		if err == nil || !passes(err) {
+			return value, err
 		}
 		if away.IsZero() || c.now().Sub(asked) > unanswered {
 			away = c.now()
 		}
 		if c.now().Sub(away) > outage || !pause.For(ctx, wait) {
-			return err
+			return value, err
 		}
 	}
 }
@@ -111,28 +120,44 @@ func askAll[Out any](ctx context.Context, c *Client, workflow string, query api.
 	if err != nil {
 		return nil, err
 	}
+	return askEach(ctx, c, ids, query)
+}
+
+// askEach queries workflows by their ids, as askAll does.
+func askEach[Out any](ctx context.Context, c *Client, ids []string, query api.Query[Out]) ([]Out, error) {
+	return forEach(ids, func(id string) (Out, bool, error) {
+		answer, err := ask(ctx, c, query, id)
+		var missing *serviceerror.NotFound
+		if errors.As(err, &missing) {
+			return answer, false, nil
+		}
+		if err != nil {
+			return answer, false, fmt.Errorf("ask %s: %w", id, err)
+		}
+		return answer, true, nil
+	})
+}
+
+// forEach does something for several at once, and returns what came of those that it is true for, in no order, and the first
+// error.
+func forEach[In, Out any](all []In, do func(In) (Out, bool, error)) ([]Out, error) {
 	var mu sync.Mutex
-	answers := make([]Out, 0, len(ids))
+	done := make([]Out, 0, len(all))
 	var group errgroup.Group
 	group.SetLimit(parallelQueries)
-	for _, id := range ids {
+	for _, one := range all {
 		group.Go(func() error {
-			answer, err := ask(ctx, c, query, id)
-			var missing *serviceerror.NotFound
-			if errors.As(err, &missing) {
-				return nil
+			out, ok, err := do(one)
+			if ok {
+				mu.Lock()
+				defer mu.Unlock()
+				done = append(done, out)
 			}
-			if err != nil {
-				return fmt.Errorf("ask %s: %w", id, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			answers = append(answers, answer)
-			return nil
+			return err
 		})
 	}
-	err = group.Wait()
-	return answers, err
+	err := group.Wait()
+	return done, err
 }
 
 // list gives the ids of the workflows that a visibility query finds; it lags up to 2 s.

@@ -68,20 +68,30 @@ func (c *Client) Node(ctx context.Context, node string) (api.NodeStatus, error) 
 // Drain keeps new work off a node; what it has stays. Draining a draining node changes nothing. Fails with
 // ErrNoSuchNode.
 func (c *Client) Drain(ctx context.Context, node string) (api.NodeStatus, error) {
-	return c.drain(ctx, node, true)
+	return updateNode(ctx, c, api.UpdateDrain, node, api.DrainRequest{Draining: true})
 }
 
 // Undrain lets new work on a node again. Fails with ErrNoSuchNode.
 func (c *Client) Undrain(ctx context.Context, node string) (api.NodeStatus, error) {
-	return c.drain(ctx, node, false)
+	return updateNode(ctx, c, api.UpdateDrain, node, api.DrainRequest{Draining: false})
 }
 
-func (c *Client) drain(ctx context.Context, node string, draining bool) (api.NodeStatus, error) {
+// Evacuate keeps new work off a node and has its instances replaced elsewhere: each runs on until its replacement does, or
+// until the node's own patience ends. It returns as soon as that is recorded; Node tells how far it has come. The node's next
+// worker takes work again. reason is for the operator, in the history. Fails with ErrNoSuchNode.
+func (c *Client) Evacuate(ctx context.Context, node, reason string) (api.NodeStatus, error) {
+	return updateNode(ctx, c, api.UpdateEvacuate, node, api.EvacuateRequest{Reason: reason})
+}
+
+// updateNode sends an update to a node's workflow and waits for its answer.
+func updateNode[In any](
+	ctx context.Context, c *Client, update api.Update[In, api.NodeStatus], node string, in In,
+) (api.NodeStatus, error) {
 	limited, cancel := c.call(ctx)
 	defer cancel()
 	id := uuid.NewString()
 	status, err := retry(limited, func() (api.NodeStatus, error) {
-		return api.UpdateDrain.Call(limited, c.temporal, api.NodeWorkflowID(node), id, api.DrainRequest{Draining: draining})
+		return update.Call(limited, c.temporal, api.NodeWorkflowID(node), id, in)
 	})
 	return status, explain(ctx, err, nodeSubject(node))
 }

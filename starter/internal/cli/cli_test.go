@@ -141,6 +141,22 @@ func TestUsageErrors(t *testing.T) {
 		"staging of no lines": {[]string{"logs", "a", "--staging", "-n", "0"}, "--lines must be"},
 		"push, blank pack":    {[]string{"push", dir, "--name", "a", "-b", "go", "-b", ""}, "--buildpack 2 of 2 is blank"},
 		"push, bad git URL":   {[]string{"push", dir, "--name", "a", "-b", "ext::x://y"}, "--buildpack must be a git URL"},
+		"instances of none":   {[]string{"instances"}, "starter instances NAME"},
+		"instances, no state": {[]string{"instances", "a", "--state", "running,napping"}, "states[1] is no state of an instance"},
+		"instances, no index": {[]string{"instances", "a", "--index", "-1"}, "indices[0] must be from 0"},
+		"stop no version":     {[]string{"stop-instances", "a", "--version", "a b"}, "version may hold only"},
+		"stop of bad name":    {[]string{"stop-instances", "a'b"}, "droplet may hold only"},
+		"follow nothing":      {[]string{"follow"}, "starter follow NAME"},
+		"follow both":         {[]string{"follow", "a", "--instance", "i"}, "takes no arguments"},
+		"routes, no route":    {[]string{"routes", "a"}, "NAME ROUTE..., or with --none"},
+		"routes and none":     {[]string{"routes", "a", "b.org", "--none"}, "NAME ROUTE..., or with --none"},
+		"routes of no app":    {[]string{"routes", "--none"}, "NAME ROUTE..., or with --none"},
+		"routes, a URL":       {[]string{"routes", "a", "b.org", "http://c.org"}, "uris[1] must be a host name"},
+		"evacuate nothing":    {[]string{"evacuate"}, "starter evacuate NODE"},
+		"start no file":       {[]string{"start-instance"}, "file"},
+		"start a missing one": {[]string{"start-instance", "-f", filepath.Join(dir, "no")}, "open the request"},
+		"start without time":  {[]string{"start-instance", "-f", "-", "--timeout", "0s"}, "--timeout must be above 0"},
+		"start nothing":       {[]string{"start-instance", "-f", "-"}, "no JSON"},
 		"no configuration":    {[]string{"apps"}, "encryption_key_file"},
 		"a missing file":      {[]string{"apps", "--config", filepath.Join(dir, "no.yml")}, "no.yml"},
 	} {
@@ -189,6 +205,23 @@ func TestStageTellsWhatIsWrongWithARequest(t *testing.T) {
 		require.Contains(t, r.err, wanted, in)
 		require.NotContains(t, r.err, "hush")
 		require.Contains(t, r.err, "starter stage --help")
+	}
+}
+
+// TestStartInstanceTellsWhatIsWrongWithAMessage: before it looks for the platform, and without what stands in the message.
+func TestStartInstanceTellsWhatIsWrongWithAMessage(t *testing.T) {
+	for in, wanted := range map[string]string{
+		`{"secret":"hush"`:                        "no JSON",
+		`{"env":"hush"}`:                          "the request's env has a text where a list of texts must be",
+		`{"droplet":"hush","application_id":"x"}`: "application_id says something else than droplet",
+		`{"droplet":"a","env":["hush"]}`:          "env[0] must be NAME=value",
+		`{}`:                                      "executableUri is missing",
+	} {
+		r := starter(t, nil, in, "start-instance", "-f", "-")
+		require.Equal(t, exitUsage, r.code)
+		require.Contains(t, r.err, wanted, in)
+		require.NotContains(t, r.err, "hush")
+		require.Contains(t, r.err, "starter start-instance --help")
 	}
 }
 
@@ -270,17 +303,21 @@ func TestCompletions(t *testing.T) {
 // TestCompletionOffersFilesWhereThereAreFiles: and nowhere else, and the words of flags that have a few.
 func TestCompletionOffersFilesWhereThereAreFiles(t *testing.T) {
 	for line, want := range map[string]string{
-		"push":              ":0\n",
-		"push --name":       ":4\n",
-		"push x --output":   "text\njson\n:4\n",
-		"apps -o":           "text\njson\n:4\n",
-		"logs a --stream":   "all\nstdout\nstderr\n:4\n",
-		"logs a --staging":  ":4\n",
-		"push x -b":         ":4\n",
-		"stage -f":          ":0\n",
-		"ps --config":       ":0\n",
-		"scale a":           ":4\n",
-		"completion bash x": ":4\n",
+		"push":                ":0\n",
+		"push --name":         ":4\n",
+		"push x --output":     "text\njson\n:4\n",
+		"apps -o":             "text\njson\n:4\n",
+		"logs a --stream":     "all\nstdout\nstderr\n:4\n",
+		"logs a --staging":    ":4\n",
+		"push x -b":           ":4\n",
+		"stage -f":            ":0\n",
+		"start-instance -f":   ":0\n",
+		"routes a":            ":4\n",
+		"evacuate n":          ":4\n",
+		"instances a --state": "born\nstarting\nrunning\nresuming\nevacuating\nstopping\nstopped\ncrashed\ndeleted\n:4\n",
+		"ps --config":         ":0\n",
+		"scale a":             ":4\n",
+		"completion bash x":   ":4\n",
 	} {
 		args := append([]string{cobra.ShellCompNoDescRequestCmd}, strings.Fields(line)...)
 		r := starter(t, nil, "", append(args, "")...)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,7 +58,12 @@ func addCompletions(root *cobra.Command) {
 	words := func(list ...string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
+	states := make([]string, 0, len(api.InstanceStates()))
+	for _, state := range api.InstanceStates() {
+		states = append(states, strings.ToLower(string(state)))
+	}
 	known := map[string]cobra.CompletionFunc{
+		"state":  words(states...),
 		"output": words(string(render.Text), string(render.JSON)),
 		"stream": words(allStreams, applogs.Stdout, applogs.Stderr),
 		"config": files, "encryption-key-file": files, "file": files,

@@ -43,17 +43,22 @@ func newRoot(s *session) *cobra.Command {
 	root.PersistentFlags().BoolVar(&s.debug, "debug", false, "write what Temporal's client logs to standard error")
 	root.AddGroup(
 		&cobra.Group{ID: groupApps, Title: "Apps:"},
+		&cobra.Group{ID: groupInstances, Title: "Instances:"},
 		&cobra.Group{ID: groupNodes, Title: "Nodes:"},
 		&cobra.Group{ID: groupPlatform, Title: "Platform:"},
 	)
 	for _, c := range []*cobra.Command{
 		s.pushCommand(), s.appsCommand(), s.psCommand(), s.logsCommand(), s.startCommand(), s.stopCommand(),
-		s.restartCommand(), s.scaleCommand(), s.deleteCommand(), s.stageCommand(),
+		s.restartCommand(), s.scaleCommand(), s.routesCommand(), s.followCommand(), s.deleteCommand(), s.stageCommand(),
 	} {
 		c.GroupID = groupApps
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{s.nodesCommand(), s.drainCommand(), s.undrainCommand()} {
+	for _, c := range []*cobra.Command{s.instancesCommand(), s.startInstanceCommand(), s.stopInstancesCommand()} {
+		c.GroupID = groupInstances
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{s.nodesCommand(), s.drainCommand(), s.undrainCommand(), s.evacuateCommand()} {
 		c.GroupID = groupNodes
 		root.AddCommand(c)
 	}
@@ -67,9 +72,10 @@ func newRoot(s *session) *cobra.Command {
 }
 
 const (
-	groupApps     = "apps"
-	groupNodes    = "nodes"
-	groupPlatform = "platform"
+	groupApps      = "apps"
+	groupInstances = "instances"
+	groupNodes     = "nodes"
+	groupPlatform  = "platform"
 )
 
 // addOwnCommands adds cobra's help and completion, and gives them examples as all others have them.

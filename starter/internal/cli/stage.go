@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,10 +33,7 @@ interrupt.
 		Args: nothing(),
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error { return s.stage(cmd, file) }),
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` with the request, - for standard input; required")
-	if err := cmd.MarkFlagRequired("file"); err != nil {
-		panic(err) // the flag was made in the line above
-	}
+	fileFlag(cmd, &file, "request")
 	return cmd
 }
 
@@ -60,9 +56,17 @@ func (s *session) stage(cmd *cobra.Command, file string) error {
 	return s.render().Staging(result)
 }
 
-// readRequest reads a request in the wire's form, and names its task where it does not itself. Nobody may ever write what is
-// read: an interrupt ends the wait.
+// readRequest reads a request in the wire's form, and names its task where it does not itself.
 func (s *session) readRequest(ctx context.Context, file string) (api.StagingRequest, error) {
+	text, err := s.readInput(ctx, file)
+	if err != nil {
+		return api.StagingRequest{}, err
+	}
+	return parseRequest(text)
+}
+
+// readInput reads a file that a command is given. Nobody may ever write what is read: an interrupt ends the wait.
+func (s *session) readInput(ctx context.Context, file string) ([]byte, error) {
 	type content struct {
 		text []byte
 		err  error
@@ -74,12 +78,12 @@ func (s *session) readRequest(ctx context.Context, file string) (api.StagingRequ
 	}()
 	select {
 	case <-ctx.Done():
-		return api.StagingRequest{}, ctx.Err()
+		return nil, ctx.Err()
 	case c := <-came:
 		if c.err != nil {
-			return api.StagingRequest{}, usageError{c.err}
+			return nil, usageError{c.err}
 		}
-		return parseRequest(c.text)
+		return c.text, nil
 	}
 }
 
@@ -105,7 +109,7 @@ func (s *session) readFile(file string) ([]byte, error) {
 func parseRequest(text []byte) (api.StagingRequest, error) {
 	request, err := api.ParseStagingRequest(text)
 	if err != nil {
-		return request, usageError{errors.New(api.Explain(err, api.ErrInvalidRequest).Message)}
+		return request, usage(err)
 	}
 	if request.TaskID == "" {
 		request.TaskID = uuid.NewString()

@@ -63,6 +63,14 @@ func nodes() []api.NodeStatus {
 	}
 }
 
+// unready is an instance whose readiness check fails, with routes of its own.
+func unready() api.InstanceStatus {
+	return api.InstanceStatus{
+		InstanceID: "i-5", AppID: "hello", Version: "v3", Index: 5, Node: "n1\x1b[31m", State: api.StateRunning, Unready: true,
+		Since: now.Add(-time.Minute), Address: "127.0.0.1:61005", URIs: []string{"a.example.org", "b.example.org"},
+	}
+}
+
 func TestGolden(t *testing.T) {
 	staging := api.StagingResult{
 		TaskID: "t-1", AppID: "hello", NodeID: "n1", DetectedBuildpack: "Go 1.26", BuildpackKey: "go",
@@ -70,17 +78,26 @@ func TestGolden(t *testing.T) {
 		Procfile: map[string]string{"web": "./web"},
 	}
 	for name, write := range map[string]func(render.Renderer) error{
-		"apps":        func(r render.Renderer) error { return r.Apps(apps()) },
-		"no-apps":     func(r render.Renderer) error { return r.Apps(nil) },
-		"app":         func(r render.Renderer) error { return r.App(apps()[0]) },
-		"app-crashed": func(r render.Renderer) error { return r.App(apps()[1]) },
-		"app-stopped": func(r render.Renderer) error { return r.App(apps()[2]) },
-		"nodes":       func(r render.Renderer) error { return r.Nodes(nodes()) },
-		"no-nodes":    func(r render.Renderer) error { return r.Nodes(nil) },
-		"node":        func(r render.Renderer) error { return r.Node(nodes()[1]) },
-		"staging":     func(r render.Renderer) error { return r.Staging(staging) },
-		"deleted":     func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
-		"deleting":    func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
+		"apps":         func(r render.Renderer) error { return r.Apps(apps()) },
+		"no-apps":      func(r render.Renderer) error { return r.Apps(nil) },
+		"app":          func(r render.Renderer) error { return r.App(apps()[0]) },
+		"app-crashed":  func(r render.Renderer) error { return r.App(apps()[1]) },
+		"app-stopped":  func(r render.Renderer) error { return r.App(apps()[2]) },
+		"nodes":        func(r render.Renderer) error { return r.Nodes(nodes()) },
+		"no-nodes":     func(r render.Renderer) error { return r.Nodes(nil) },
+		"instances":    func(r render.Renderer) error { return r.Instances(append(apps()[0].Instances, unready()), "none") },
+		"no-instances": func(r render.Renderer) error { return r.Instances(nil, "No such instances.") },
+		"instance":     func(r render.Renderer) error { return r.Instance(apps()[1].Instances[0]) },
+		"change":       func(r render.Renderer) error { return r.Change(apps()[0].Instances[1]) },
+		"change-exit":  func(r render.Renderer) error { return r.Change(apps()[1].Instances[0]) },
+		"change-born": func(r render.Renderer) error {
+			return r.Change(api.InstanceStatus{InstanceID: "i-7", State: api.StateBorn, Since: now})
+		},
+		"change-unready": func(r render.Renderer) error { return r.Change(unready()) },
+		"node":           func(r render.Renderer) error { return r.Node(nodes()[1]) },
+		"staging":        func(r render.Renderer) error { return r.Staging(staging) },
+		"deleted":        func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
+		"deleting":       func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
 		"setup": func(r render.Renderer) error {
 			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
 		},

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
+)
+
+// choice are the flags that choose instances of an app.
+type choice struct {
+	version   string
+	instances []string
+	indices   []int
+	states    []string
+}
+
+func (c *choice) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.version, "version", "", "only those of an app's `version`")
+	f.StringSliceVar(&c.instances, "instance", nil, "only the instance of this `id`; may be given several times")
+	f.IntSliceVar(&c.indices, "index", nil, "only those with this `number`; may be given several times")
+	f.StringSliceVar(&c.states, "state", nil, "only those in this `state`; may be given several times")
+}
+
+// filter is checked before the platform is looked for: what is wrong with it is wrong usage.
+func (c *choice) filter(app string) (api.InstanceFilter, error) {
+	filter := api.InstanceFilter{AppID: app, Version: c.version, InstanceIDs: c.instances, Indices: c.indices}
+	for _, state := range c.states {
+		filter.States = append(filter.States, api.InstanceState(strings.ToUpper(state)))
+	}
+	return filter, usage(filter.Validate())
+}
+
+// usage makes what a request of package api is refused for an error of wrong usage.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{errors.New(api.Explain(err, api.ErrInvalidRequest).Message)}
+}
+
+func (s *session) instancesCommand() *cobra.Command {
+	var chosen choice
+	cmd := &cobra.Command{
+		Use:   "instances NAME",
+		Short: "Find instances of an app",
+		Long: `Lists the instances of an app that fit every flag that is given: those that the app is kept at, and those that
+"starter start-instance" started by themselves. Of a flag that is given several times one value must fit. One that was
+started by itself is seen after two seconds at the latest.`,
+		Example: `  starter instances hello
+  starter instances hello --state running --index 0 --index 1
+  starter instances hello --version 2 --output json | jq -r '.instances[].instance_id'`,
+		Args:              named("NAME"),
+		ValidArgsFunction: s.completeApps(),
+		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			filter, err := chosen.filter(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			found, err := c.FindInstances(cmd.Context(), filter)
+			return s.showInstances(found, err, "No such instances. `starter ps "+args[0]+"` shows what the app has.")
+		}),
+	}
+	chosen.flags(cmd)
+	return cmd
+}
+
+// showInstances shows what could be had; that the rest could not is told beside it.
+func (s *session) showInstances(found []api.InstanceStatus, err error, none string) error {
+	if err != nil && len(found) == 0 {
+		return err
+	}
+	if err != nil {
+		s.report().Linef("(some instances are missing: %v)", err)
+	}
+	return s.render().Instances(found, none)
+}
+
+func (s *session) stopInstancesCommand() *cobra.Command {
+	var chosen choice
+	reason := ""
+	cmd := &cobra.Command{
+		Use:   "stop-instances NAME",
+		Short: "Stop instances of an app",
+		Long: `Tells the instances of an app that fit every flag that is given to stop, as "starter instances" finds them, and
+shows them as they were. Where the app wants more than are left, others start in their place: "starter scale" changes
+what it wants, "starter stop" stops an app.`,
+		Example: `  starter stop-instances hello --index 1
+  starter stop-instances hello --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11 --reason "it hangs"`,
+		Args:              named("NAME"),
+		ValidArgsFunction: s.completeApps(),
+		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			filter, err := chosen.filter(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			told, err := c.StopInstances(cmd.Context(), filter, reason)
+			return s.showInstances(told, err, "No such instances: nothing was stopped.")
+		}),
+	}
+	chosen.flags(cmd)
+	reasonFlag(cmd, &reason)
+	return cmd
+}
+
+// reasonFlag adds --reason, which the workflow's history has for ever.
+func reasonFlag(cmd *cobra.Command, reason *string) {
+	cmd.Flags().StringVar(reason, "reason", cmd.CommandPath(), "`why`, for whoever reads the history")
+}
+
+func (s *session) followCommand() *cobra.Command {
+	instance := ""
+	cmd := &cobra.Command{
+		Use:   "follow NAME",
+		Short: "Show each change of an app's instances as it happens",
+		Long: `Shows the instances of an app, and then a line for each change of one: of its state, node, address, readiness,
+routes or version. It ends when the app is deleted, or by an interrupt. With --instance it is the changes of one instance,
+whoever started it, until it has ended. With --output json each line is an object of its own.`,
+		Example: `  starter follow hello
+  starter follow hello --output json | jq -r 'select(.exit) | .exit.description'
+  starter follow --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("instance") {
+				return nothing()(cmd, args)
+			}
+			return named("NAME")(cmd, args)
+		},
+		ValidArgsFunction: s.completeApps(),
+		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			c, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			changes := c.FollowInstance(cmd.Context(), instance)
+			if len(args) > 0 {
+				changes = c.Follow(cmd.Context(), args[0])
+			}
+			for status, err := range changes {
+				if err == nil {
+					err = s.render().Change(status)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&instance, "instance", "", "follow the one instance of this `id`, instead of an app")
+	return cmd
+}
+
+func (s *session) routesCommand() *cobra.Command {
+	var routes api.RoutesRequest
+	none := false
+	cmd := &cobra.Command{
+		Use:   "routes NAME ROUTE...",
+		Short: "Give an app other routes",
+		Long: `Gives an app other routes, all of them: those that are not named are no longer its own. Its instances run on, and
+the routers hear of it at once. --none takes all routes away; --version says that the app, as it runs, is of another
+version now.`,
+		Example: `  starter routes hello hello.example.org www.example.org/shop
+  starter routes hello --none`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 || none != (len(args) == 1) {
+				return fmt.Errorf("it is used as %s NAME ROUTE..., or with --none instead of the routes", cmd.CommandPath())
+			}
+			return nil
+		},
+		ValidArgsFunction: s.completeApps(),
+		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			routes.URIs = args[1:]
+			if err := usage(routes.Validate()); err != nil {
+				return err
+			}
+			c, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			app, err := c.UpdateRoutes(cmd.Context(), args[0], routes)
+			if err != nil {
+				return err
+			}
+			return s.render().App(app)
+		}),
+	}
+	cmd.Flags().BoolVar(&none, "none", false, "take all routes away")
+	cmd.Flags().StringVar(&routes.Version, "version", "", "the `version` that the app is of from now on")
+	return cmd
+}
+
+func (s *session) evacuateCommand() *cobra.Command {
+	reason := ""
+	cmd := &cobra.Command{
+		Use:   "evacuate NODE",
+		Short: "Have a node's instances replaced elsewhere",
+		Long: `Keeps new work off a node and has its instances replaced elsewhere. Each runs on until its replacement does, or
+until the node's own patience ends. It returns as soon as the node knows; "starter nodes" shows how many instances are
+left. The next worker of the node takes work again: a node that is to stay away is drained as well.`,
+		Example: `  starter evacuate 6f1d2c3a --reason "the kernel is updated"
+  starter evacuate 6f1d2c3a --output json | jq .state`,
+		Args:              named("NODE"),
+		ValidArgsFunction: s.completeNodes(),
+		RunE: s.work(s.onNode(func(c *controller.Client, ctx context.Context, node string) (api.NodeStatus, error) {
+			return c.Evacuate(ctx, node, reason)
+		})),
+	}
+	reasonFlag(cmd, &reason)
+	return cmd
+}
