@@ -39,6 +39,8 @@ func DefaultNode() Node {
 			MaxCPUShareLimit:      256,
 			MinCPUShareLimit:      1,
 			NProc:                 512,
+			LogRate:               1 << 20,
+			LogBurst:              4 << 20,
 		},
 		Intervals: Intervals{
 			Heartbeat:      10 * time.Second,
