@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"slices"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -120,6 +117,9 @@ func (b *instancesBench) measureTogether(ctx context.Context, small droplet) ([]
 			return nil, err
 		}
 		run, err := b.startApp(ctx, b.app(small, b.together))
+		if err == nil {
+			err = b.showTogether(ctx, run)
+		}
 		if err = errors.Join(err, b.remove(ctx, run.app)); err != nil {
 			return nil, err
 		}
@@ -151,35 +151,4 @@ func (b *instancesBench) togetherByHand(ctx context.Context, of droplet) (took t
 	}
 	err := group.Wait()
 	return time.Since(begun), err
-}
-
-// showStart tells a person where the time of a start went, the median of some.
-func (b *instancesBench) showStart(ctx context.Context, of droplet, run appStart, count int) error {
-	fmt.Fprintf(os.Stderr, "\nstart of the %s droplet (%s): %s ms, the median of %d\n", of.name, b.backend, millis(run.took()), count)
-	return b.showWay(ctx, run.begun, run.running, run.app, run.instance)
-}
-
-// showWay tells a person what the workflows of an app and of an instance did from a moment to another.
-func (b *instancesBench) showWay(ctx context.Context, from, to time.Time, app, instance string) error {
-	spans, err := spansOf(ctx, b.Stack, api.AppWorkflowID(app))
-	if err != nil {
-		return err
-	}
-	for _, s := range spans {
-		s.name = "app: " + s.name
-	}
-	lived, err := spansOf(ctx, b.Stack, api.InstanceWorkflowID(instance))
-	if err != nil {
-		return err
-	}
-	spans = append(append(spans, lived...), &span{name: "it is seen here", scheduled: to})
-	slices.SortStableFunc(spans, func(a, b *span) int { return a.scheduled.Compare(b.scheduled) })
-	table := tabwriter.NewWriter(os.Stderr, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "AT\tWAITED\tRAN\t  STEP")
-	for _, s := range spans {
-		if !s.scheduled.Before(from) && !s.scheduled.After(to) {
-			s.show(table, from)
-		}
-	}
-	return table.Flush()
 }

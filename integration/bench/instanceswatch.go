@@ -25,31 +25,69 @@ type news[T any] struct {
 // long polls: each is seen at once, and nothing is asked of a workflow or a worker meanwhile, which have the processors to
 // themselves.
 func listen[T any](ctx context.Context, b *instancesBench, workflowID string, signal api.Signal[T]) <-chan news[T] {
-	heard := make(chan news[T], 1024)
-	events := b.Temporal.GetWorkflowHistory(ctx, workflowID, "", true, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	l := &listener[T]{instancesBench: b, workflowID: workflowID, signal: signal, heard: make(chan news[T], 1024)}
 	go func() {
-		defer close(heard)
-		for events.HasNext() {
-			event, err := events.Next()
-			one := news[T]{at: time.Now(), err: err}
-			if err == nil {
-				signaled := event.GetWorkflowExecutionSignaledEventAttributes()
-				if signaled.GetSignalName() != signal.Name() {
-					continue
-				}
-				one.err = b.keys.DataConverter().FromPayloads(signaled.GetInput(), &one.value)
-			}
-			select {
-			case heard <- one:
-			case <-ctx.Done():
+		defer close(l.heard)
+		for failures := 0; ; failures++ {
+			err := l.read(ctx)
+			if err == nil || ctx.Err() != nil {
 				return
 			}
-			if one.err != nil {
+			if failures == listenTries {
+				l.tell(ctx, news[T]{err: err})
 				return
 			}
 		}
 	}()
-	return heard
+	return l.heard
+}
+
+// listenTries is how often a history is read again from its beginning: Temporal takes a long poll's place in a history back
+// when the server itself has written that anew meanwhile.
+const listenTries = 20
+
+// listener reads a history for listen.
+type listener[T any] struct {
+	*instancesBench
+	workflowID string
+	signal     api.Signal[T]
+	heard      chan news[T]
+	// told is how many signals were given already.
+	told int
+}
+
+// read gives the signals of a history that were not given already, until the workflow's end or an error.
+func (l *listener[T]) read(ctx context.Context) error {
+	events := l.Temporal.GetWorkflowHistory(ctx, l.workflowID, "", true, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for seen := 0; events.HasNext(); {
+		event, err := events.Next()
+		if err != nil {
+			return err
+		}
+		one := news[T]{at: time.Now()}
+		signaled := event.GetWorkflowExecutionSignaledEventAttributes()
+		if signaled.GetSignalName() != l.signal.Name() {
+			continue
+		}
+		if seen++; seen <= l.told {
+			continue
+		}
+		one.err = l.keys.DataConverter().FromPayloads(signaled.GetInput(), &one.value)
+		if !l.tell(ctx, one) {
+			return nil
+		}
+		l.told++
+	}
+	return nil
+}
+
+func (l *listener[T]) tell(ctx context.Context, one news[T]) bool {
+	select {
+	case l.heard <- one:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // hear waits for the next of some news.
