@@ -78,9 +78,10 @@ lint: ## vet, golangci-lint, workflowcheck, govulncheck, go mod tidy -diff
 fmt: $(TOOLS)/golangci-lint ## format every Go file
 	@for module in $(MODULES); do (cd $$module && $(TOOLS)/golangci-lint fmt ./...); done
 
-# It needs unzip and curl, for what it does by hand.
+# It needs unzip and curl, for what it does by hand, and for instances in real containers root and crun or runc. Instances
+# that do nothing are watched for ten minutes, with both kinds of containers.
 .PHONY: bench
-bench: build ## measure activities, pushes and stagings, and write docs/benchmarks.json
+bench: build ## measure activities, pushes, stagings and instances, and write docs/benchmarks.json
 	$(GO) run ./integration/bench -out docs/benchmarks.json
 
 # It needs root, crun or runc, and a machine that does nothing else.

@@ -289,7 +289,11 @@ func (s *instanceStart) spawn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	arguments := []string{"launch"}
+	arguments := []string{
+		"launch",
+		"--log-rate", strconv.FormatInt(s.config.Instance.LogRate, 10),
+		"--log-burst", strconv.FormatInt(s.config.Instance.LogBurst, 10),
+	}
 	if s.message.StartCommand != "" {
 		arguments = append(arguments, "--command", s.message.StartCommand)
 	}

@@ -39,6 +39,8 @@ func DefaultNode() Node {
 			MaxCPUShareLimit:      256,
 			MinCPUShareLimit:      1,
 			NProc:                 512,
+			LogRate:               1 << 20,
+			LogBurst:              4 << 20,
 		},
 		// The original keeps no droplet for longer than it is used, and so fetches it again for each restart.
 		Droplets: Droplets{MaxMB: 10 * 1024, UnusedLifetime: time.Hour},

@@ -88,7 +88,7 @@ logging: {level: inof, format: 7}
 intervals: [1]
 bind_mounts: [{dst_path: /a/../b, mode: rx}, 5]
 nats_servers: ["nats://u:hunter2@[", null]
-instance: {min_cpu_share_limit: 300, nproc: 4}
+instance: {min_cpu_share_limit: 300, nproc: 4, log_rate_bytes: 4095, log_burst_bytes: 0}
 node_grace: 0
 temporal:
   address: localhost
@@ -142,6 +142,8 @@ droplets: {max_mb: -1, unused_lifetime: -1}
 		{"nats_servers[1]", 30, "must not be empty"},
 		{"instance.min_cpu_share_limit", 31, "at most instance.max_cpu_share_limit"},
 		{"instance.nproc", 31, "did you mean nproc_limit?"},
+		{"instance.log_rate_bytes", 31, "must be 0, for no limit, or from 4096 to"},
+		{"instance.log_burst_bytes", 31, "must be from 65536 to"},
 		{"node_grace", 32, "must be above 0 seconds"},
 		{"temporal.address", 34, "must be host:port"},
 		{"temporal.api_key", 35, "must be text"},

@@ -154,6 +154,11 @@ type Instance struct {
 	MinCPUShareLimit      int64 `yaml:"min_cpu_share_limit"`
 	// NProc is the most processes and threads.
 	NProc int64 `yaml:"nproc_limit"`
+	// LogRate is how many bytes a second an app may say to each of stdout and stderr in the long run, LogBurst how many at
+	// once; what is over it is dropped by whole lines, and counted. A LogRate of 0 is no limit; other values are 4096, and
+	// those of LogBurst 65536, at least.
+	LogRate  int64 `yaml:"log_rate_bytes"`
+	LogBurst int64 `yaml:"log_burst_bytes"`
 	// BandwidthLimit is nil when there is none.
 	BandwidthLimit *BandwidthLimit `yaml:"bandwidth_limit"`
 }

@@ -26,6 +26,8 @@ const (
 	maxFactor = 1000
 	// maxShares is the kernel's bound of CPU shares.
 	maxShares = 262_144
+	// minLogRate is in bytes a second, minLogBurst in bytes: the launcher's window; maxLogRate is the most of both.
+	minLogRate, minLogBurst, maxLogRate = 4096, 65536, 1 << 40
 	// maxKeyword is Temporal's bound of a search attribute of type Keyword: zones and stacks become such.
 	maxKeyword = 255
 )
@@ -143,6 +145,11 @@ func (l *loader) checkInstance(i Instance) {
 		l.wrong("instance.min_cpu_share_limit", nil, "must be at most instance.max_cpu_share_limit, which is %d", i.MaxCPUShareLimit)
 	}
 	l.within("instance.nproc_limit", i.NProc, 1, 1<<22)
+	// Below this, what waits for its turn would wait for longer than somebody who reads the log.
+	if i.LogRate != 0 && i.LogRate < minLogRate || i.LogRate > maxLogRate {
+		l.wrong("instance.log_rate_bytes", nil, "must be 0, for no limit, or from %d to %d, is %d", minLogRate, maxLogRate, i.LogRate)
+	}
+	l.within("instance.log_burst_bytes", i.LogBurst, minLogBurst, maxLogRate)
 	l.bandwidth("instance.bandwidth_limit", i.BandwidthLimit)
 }
 

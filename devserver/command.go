@@ -99,6 +99,7 @@ func (s *settings) addFlags(command *cobra.Command) {
 	flags.StringVar(&o.Stack, "stack", "cflinuxfs3", "name of the stack that the nodes offer")
 	flags.Int64Var(&o.MemoryMB, "memory-mb", 0, "memory that each node gives out (default the machine's, divided)")
 	flags.Int64Var(&o.DiskMB, "disk-mb", 0, "disk that each node gives out (default what is free, divided)")
+	flags.StringVar(&o.Metrics, "temporal-metrics", "", "host:port where Temporal's server shows its metrics (default nowhere)")
 	flags.BoolVar(&o.Restart, "restart", true, "start a worker or wardend that died again")
 	flags.StringVar(&o.LogLevel, "log-level", "info", "trace, debug, info, warn or error")
 	flags.BoolVarP(&o.Verbose, "verbose", "v", false, "copy the nodes' logs to standard error")

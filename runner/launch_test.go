@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -293,7 +294,7 @@ func TestLaunchEndsWithTheFirstProcess(t *testing.T) {
 func TestLaunchBoundsTheLogs(t *testing.T) {
 	t.Parallel()
 	c := launchable(t, files{"a": ""})
-	status, _ := c.run(nil, "launch", "--command", "head -c 200000000 /dev/zero; echo the end")
+	status, _ := c.run(nil, "launch", "--log-rate", "0", "--command", "head -c 200000000 /dev/zero; echo the end")
 	require.Equal(t, 0, status)
 	total := int64(0)
 	for _, name := range []string{runspec.PathStdout, runspec.PathStdout + ".1"} {
@@ -307,6 +308,53 @@ func TestLaunchBoundsTheLogs(t *testing.T) {
 	entries, err := os.ReadDir(c.path(runspec.PathLogs))
 	require.NoError(t, err)
 	require.Len(t, entries, 3)
+}
+
+// An app may write for ever, as fast as it can: it is not held up, and its last words and how much is missing are in
+// the log.
+func TestLaunchLimitsTheLogs(t *testing.T) {
+	t.Parallel()
+	c := launchable(t, files{"a": ""})
+	const line = "a line of an app that says more than anybody reads"
+	cmd := c.command(nil, "launch", "--log-rate", "100000", "--log-burst", "200000",
+		"--command", "yes '"+line+"' | head -c 1073741824; echo; echo the last words; echo the end >&2; exit 3")
+	require.NoError(t, cmd.Start())
+	require.Equal(t, 3, await(t, cmd))
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	require.True(t, ok)
+	require.Less(t, usage.Maxrss, int64(100<<10), "KiB of memory")
+
+	require.Equal(t, "the end\n", c.read(runspec.PathStderr))
+	written, dropped := 0, 0
+	log := c.read(runspec.PathStdout)
+	for text := range strings.Lines(log) {
+		var lines, size int
+		if _, err := fmt.Sscanf(text, "[dea] dropped %d lines (%d bytes)", &lines, &size); err == nil {
+			require.Equal(t, size, lines*len(line+"\n"))
+			dropped += size
+			continue
+		}
+		written += len(text)
+	}
+	require.Equal(t, 1<<30+len("\nthe last words\n"), written+dropped)
+	require.Greater(t, dropped, 1<<29)
+	require.True(t, strings.HasSuffix(log, line[:1<<30%len(line+"\n")]+"\nthe last words\n"))
+	require.Contains(t, log, ": over the limit of 100000 bytes a second\n")
+	entries, err := os.ReadDir(c.path(runspec.PathLogs))
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+}
+
+// A log over the limit of its file loses what it has no room for, and the app nothing.
+func TestLaunchOutlivesItsFileLimit(t *testing.T) {
+	t.Parallel()
+	c := launchable(t, files{"a": ""})
+	runner := c.command(nil, "launch", "--command", "head -c 1000000 /dev/zero; exit 4")
+	cmd := exec.Command("/bin/bash", append([]string{"-c", `ulimit -f 100; exec "$0" "$@"`}, runner.Args...)...)
+	cmd.Env, cmd.Dir = runner.Env, runner.Dir
+	require.NoError(t, cmd.Start())
+	require.Equal(t, 4, await(t, cmd))
+	require.Len(t, c.read(runspec.PathStdout), 100<<10)
 }
 
 func TestUsage(t *testing.T) {

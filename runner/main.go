@@ -3,7 +3,8 @@
 //
 //	dea-runner stage  --root DIR                  once in a staging container
 //	dea-runner unpack --root DIR                  before the app of an instance's container starts
-//	dea-runner launch --root DIR [--command CMD] [--grace TIME]  for as long as the app lives
+//	dea-runner launch --root DIR [--command CMD] [--grace TIME] [--log-rate N] [--log-burst N]
+//	                                              for as long as the app lives
 //
 // The exit statuses stand in package runspec, too.
 package main
@@ -31,7 +32,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 const usage = `Usage:
   dea-runner stage  --root DIR
   dea-runner unpack --root DIR
-  dea-runner launch --root DIR [--command CMD] [--grace TIME]
+  dea-runner launch --root DIR [--command CMD] [--grace TIME] [--log-rate N] [--log-burst N]
 
 Flags:
 `
@@ -39,6 +40,7 @@ Flags:
 type options struct {
 	root, command string
 	grace         time.Duration
+	limit         launch.Limit
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -47,6 +49,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.root, "root", "", "the container's root directory; empty when it is /")
 	flags.StringVar(&o.command, "command", "", "launch: the start command, instead of the droplet's")
 	flags.DurationVar(&o.grace, "grace", launch.DefaultGrace, "launch: how long an app that is told to end may take")
+	flags.Int64Var(&o.limit.Rate, "log-rate", launch.DefaultLimit.Rate,
+		"launch: bytes a second that the app may say to each of stdout and stderr; 0 for no limit")
+	flags.Int64Var(&o.limit.Burst, "log-burst", launch.DefaultLimit.Burst, "launch: bytes that it may say at once; 64 KiB at least")
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	err := flags.Parse(args)
@@ -67,13 +72,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 func runStage(o options, stderr io.Writer) int {
-	// A file that grows over its limit is an error of a write, and no end of the program. Heard and not ignored: what is
-	// ignored stays so in the buildpack's programs.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ)
+	outliveFileLimit()
 	ctx, stop := untilSignal(stage.ErrStopped)
 	defer stop()
 	return stage.Stager{Root: o.root, Stderr: stderr}.Run(ctx)
 }
+
+// outliveFileLimit makes a file that grows over its limit an error of a write, and no end of the program. The signal is
+// heard and not ignored: what is ignored stays so in the programs that are started.
+func outliveFileLimit() { signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ) }
 
 func runUnpack(o options, stderr io.Writer) int {
 	ctx, stop := untilSignal(errors.New("the unpacking was stopped"))
@@ -82,11 +89,12 @@ func runUnpack(o options, stderr io.Writer) int {
 }
 
 func runLaunch(o options, stderr io.Writer) int {
+	outliveFileLimit()
 	// Launch itself ends with the app, whatever it is told.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	defer signal.Stop(signals)
-	launcher := launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr, Grace: o.grace}
+	launcher := launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr, Grace: o.grace, Limit: o.limit}
 	return launcher.Run(context.Background(), signals)
 }
 

@@ -22,6 +22,21 @@
 //	staging of …: worker's …  the most memory that the worker's process held meanwhile, of all stagings.
 //	                          Floor: what it held before the first.
 //
+//	… (process), … (oci)      instances, with both kinds of containers; real ones need root and crun or runc.
+//	start of an instance …    from controller.Run to RUNNING, the droplet being on the node: until a long poll of the app's
+//	                          history has the instance's word of it, which asks no worker anything. The bar is 150 ms over
+//	                          the floor.
+//	                          Floor: by hand at the same wardend, in turn with the platform: container, limits, port, unpacking,
+//	                          process, and a probe of the port each millisecond.
+//	start of a second …       the same while another instance of the droplet runs, the platform having unpacked it already.
+//	                          Floor: by hand, which unpacks. The bar is a third of it.
+//	100 instances …           of one app. Floor: as many by hand, all at once.
+//	exit … noticed            from kill -9 of the app's process to the signal in the instance's history.
+//	                          Floor: Warden's Link returns.
+//	killed instance replaced  from kill -9 to the first HTTP answer of the instance that takes its place.
+//	                          Floor: by hand, begun when Link returns.
+//	200 idle instances: …     watched for -idle. Floor: 20 of them. Requests are those of Temporal's own metrics.
+//
 // Where the time of a staging goes is shown on standard error, for the one whose time is the median; `-only staging -quick`
-// shows it within two minutes and writes nothing down.
+// shows it within two minutes and writes nothing down. So does `-only instances -quick` for starts and replacements.
 package main

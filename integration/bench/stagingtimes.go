@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/integration/internal/stack"
 	"github.com/durable-dea/dea/internal/codec"
 	"github.com/durable-dea/dea/internal/runspec"
 )
@@ -96,13 +97,17 @@ func millis(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/floa
 
 // spans are what the history of a staging consists of, in the order in which it was wanted.
 func (b *stagingBench) spans(ctx context.Context, run stagingRun) ([]*span, error) {
-	ring, err := codec.LoadKeyring(b.Client.Temporal.EncryptionKeyFile)
+	return spansOf(ctx, b.Stack, api.StageWorkflowID(run.app, run.task))
+}
+
+// spansOf are what the history of a workflow consists of, in the order in which it was wanted.
+func spansOf(ctx context.Context, s *stack.Stack, workflowID string) ([]*span, error) {
+	ring, err := codec.LoadKeyring(s.Client.Temporal.EncryptionKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("load the keys: %w", err)
 	}
 	h := &historyReader{data: ring.DataConverter(), byEvent: map[int64]*span{}}
-	events := b.Temporal.GetWorkflowHistory(ctx, api.StageWorkflowID(run.app, run.task), "", false,
-		enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	events := s.Temporal.GetWorkflowHistory(ctx, workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
 		event, err := events.Next()
 		if err != nil {

@@ -35,6 +35,8 @@ type Options struct {
 	Stack string
 	// MemoryMB and DiskMB are what each node gives out; 0 divides the machine's.
 	MemoryMB, DiskMB int64
+	// Metrics is host:port where Temporal's server shows its metrics, in Prometheus' form; empty for nowhere.
+	Metrics string
 	// Restart starts workers and wardends again that died.
 	Restart bool
 	// LogLevel is trace, debug, info, warn or error.

@@ -73,6 +73,7 @@ func (s *Stack) startTemporal(ctx context.Context) error {
 			History: s.row.History(), Matching: s.row.Matching(), Worker: s.row.Worker(),
 		},
 		SearchAttributes: api.SearchAttributes(),
+		Metrics:          s.options.Metrics,
 	})
 	if err != nil {
 		return err

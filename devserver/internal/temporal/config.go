@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/dynamicconfig"
 	"go.temporal.io/server/common/membership/static"
+	"go.temporal.io/server/common/metrics"
 	"go.temporal.io/server/common/primitives"
 
 	settings "github.com/durable-dea/dea/deploy/temporal"
@@ -62,8 +63,15 @@ func serverConfig(options Options) *config.Config {
 	frontend.RPC.HTTPPort = ports.HTTP
 	services[string(primitives.FrontendService)] = frontend
 
+	var shown *metrics.Config
+	if options.Metrics != "" {
+		shown = &metrics.Config{Prometheus: &metrics.PrometheusConfig{
+			Framework: metrics.FrameworkOpentelemetry, ListenAddress: options.Metrics,
+		}}
+	}
 	return &config.Config{
 		Global: config.Global{
+			Metrics:    shown,
 			Membership: config.Membership{MaxJoinDuration: 30 * time.Second, BroadcastAddress: loopback},
 		},
 		Persistence: config.Persistence{

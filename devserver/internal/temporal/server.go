@@ -20,6 +20,8 @@ type Options struct {
 	// LogLevel is debug, info, warn or error; empty means warn.
 	LogLevel string
 	Ports    Ports
+	// Metrics is host:port where the server shows its metrics, in Prometheus' form; empty for nowhere.
+	Metrics string
 	// SearchAttributes are registered with the namespace when the database is made.
 	SearchAttributes []temporal.SearchAttributeKey
 }

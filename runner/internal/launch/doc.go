@@ -2,8 +2,11 @@
 //
 //	launch ---- bash (profile.d/*.sh, then the command) ---- the app's processes
 //	   |  signals -> the app's process group
-//	   |  stdout, stderr -> bounded files
+//	   |  stdout, stderr -> a limit -> bounded files
 //	   +-- exit status -> a file, and its own
+//
+// What the app says is always read at full speed, so that it never waits for its log; what is over the limit is dropped
+// by whole lines, and the log says how many.
 //
 // Launch keeps no state and costs nothing while the app says nothing: it sleeps in reads and waits.
 //

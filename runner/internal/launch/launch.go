@@ -26,6 +26,8 @@ type Launcher struct {
 	Stderr io.Writer
 	// Grace is how long an app that is told to end may take, 0 for DefaultGrace; see the package's comment.
 	Grace time.Duration
+	// Limit bounds what the app may say; the zero value does not.
+	Limit Limit
 }
 
 // DefaultGrace is as long as a Warden waits before it kills what it has told to end.
@@ -62,7 +64,7 @@ func (l Launcher) run(ctx context.Context, signals <-chan os.Signal) (int, error
 	if err != nil {
 		return runspec.ExitLaunch, fmt.Errorf("the droplet cannot be read: %w", err)
 	}
-	out, err := openOutput(l.path(runspec.PathStdout), l.path(runspec.PathStderr))
+	out, err := openOutput(l.path(runspec.PathStdout), l.path(runspec.PathStderr), l.Limit)
 	if err != nil {
 		return runspec.ExitLaunch, fmt.Errorf("the log files cannot be written: %w", err)
 	}

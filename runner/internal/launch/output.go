@@ -2,27 +2,33 @@ package launch
 
 import (
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// maxLog bounds a log file of an app. What was before is kept once, so an app holds at most four times this of its
-// disk with its output.
-const maxLog = 64 << 20
+const (
+	// maxLog bounds a log file of an app. What was before is kept once, so an app holds at most four times this of its
+	// disk with its output.
+	maxLog = 64 << 20
+	// slack is the most that is written at once.
+	slack = 2 * window
+)
 
 // output copies what an app says into its log files.
 type output struct {
+	limit  Limit
 	files  []*logFile
-	ours   []*os.File
+	ours   []*source
 	copies sync.WaitGroup
 }
 
-func openOutput(stdout, stderr string) (*output, error) {
-	o := &output{}
+func openOutput(stdout, stderr string, limit Limit) (*output, error) {
+	o := &output{limit: limit}
 	for _, path := range []string{stdout, stderr} {
-		f, err := openLogFile(path, maxLog)
+		f, err := openLogFile(path, maxLog, slack)
 		if err != nil {
 			o.close()
 			return nil, err
@@ -43,29 +49,28 @@ func (o *output) pipes() (stdout, stderr *os.File, err error) {
 			}
 			return nil, nil, err
 		}
-		theirs, o.ours = append(theirs, end), append(o.ours, ours)
-		o.copies.Go(func() {
-			// A log that cannot be written must not stop an app that can run.
-			_, _ = io.Copy(struct{ io.Writer }{file}, ours)
-		})
+		from := &source{file: ours}
+		theirs, o.ours = append(theirs, end), append(o.ours, from)
+		// A log that cannot be written, or not as fast, must not stop an app that can run: it is read all the same.
+		o.copies.Go(func() { from.copyTo(newStream(file, o.limit, time.Now())) })
 	}
 	return theirs[0], theirs[1], nil
 }
 
-// drainTime is enough to take what is in a pipe, which is 64 KiB.
+// drainTime is for what others of an app's processes say after the first has ended, as a filter of its output does.
 const drainTime = 200 * time.Millisecond
 
 // drain takes what the app has said before it ended. Others of its processes may hold the pipes for ever.
 func (o *output) drain() {
-	for _, f := range o.ours {
-		_ = f.SetReadDeadline(time.Now().Add(drainTime))
+	for _, from := range o.ours {
+		from.endAt(time.Now().Add(drainTime))
 	}
 	o.copies.Wait()
 }
 
 func (o *output) close() {
-	for _, f := range o.ours {
-		_ = f.Close()
+	for _, from := range o.ours {
+		_ = from.file.Close()
 	}
 	o.copies.Wait()
 	for _, f := range o.files {
@@ -73,56 +78,95 @@ func (o *output) close() {
 	}
 }
 
-// logFile is a file that is moved aside, once, whenever it has reached its limit. It is for one goroutine.
-type logFile struct {
-	path  string
-	limit int64
-	size  int64
-	file  *os.File
+// source is our end of a pipe from the app.
+type source struct {
+	file *os.File
+	mu   sync.Mutex
+	// end is when to read no more, zero while the app runs; deadline is what the file has.
+	end, deadline time.Time
 }
 
-func openLogFile(path string, limit int64) (*logFile, error) {
-	l := &logFile{path: path, limit: limit}
-	return l, l.open()
-}
-
-func (l *logFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	l.file, l.size = f, info.Size()
-	return nil
-}
-
-// Write never fails: what cannot be written is lost.
-func (l *logFile) Write(p []byte) (int, error) {
-	if l.file != nil && l.size+int64(len(p)) > l.limit && l.size > 0 {
-		_ = l.file.Close()
-		l.file = nil
-		// When it cannot be moved it is emptied: the bound comes first.
-		if os.Rename(l.path, l.path+".1") != nil {
-			_ = os.Truncate(l.path, 0)
+// copyTo takes everything to a stream until the pipe ends, or the time for that has come.
+func (s *source) copyTo(to *stream) {
+	for now := time.Now(); ; {
+		at, wanted := to.wake(now)
+		s.wakeAt(at, wanted, now)
+		n, err := s.file.Read(to.room())
+		now = time.Now()
+		switch {
+		case n > 0:
+			to.took(n, now)
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			to.finish(now)
+			return
+		case s.hasEnded(now):
+			s.copyRest(to)
+			to.finish(now)
+			return
+		default:
+			to.idle(now)
 		}
 	}
-	if l.file == nil {
-		if err := l.open(); err != nil {
-			return len(p), nil //nolint:nilerr // an app that can run is worth more than its log
-		}
-	}
-	n, _ := l.file.Write(p)
-	l.size += int64(n)
-	return len(p), nil
 }
 
-// Close closes the file.
-func (l *logFile) Close() error {
-	if l.file == nil {
-		return nil
+// copyRest takes what is in the pipe and no more, which does not take for ever. A machine may be so busy that nothing
+// was read in all of drainTime, and an app's last words are those that its owner needs.
+func (s *source) copyRest(to *stream) {
+	left := s.waiting()
+	if s.file.SetReadDeadline(time.Time{}) != nil {
+		return
 	}
-	return l.file.Close()
+	for left > 0 {
+		n, err := s.file.Read(to.room())
+		if err != nil {
+			return
+		}
+		to.took(n, time.Now())
+		left -= n
+	}
+}
+
+// waiting is how many bytes are in the pipe.
+func (s *source) waiting() int {
+	count := 0
+	if raw, err := s.file.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { count, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	return count
+}
+
+// endAt says when to read no more.
+func (s *source) endAt(end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = end
+	s.set(end)
+}
+
+func (s *source) hasEnded(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.end.IsZero() && !now.Before(s.end)
+}
+
+// wakeAt has the next read return by then, when that is wanted, and by the end. It may return before, so that a stream
+// of small writes does not set a timer for each.
+func (s *source) wakeAt(at time.Time, wanted bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.end.IsZero() && (!wanted || s.end.Before(at)) {
+		at, wanted = s.end, true
+	}
+	switch armed := s.deadline.After(now); {
+	case armed && (!wanted || !s.deadline.After(at)):
+	case wanted:
+		s.set(at)
+	case !s.deadline.IsZero():
+		s.set(time.Time{})
+	}
+}
+
+func (s *source) set(deadline time.Time) {
+	s.deadline = deadline
+	_ = s.file.SetReadDeadline(deadline)
 }
