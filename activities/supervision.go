@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/supervisor"
 )
 
@@ -18,6 +19,8 @@ type SupervisionDeps struct {
 	Supervisor *supervisor.Supervisor
 	// Packages has the buildpacks that are looked through for those that nobody uses.
 	Packages *Packages
+	// Crashes are looked through for those that are old, or too much for the disk.
+	Crashes  *crashes.Store
 	Temporal client.Client
 	// Advertisement is what the node says of itself.
 	Advertisement api.NodeAdvertisement
@@ -25,6 +28,9 @@ type SupervisionDeps struct {
 	OrphanReap time.Duration
 	Log        hclog.Logger
 }
+
+// crashReap is the time between two looks for crashes that are no longer kept: a disk fills fast.
+const crashReap = 10 * time.Second
 
 // Supervision is the node's heartbeat.
 type Supervision struct{ deps SupervisionDeps }
@@ -58,7 +64,7 @@ const (
 )
 
 // Supervise takes the node's lease, links every instance of the ledger again, advertises the node, and then looks for
-// what nobody owns until its term is over.
+// what nobody owns, and for crashes that are no longer kept, until its term is over.
 //
 // Run twice, the newer run takes the lease and the older ends without touching anything. Cancelled it ends; the
 // watches of the supervisor live on in the worker. It heartbeats each second.
@@ -69,10 +75,13 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 		return SuperviseResult{}, err
 	}
 	s.look(ctx, params.Node)
+	s.reapCrashes()
 	term := time.NewTimer(params.Term)
 	defer term.Stop()
 	reap := time.NewTicker(s.deps.OrphanReap)
 	defer reap.Stop()
+	old := time.NewTicker(crashReap)
+	defer old.Stop()
 	for {
 		select {
 		case <-lease.Lost():
@@ -85,6 +94,8 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 			return SuperviseResult{}, ctx.Err()
 		case <-reap.C:
 			s.look(ctx, params.Node)
+		case <-old.C:
+			s.reapCrashes()
 		}
 	}
 }
@@ -113,5 +124,12 @@ func (s *Supervision) look(ctx context.Context, node string) {
 	}
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Warn("looking for orphans failed", "error", err)
+	}
+}
+
+// reapCrashes is tried again at the next tick.
+func (s *Supervision) reapCrashes() {
+	if err := s.deps.Crashes.Reap(); err != nil {
+		s.deps.Log.Warn("crashes that are no longer kept could not be removed", "error", err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/buildpackstore"
 	"github.com/durable-dea/dea/internal/connection"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
@@ -59,6 +60,7 @@ type agent struct {
 	warden     *warden.Client
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
+	crashes    *crashes.Store
 	files      *fileServer
 }
 
@@ -94,6 +96,10 @@ func (a *agent) prepare(ctx context.Context) error {
 		return fmt.Errorf("runner: %s is no file: build dea-runner, or say where it is with `runner`", a.node.Runner)
 	}
 	a.workspaces = workspace.New(a.node.BaseDir)
+	a.crashes = crashes.New(crashes.Options{
+		BaseDir: a.node.BaseDir, Lifetime: a.node.CrashLifetime,
+		BlockRatio: a.node.CrashBlockUsageRatio, InodeRatio: a.node.CrashInodeUsageRatio,
+	})
 	a.warden = warden.NewClient(a.node.WardenSocket)
 	return a.awaitWarden(ctx)
 }
@@ -224,10 +230,11 @@ func (a *agent) activities() activities.Set {
 		Droplets: downloads,
 		Containers: activities.NewContainers(activities.ContainersDeps{
 			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
-			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Crashes: a.crashes,
+			Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
-			Supervisor: a.supervisor, Packages: packages, Temporal: a.temporal, Advertisement: a.advertisement(),
+			Supervisor: a.supervisor, Packages: packages, Crashes: a.crashes, Temporal: a.temporal, Advertisement: a.advertisement(),
 			OrphanReap: a.node.Intervals.OrphanReap, Log: a.log,
 		}),
 	}
