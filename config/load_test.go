@@ -90,6 +90,7 @@ bind_mounts: [{dst_path: /a/../b, mode: rx}, 5]
 nats_servers: ["nats://u:hunter2@[", null]
 instance: {min_cpu_share_limit: 300, nproc: 4}
 node_grace: 0
+telemetry: {metrics_listen: "9464"}
 temporal:
   address: localhost
   api_key: 12345
@@ -142,11 +143,12 @@ temporal:
 		{"instance.min_cpu_share_limit", 31, "at most instance.max_cpu_share_limit"},
 		{"instance.nproc", 31, "did you mean nproc_limit?"},
 		{"node_grace", 32, "must be above 0 seconds"},
-		{"temporal.address", 34, "must be host:port"},
-		{"temporal.api_key", 35, "must be text"},
-		{"temporal.tls.cert_file", 36, "there is no file"},
-		{"temporal.tls.key_file", 36, "is missing: cert_file is set"},
-		{"temporal.encryption_key_file", 33, "is missing"},
+		{"telemetry.metrics_listen", 33, "must be host:port"},
+		{"temporal.address", 35, "must be host:port"},
+		{"temporal.api_key", 36, "must be text"},
+		{"temporal.tls.cert_file", 37, "there is no file"},
+		{"temporal.tls.key_file", 37, "is missing: cert_file is set"},
+		{"temporal.encryption_key_file", 34, "is missing"},
 	} {
 		found := false
 		for i, p := range got {

@@ -63,6 +63,12 @@ func nodes() []api.NodeStatus {
 	}
 }
 
+// nodesUsage has the first node use something.
+func nodesUsage(first *api.NodeStats) []render.NodeUsage {
+	n := nodes()
+	return []render.NodeUsage{{NodeStatus: n[0], Stats: first}, {NodeStatus: n[1]}}
+}
+
 func TestGolden(t *testing.T) {
 	staging := api.StagingResult{
 		TaskID: "t-1", AppID: "hello", NodeID: "n1", DetectedBuildpack: "Go 1.26", BuildpackKey: "go",
@@ -75,12 +81,22 @@ func TestGolden(t *testing.T) {
 		"app":         func(r render.Renderer) error { return r.App(apps()[0]) },
 		"app-crashed": func(r render.Renderer) error { return r.App(apps()[1]) },
 		"app-stopped": func(r render.Renderer) error { return r.App(apps()[2]) },
-		"nodes":       func(r render.Renderer) error { return r.Nodes(nodes()) },
-		"no-nodes":    func(r render.Renderer) error { return r.Nodes(nil) },
-		"node":        func(r render.Renderer) error { return r.Node(nodes()[1]) },
-		"staging":     func(r render.Renderer) error { return r.Staging(staging) },
-		"deleted":     func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
-		"deleting":    func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
+		"nodes":       func(r render.Renderer) error { return r.Nodes(nodesUsage(nil)) },
+		"nodes-usage": func(r render.Renderer) error {
+			return r.Nodes(nodesUsage(&api.NodeStats{
+				Node: "n1", At: now, Load: 0.5, Cores: 2, MemoryUsedBytes: 3 << 30, MemoryFreeBytes: 5 << 30,
+			}))
+		},
+		"app-usage": func(r render.Renderer) error {
+			return r.AppUsage(render.AppUsage{AppStatus: apps()[0], Stats: []api.InstanceStats{
+				{InstanceID: "i-1", AppID: "hello", Index: 1, At: now, CPU: 0.256, MemoryBytes: 12 << 20, DiskBytes: 1 << 20},
+			}})
+		},
+		"no-nodes": func(r render.Renderer) error { return r.Nodes(nil) },
+		"node":     func(r render.Renderer) error { return r.Node(nodes()[1]) },
+		"staging":  func(r render.Renderer) error { return r.Staging(staging) },
+		"deleted":  func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
+		"deleting": func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
 		"setup": func(r render.Renderer) error {
 			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
 		},

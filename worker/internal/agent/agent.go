@@ -26,7 +26,9 @@ import (
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
+	"github.com/durable-dea/dea/internal/stats"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/telemetry"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -61,6 +63,8 @@ type agent struct {
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
 	crashes    *crashes.Store
+	meter      *stats.Meter
+	telemetry  *telemetry.Telemetry
 	files      *fileServer
 }
 
@@ -69,6 +73,10 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	var err error
+	if a.telemetry, err = telemetry.New(a.id, a.log); err != nil {
+		return err
+	}
+	defer a.telemetry.Close()
 	if a.temporal, err = a.dial(ctx); err != nil {
 		return err
 	}
@@ -78,6 +86,11 @@ func (a *agent) run(ctx context.Context) error {
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 	})
 	defer a.supervisor.Close()
+	stop, err := a.measure(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	if a.files, err = a.serveFiles(); err != nil {
 		return err
 	}
@@ -141,7 +154,7 @@ func (a *agent) awaitWarden(ctx context.Context) error {
 func (a *agent) dial(ctx context.Context) (client.Client, error) {
 	pause := 100 * time.Millisecond
 	for {
-		c, err := connection.Dial(ctx, a.node.Temporal, a.log)
+		c, err := connection.Dial(ctx, a.node.Temporal, a.log, a.countTemporal)
 		if err == nil || !errors.Is(err, connection.ErrUnreachable) {
 			return c, err
 		}

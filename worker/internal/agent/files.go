@@ -42,7 +42,8 @@ func (a *agent) serveFiles() (*fileServer, error) {
 	}
 	server := &http.Server{
 		Handler: directory.New(directory.Options{
-			Keys: ring.Derive(directory.KeyPurpose), Instances: a.instanceFiles, Stagings: a.stagingFiles, Log: a.log,
+			Keys: ring.Derive(directory.KeyPurpose), Instances: a.instanceFiles, Stagings: a.stagingFiles,
+			Stats: a.meter, Log: a.log,
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
