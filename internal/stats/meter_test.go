@@ -99,7 +99,8 @@ func TestInstancesAreMeasured(t *testing.T) {
 	spawn(t, w, "idle", `exec sleep 600`)
 	targets := []Target{
 		{InstanceID: "idle", AppID: "b", Index: 1, Limits: api.Limits{MemoryMB: 64, DiskMB: 32}},
-		{InstanceID: "busy", AppID: "a"}, {InstanceID: "unknown", AppID: "c"},
+		{InstanceID: "busy", AppID: "a"},
+		{InstanceID: "unknown", AppID: "c"},
 	}
 	m := newMeter(w, t.TempDir(), func() []Target { return targets })
 	_, known := m.Instance("busy")
