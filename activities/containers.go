@@ -12,6 +12,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
@@ -36,6 +37,8 @@ type ContainersDeps struct {
 	Droplets   *Droplets
 	Cache      *droplets.Store
 	Supervisor *supervisor.Supervisor
+	// Crashes keeps the logs of instances that crashed.
+	Crashes *crashes.Store
 	// Runner is the directory on this node that holds the dea-runner binary.
 	Runner string
 	Log    hclog.Logger
@@ -50,6 +53,7 @@ type Containers struct {
 	droplets   *Droplets
 	cache      *droplets.Store
 	supervisor *supervisor.Supervisor
+	crashes    *crashes.Store
 	runner     string
 	layering   layering
 	log        hclog.Logger
@@ -59,7 +63,8 @@ type Containers struct {
 func NewContainers(deps ContainersDeps) *Containers {
 	return &Containers{
 		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, packages: deps.Packages,
-		droplets: deps.Droplets, cache: deps.Cache, supervisor: deps.Supervisor, runner: deps.Runner, log: deps.Log.Named("containers"),
+		droplets: deps.Droplets, cache: deps.Cache, supervisor: deps.Supervisor,
+		crashes: deps.Crashes, runner: deps.Runner, log: deps.Log.Named("containers"),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/archive"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -67,7 +68,7 @@ func (i *instanceTest) begin(t *testing.T) {
 	i.containers = activities.NewContainers(activities.ContainersDeps{
 		Warden: i.server.client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
 		Droplets:   activities.NewDroplets(activities.DropletsDeps{Node: "n", Cache: i.droplets, HTTP: i.http, Log: log}),
-		Supervisor: i.supervisor, Runner: filepath.Join(programs, "dea-runner"), Log: log,
+		Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Join(programs, "dea-runner"), Log: log,
 	})
 }
 
@@ -76,6 +77,12 @@ func (i *instanceTest) die(t *testing.T) {
 	t.Helper()
 	i.supervisor.Close()
 	i.begin(t)
+}
+
+func (i *instanceTest) crashes() *crashes.Store {
+	return crashes.New(crashes.Options{
+		BaseDir: i.config.BaseDir, Lifetime: time.Hour, BlockRatio: 1, InodeRatio: 1,
+	})
 }
 
 func (i *instanceTest) create(t *testing.T) activities.CreateResult {
@@ -218,7 +225,7 @@ func TestLogsOfACrashAreKept(t *testing.T) {
 	i.message.URIs = []string{"app.localhost"}
 	require.Error(t, i.launch(t, i.create(t)))
 	i.retire(t, activities.RetireParams{KeepLogs: true})
-	kept := filepath.Join(activities.CrashDir(i.config, anInstance), "logs")
+	kept := filepath.Join(i.crashes().Dir(anInstance), "logs")
 	said, err := os.ReadFile(filepath.Join(kept, "stdout.log"))
 	require.NoError(t, err)
 	require.Equal(t, "last words\n", string(said))

@@ -3,19 +3,14 @@ package activities
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/runspec"
-	"github.com/durable-dea/dea/internal/safename"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -74,77 +69,12 @@ func (s *instanceStart) stop(ctx context.Context) {
 	}
 }
 
-// CrashesDir is where a node keeps what crashed instances left: a directory an instance, laid out as its home was.
-func CrashesDir(node *config.Node) string { return filepath.Join(node.BaseDir, "crashes") }
-
-// CrashDir is the directory of one crashed instance.
-func CrashDir(node *config.Node, instance string) string {
-	return filepath.Join(CrashesDir(node), safename.Of(instance))
-}
-
-// keepLogs copies the instance's log directory. It goes through os.Root, which no link that the app made leads out of,
-// and takes regular files only.
+// keepLogs copies the instance's log directory to where it can be read after a crash.
 func (s *instanceStart) keepLogs() error {
 	logs, err := containerpath.OpenDir(s.info.GetContainerPath(), runspec.PathLogs)
 	if err != nil {
 		return err
 	}
 	defer logs.Close()
-	target := filepath.Join(CrashDir(s.config, s.id), "logs")
-	if err := os.MkdirAll(target, 0o700); err != nil {
-		return err
-	}
-	entries, err := readDir(logs)
-	if err != nil {
-		return err
-	}
-	var failed []error
-	kept := 0
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() || kept == maxKeptLogs {
-			continue
-		}
-		kept++
-		failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
-	}
-	return errors.Join(failed...)
-}
-
-func readDir(root *os.Root) ([]os.DirEntry, error) {
-	dir, err := root.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return dir.ReadDir(-1)
-}
-
-// What is kept of a crash: so many files, of each its end, which says why the app crashed. An app may have made any
-// number of any size.
-const (
-	maxKeptLogs = 16
-	maxKeptLog  = 8 << 20
-)
-
-func copyOut(from *os.Root, name, to string) (err error) {
-	source, err := from.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // A fifo must not keep it waiting.
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", name)
-	}
-	target, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, target.Close()) }()
-	offset := max(info.Size()-maxKeptLog, 0)
-	_, err = io.Copy(target, io.NewSectionReader(source, offset, info.Size()-offset))
-	return err
+	return s.crashes.Keep(crashes.Crash{InstanceID: s.id, AppID: s.message.AppID, Index: s.message.Index}, logs)
 }

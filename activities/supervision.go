@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/supervisor"
 )
 
@@ -20,6 +21,8 @@ type SupervisionDeps struct {
 	// Packages has the buildpacks that are looked through for those that nobody uses, Droplets the droplets.
 	Packages *Packages
 	Droplets *Droplets
+	// Crashes are looked through for those that are old, or too much for the disk.
+	Crashes  *crashes.Store
 	Temporal client.Client
 	// Advertisement is what the node says of itself.
 	Advertisement api.NodeAdvertisement
@@ -28,6 +31,9 @@ type SupervisionDeps struct {
 	OrphanReap, DropletGC time.Duration
 	Log                   hclog.Logger
 }
+
+// crashReap is the time between two looks for crashes that are no longer kept: a disk fills fast.
+const crashReap = 10 * time.Second
 
 // Supervision is the node's heartbeat.
 type Supervision struct{ deps SupervisionDeps }
@@ -61,7 +67,7 @@ const (
 )
 
 // Supervise takes the node's lease, links every instance of the ledger again, advertises the node, and then looks for
-// what nobody owns until its term is over.
+// what nobody owns, and for crashes that are no longer kept, until its term is over.
 //
 // Run twice, the newer run takes the lease and the older ends without touching anything. Cancelled it ends; the
 // watches of the supervisor live on in the worker. It heartbeats each second.
@@ -72,6 +78,7 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 		return SuperviseResult{}, err
 	}
 	s.look(ctx, params.Node)
+	s.reapCrashes()
 	term := time.NewTimer(params.Term)
 	defer term.Stop()
 	reap := time.NewTicker(s.deps.OrphanReap)
@@ -79,6 +86,8 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 	s.deps.Droplets.Reap(ctx)
 	collect := time.NewTicker(s.deps.DropletGC)
 	defer collect.Stop()
+	old := time.NewTicker(crashReap)
+	defer old.Stop()
 	for {
 		select {
 		case <-lease.Lost():
@@ -93,6 +102,8 @@ func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (Su
 			s.look(ctx, params.Node)
 		case <-collect.C:
 			s.deps.Droplets.Reap(ctx)
+		case <-old.C:
+			s.reapCrashes()
 		}
 	}
 }
@@ -122,5 +133,12 @@ func (s *Supervision) look(ctx context.Context, node string) {
 	}
 	if err != nil && ctx.Err() == nil {
 		s.deps.Log.Warn("looking for orphans failed", "error", err)
+	}
+}
+
+// reapCrashes is tried again at the next tick.
+func (s *Supervision) reapCrashes() {
+	if err := s.deps.Crashes.Reap(); err != nil {
+		s.deps.Log.Warn("crashes that are no longer kept could not be removed", "error", err)
 	}
 }

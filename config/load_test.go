@@ -90,6 +90,7 @@ bind_mounts: [{dst_path: /a/../b, mode: rx}, 5]
 nats_servers: ["nats://u:hunter2@[", null]
 instance: {min_cpu_share_limit: 300, nproc: 4, log_rate_bytes: 4095, log_burst_bytes: 0}
 node_grace: 0
+telemetry: {metrics_listen: "9464"}
 temporal:
   address: localhost
   api_key: 12345
@@ -145,13 +146,14 @@ droplets: {max_mb: -1, unused_lifetime: -1}
 		{"instance.log_rate_bytes", 31, "must be 0, for no limit, or from 4096 to"},
 		{"instance.log_burst_bytes", 31, "must be from 65536 to"},
 		{"node_grace", 32, "must be above 0 seconds"},
-		{"temporal.address", 34, "must be host:port"},
-		{"temporal.api_key", 35, "must be text"},
-		{"temporal.tls.cert_file", 36, "there is no file"},
-		{"temporal.tls.key_file", 36, "is missing: cert_file is set"},
-		{"temporal.encryption_key_file", 33, "is missing"},
-		{"droplets.max_mb", 37, "must be from 0 to"},
-		{"droplets.unused_lifetime", 37, "must be 0 seconds or more"},
+		{"telemetry.metrics_listen", 33, "must be host:port"},
+		{"temporal.address", 35, "must be host:port"},
+		{"temporal.api_key", 36, "must be text"},
+		{"temporal.tls.cert_file", 37, "there is no file"},
+		{"temporal.tls.key_file", 37, "is missing: cert_file is set"},
+		{"temporal.encryption_key_file", 34, "is missing"},
+		{"droplets.max_mb", 38, "must be from 0 to"},
+		{"droplets.unused_lifetime", 38, "must be 0 seconds or more"},
 	} {
 		found := false
 		for i, p := range got {

@@ -52,6 +52,7 @@ type Node struct {
 	Runner string `yaml:"runner" kind:"path"`
 	// NodeGrace is how long the node may be without a worker before its instances are given up.
 	NodeGrace time.Duration `yaml:"node_grace"`
+	Telemetry Telemetry     `yaml:"telemetry"`
 	Temporal  Temporal      `yaml:"temporal"`
 }
 
@@ -219,4 +220,11 @@ type DirectoryServer struct {
 	Protocol string `yaml:"protocol"`
 	// AdvertiseURL is the base of those URLs; empty makes it of Protocol and the address that is listened at.
 	AdvertiseURL string `yaml:"advertise_url"`
+}
+
+// Telemetry says how the worker is measured from outside.
+type Telemetry struct {
+	// MetricsListen is host:port at which Prometheus finds the metrics, in clear and for whoever asks; port 0 takes a
+	// free one. Empty serves none.
+	MetricsListen string `yaml:"metrics_listen"`
 }

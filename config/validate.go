@@ -219,6 +219,9 @@ func (l *loader) checkTimes(n *Node) {
 
 func (l *loader) checkAddresses(n *Node) {
 	l.hostPort("directory_server.listen", n.DirectoryServer.Listen, 0)
+	if n.Telemetry.MetricsListen != "" {
+		l.hostPort("telemetry.metrics_listen", n.Telemetry.MetricsListen, 0)
+	}
 	l.oneOf("directory_server.protocol", n.DirectoryServer.Protocol, "http", "https")
 	l.address("directory_server.advertise_url", n.DirectoryServer.AdvertiseURL, "http", "https")
 	for i, server := range n.NATSServers {

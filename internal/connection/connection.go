@@ -32,11 +32,14 @@ var ErrRefused = errors.New("Temporal refuses the connection") //nolint:staticch
 
 // Dial connects to Temporal and asks it what it can, so that a client which is returned has worked once. Without a
 // deadline in ctx it takes 15 s at most. Its errors say what to do; errors.Is knows ErrUnreachable, ErrRefused,
-// codec.ErrKeyFile and fs.ErrNotExist. Whoever dials closes the client.
-func Dial(ctx context.Context, cfg config.Temporal, log hclog.Logger) (client.Client, error) {
+// codec.ErrKeyFile and fs.ErrNotExist. Whoever dials closes the client. Each of change may add to its options.
+func Dial(ctx context.Context, cfg config.Temporal, log hclog.Logger, change ...func(*client.Options)) (client.Client, error) {
 	options, err := Options(cfg, log)
 	if err != nil {
 		return nil, err
+	}
+	for _, f := range change {
+		f(&options)
 	}
 	if _, set := ctx.Deadline(); !set {
 		var cancel context.CancelFunc

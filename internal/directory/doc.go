@@ -3,6 +3,10 @@
 //
 //	GET /instance_paths/{instance id}?path&timestamp&hmac
 //	GET /staging_tasks/{task id}/file_path?path&timestamp&hmac
+//	GET /stats?path&timestamp&hmac
+//	GET /stats/instances/{instance id}?path&timestamp&hmac
+//
+// The last two answer with what the node and an instance use, as JSON; their path is empty.
 //
 // A directory is answered with a listing, a file with its content, whole or in ranges. With tail in the query a
 // file is followed: what it holds is sent from tail_offset on, then what is appended, through truncation and

@@ -49,6 +49,8 @@ type Options struct {
 	Keys [][]byte
 	// Instances and Stagings find directories; nil knows none.
 	Instances, Stagings Resolver
+	// Stats has measured the node; nil has measured nothing.
+	Stats Stats
 	// Log is where faults and refusals are told of; nil for nowhere. URLs' signatures are never logged.
 	Log hclog.Logger
 	// Now is the clock that URLs expire by; nil for time.Now.
@@ -76,6 +78,8 @@ func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+"/"+string(Instance)+"/{id}", s.reader(Instance, o.Instances))
 	mux.Handle("GET "+"/"+string(Staging)+"/{id}/file_path", s.reader(Staging, o.Stagings))
+	mux.Handle("GET "+"/"+string(nodeStats), s.statistics(nodeStats, o.Stats))
+	mux.Handle("GET "+"/"+string(instanceStats)+"/{id}", s.statistics(instanceStats, o.Stats))
 	return mux
 }
 

@@ -63,6 +63,9 @@ func SignedURL(base string, key []byte, kind Kind, id, path string, at time.Time
 }
 
 func urlPath(kind Kind, id string) string {
+	if kind == nodeStats {
+		return "/" + string(kind)
+	}
 	p := "/" + string(kind) + "/" + url.PathEscape(id)
 	if kind == Staging {
 		p += "/file_path"

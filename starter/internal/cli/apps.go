@@ -48,8 +48,8 @@ func (s *session) psCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ps NAME",
 		Short: "Show an app's instances",
-		Long: `Shows each instance of an app: its state and for how long it has it, its address, its node, and, of one that has
-crashed, why.`,
+		Long: `Shows each instance of an app: its state and for how long it has it, its address, its node, what it uses of a
+processor, memory and disk where that can be had soon, and, of one that has crashed, why.`,
 		Example: `  starter ps hello
   starter ps hello -o json | jq -r '.instances[].address'`,
 		Args:              named("NAME"),
@@ -66,7 +66,7 @@ crashed, why.`,
 			if s.format == render.JSON { // nobody reads it in the table
 				nowServed(cmd.Context(), c, app.Instances)
 			}
-			return s.render().App(app)
+			return s.render().AppUsage(appUsage(cmd.Context(), c, app))
 		}),
 	}
 }

@@ -14,12 +14,12 @@ func (s *session) nodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "nodes",
 		Short: "List the nodes",
-		Long:  "Lists every node with its state, zone and stacks, what is booked of its memory and disk, and what runs there.",
+		Long:  "Lists every node with its state, zone and stacks, what is booked of its memory and disk, what runs there, and what its machine uses where that can be had soon.",
 		Example: `  starter nodes
   starter nodes --output json | jq '.nodes[].remaining'`,
 		Args:              nothing(),
 		ValidArgsFunction: completeNothing,
-		RunE:              s.work(showAll(s, "nodes", (*controller.Client).Nodes, render.Renderer.Nodes)),
+		RunE:              s.work(showAll(s, "nodes", nodesUsage, render.Renderer.Nodes)),
 	}
 }
 

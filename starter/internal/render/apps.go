@@ -60,22 +60,25 @@ func (r Renderer) problem(a api.AppStatus) string {
 }
 
 // App writes one app and its instances.
-func (r Renderer) App(a api.AppStatus) error {
+func (r Renderer) App(a api.AppStatus) error { return r.AppUsage(AppUsage{AppStatus: a}) }
+
+// AppUsage writes one app, its instances, and what they use where that is known of any.
+func (r Renderer) AppUsage(a AppUsage) error {
 	return r.answer(a, func(out io.Writer) { r.app(out, a) })
 }
 
 // Pushed writes the outcome of a push: value in JSON, its app as text.
 func (r Renderer) Pushed(value any, a api.AppStatus) error {
-	return r.answer(value, func(out io.Writer) { r.app(out, a) })
+	return r.answer(value, func(out io.Writer) { r.app(out, AppUsage{AppStatus: a}) })
 }
 
-func (r Renderer) app(out io.Writer, a api.AppStatus) {
-	_, _ = fmt.Fprintf(out, "%s: %s, %d of %d instances run", a.AppID, appState(a), a.Running, a.Desired)
+func (r Renderer) app(out io.Writer, a AppUsage) {
+	_, _ = fmt.Fprintf(out, "%s: %s, %d of %d instances run", a.AppID, appState(a.AppStatus), a.Running, a.Desired)
 	if len(a.URIs) > 0 {
 		_, _ = fmt.Fprintf(out, ", routes %s", strings.Join(a.URIs, ", "))
 	}
 	_, _ = fmt.Fprintln(out)
-	if p := r.problem(a); p != "" {
+	if p := r.problem(a.AppStatus); p != "" {
 		_, _ = fmt.Fprintf(out, "problem: %s\n", oneLine(p))
 	}
 	if len(a.Instances) == 0 {
@@ -85,17 +88,23 @@ func (r Renderer) app(out io.Writer, a api.AppStatus) {
 	slices.SortStableFunc(instances, func(x, y api.InstanceStatus) int {
 		return cmp.Or(cmp.Compare(x.Index, y.Index), x.Since.Compare(y.Since))
 	})
+	header := []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE"}
+	if len(a.Stats) > 0 {
+		header = append(header, "CPU", "MEMORY", "DISK")
+	}
 	rows := make([][]string, 0, len(instances))
 	for _, i := range instances {
 		address := ""
 		if i.Address != "" && i.State.Alive() {
 			address = "http://" + i.Address
 		}
-		rows = append(rows, []string{
-			strconv.Itoa(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID, exit(i.Exit),
-		})
+		row := []string{strconv.Itoa(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID}
+		if len(a.Stats) > 0 {
+			row = append(row, usage(a.Stats, i.InstanceID)...)
+		}
+		rows = append(rows, append(row, exit(i.Exit)))
 	}
-	table(out, []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE", "EXIT"}, rows)
+	table(out, append(header, "EXIT"), rows)
 }
 
 func exit(e *api.InstanceExit) string {

@@ -3,16 +3,17 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/durable-dea/dea/api"
 )
 
-// Nodes writes a list of nodes.
-func (r Renderer) Nodes(nodes []api.NodeStatus) error {
+// Nodes writes a list of nodes, and what they use where that is known of any.
+func (r Renderer) Nodes(nodes []NodeUsage) error {
 	if nodes == nil {
-		nodes = []api.NodeStatus{} // an empty list in JSON, not null
+		nodes = []NodeUsage{} // an empty list in JSON, not null
 	}
 	return r.answer(map[string]any{"nodes": nodes}, func(out io.Writer) {
 		if len(nodes) == 0 {
@@ -25,10 +26,15 @@ func (r Renderer) Nodes(nodes []api.NodeStatus) error {
 
 // Node writes one node.
 func (r Renderer) Node(n api.NodeStatus) error {
-	return r.answer(n, func(out io.Writer) { writeNodes(out, []api.NodeStatus{n}) })
+	return r.answer(n, func(out io.Writer) { writeNodes(out, []NodeUsage{{NodeStatus: n}}) })
 }
 
-func writeNodes(out io.Writer, nodes []api.NodeStatus) {
+func writeNodes(out io.Writer, nodes []NodeUsage) {
+	measured := slices.ContainsFunc(nodes, func(n NodeUsage) bool { return n.Stats != nil })
+	header := []string{"NODE", "STATE", "ZONE", "STACKS", "HOST", "MEMORY MB", "DISK MB", "INSTANCES", "STAGINGS"}
+	if measured {
+		header = append(header, "LOAD", "MEMORY USED")
+	}
 	rows := make([][]string, 0, len(nodes))
 	for _, n := range nodes {
 		instances, stagings := 0, 0
@@ -40,13 +46,17 @@ func writeNodes(out io.Writer, nodes []api.NodeStatus) {
 				stagings++
 			}
 		}
-		rows = append(rows, []string{
+		row := []string{
 			n.Node, string(n.State), n.Zone, strings.Join(n.Stacks, ","), n.Host,
 			used(n.Reserved.MemoryMB, n.Capacity.MemoryMB), used(n.Reserved.DiskMB, n.Capacity.DiskMB),
 			strconv.Itoa(instances), strconv.Itoa(stagings),
-		})
+		}
+		if measured {
+			row = append(row, machine(n.Stats)...)
+		}
+		rows = append(rows, row)
 	}
-	table(out, []string{"NODE", "STATE", "ZONE", "STACKS", "HOST", "MEMORY MB", "DISK MB", "INSTANCES", "STAGINGS"}, rows)
+	table(out, header, rows)
 }
 
 // used is what is booked of what there is.

@@ -71,6 +71,12 @@ func unready() api.InstanceStatus {
 	}
 }
 
+// nodesUsage has the first node use something.
+func nodesUsage(first *api.NodeStats) []render.NodeUsage {
+	n := nodes()
+	return []render.NodeUsage{{NodeStatus: n[0], Stats: first}, {NodeStatus: n[1]}}
+}
+
 func TestGolden(t *testing.T) {
 	staging := api.StagingResult{
 		TaskID: "t-1", AppID: "hello", NodeID: "n1", DetectedBuildpack: "Go 1.26", BuildpackKey: "go",
@@ -83,7 +89,7 @@ func TestGolden(t *testing.T) {
 		"app":          func(r render.Renderer) error { return r.App(apps()[0]) },
 		"app-crashed":  func(r render.Renderer) error { return r.App(apps()[1]) },
 		"app-stopped":  func(r render.Renderer) error { return r.App(apps()[2]) },
-		"nodes":        func(r render.Renderer) error { return r.Nodes(nodes()) },
+		"nodes":        func(r render.Renderer) error { return r.Nodes(nodesUsage(nil)) },
 		"no-nodes":     func(r render.Renderer) error { return r.Nodes(nil) },
 		"instances":    func(r render.Renderer) error { return r.Instances(append(apps()[0].Instances, unready()), "none") },
 		"no-instances": func(r render.Renderer) error { return r.Instances(nil, "No such instances.") },
@@ -98,6 +104,16 @@ func TestGolden(t *testing.T) {
 		"staging":        func(r render.Renderer) error { return r.Staging(staging) },
 		"deleted":        func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
 		"deleting":       func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello"}) },
+		"nodes-usage": func(r render.Renderer) error {
+			return r.Nodes(nodesUsage(&api.NodeStats{
+				Node: "n1", At: now, Load: 0.5, Cores: 2, MemoryUsedBytes: 3 << 30, MemoryFreeBytes: 5 << 30,
+			}))
+		},
+		"app-usage": func(r render.Renderer) error {
+			return r.AppUsage(render.AppUsage{AppStatus: apps()[0], Stats: []api.InstanceStats{
+				{InstanceID: "i-1", AppID: "hello", Index: 1, At: now, CPU: 0.256, MemoryBytes: 12 << 20, DiskBytes: 1 << 20},
+			}})
+		},
 		"setup": func(r render.Renderer) error {
 			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
 		},

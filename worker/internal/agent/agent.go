@@ -23,10 +23,13 @@ import (
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/buildpackstore"
 	"github.com/durable-dea/dea/internal/connection"
+	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
+	"github.com/durable-dea/dea/internal/stats"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/telemetry"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -70,6 +73,9 @@ type agent struct {
 	warden     *warden.Client
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
+	crashes    *crashes.Store
+	meter      *stats.Meter
+	telemetry  *telemetry.Telemetry
 	files      *fileServer
 }
 
@@ -78,6 +84,10 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	var err error
+	if a.telemetry, err = telemetry.New(a.id, a.log); err != nil {
+		return err
+	}
+	defer a.telemetry.Close()
 	if a.temporal, err = a.dial(ctx); err != nil {
 		return err
 	}
@@ -87,6 +97,11 @@ func (a *agent) run(ctx context.Context) error {
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 	})
 	defer a.supervisor.Close()
+	stop, err := a.measure(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	if a.files, err = a.serveFiles(); err != nil {
 		return err
 	}
@@ -105,6 +120,10 @@ func (a *agent) prepare(ctx context.Context) error {
 		return fmt.Errorf("runner: %s is no file: build dea-runner, or say where it is with `runner`", a.node.Runner)
 	}
 	a.workspaces = workspace.New(a.node.BaseDir)
+	a.crashes = crashes.New(crashes.Options{
+		BaseDir: a.node.BaseDir, Lifetime: a.node.CrashLifetime,
+		BlockRatio: a.node.CrashBlockUsageRatio, InodeRatio: a.node.CrashInodeUsageRatio,
+	})
 	a.warden = warden.NewClient(a.node.WardenSocket)
 	return a.awaitWarden(ctx)
 }
@@ -146,7 +165,7 @@ func (a *agent) awaitWarden(ctx context.Context) error {
 func (a *agent) dial(ctx context.Context) (client.Client, error) {
 	pause := 100 * time.Millisecond
 	for {
-		c, err := connection.Dial(ctx, a.node.Temporal, a.log)
+		c, err := connection.Dial(ctx, a.node.Temporal, a.log, a.countTemporal)
 		if err == nil || !errors.Is(err, connection.ErrUnreachable) {
 			return c, err
 		}
@@ -236,10 +255,11 @@ func (a *agent) activities() activities.Set {
 		Droplets: downloads,
 		Containers: activities.NewContainers(activities.ContainersDeps{
 			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
-			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Crashes: a.crashes,
+			Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
-			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Temporal: a.temporal,
+			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Crashes: a.crashes, Temporal: a.temporal,
 			Advertisement: a.advertisement(),
 			OrphanReap:    a.node.Intervals.OrphanReap, DropletGC: a.node.Intervals.DropletGC, Log: a.log,
 		}),

@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/internal/codec"
 	"github.com/durable-dea/dea/internal/containerpath"
 	"github.com/durable-dea/dea/internal/directory"
@@ -43,7 +42,8 @@ func (a *agent) serveFiles() (*fileServer, error) {
 	}
 	server := &http.Server{
 		Handler: directory.New(directory.Options{
-			Keys: ring.Derive(directory.KeyPurpose), Instances: a.instanceFiles, Stagings: a.stagingFiles, Log: a.log,
+			Keys: ring.Derive(directory.KeyPurpose), Instances: a.instanceFiles, Stagings: a.stagingFiles,
+			Stats: a.meter, Log: a.log,
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
@@ -61,7 +61,7 @@ func (f *fileServer) close() { _ = f.server.Close() }
 func (a *agent) instanceFiles(ctx context.Context, id string) (directory.Place, error) {
 	info, err := a.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(id)})
 	if errors.Is(err, warden.ErrUnknownHandle) {
-		crash := activities.CrashDir(a.node, id)
+		crash := a.crashes.Dir(id)
 		if _, err := os.Stat(crash); err != nil {
 			return directory.Place{}, directory.ErrUnknown
 		}

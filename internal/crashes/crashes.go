@@ -1,0 +1,196 @@
+package crashes
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/rmtree"
+	"github.com/durable-dea/dea/internal/safename"
+)
+
+// What is kept of a crash: so many files, of each its end, which says why the app crashed. An app may have made any
+// number of any size.
+const (
+	maxLogs = 16
+	maxLog  = 8 << 20
+)
+
+const (
+	unfinished = ".new-"
+	gone       = ".gone-"
+	recordFile = ".crash.json"
+)
+
+// Options say where crashes are kept and for how long.
+type Options struct {
+	// BaseDir is the node's base directory; the crashes are in crashes beneath it.
+	BaseDir string
+	// Lifetime is how long a crash is kept; 0 is not at all.
+	Lifetime time.Duration
+	// BlockRatio and InodeRatio are how full BaseDir's file system may be, above 0 and at most 1, before the oldest go.
+	BlockRatio, InodeRatio float64
+	// Now tells the time; nil for time.Now.
+	Now func() time.Time
+}
+
+// Store is the crashes of a node. It is safe for concurrent use by one process.
+type Store struct {
+	options Options
+	dir     string
+	now     func() time.Time
+	// reaping is held by one Reap at a time.
+	reaping sync.Mutex
+	// mu is held when a crash comes or goes; it guards busy, the unfinished ones that a Keep is at.
+	mu   sync.Mutex
+	busy map[string]bool
+}
+
+// New is the store beneath a node's base directory. Nothing is made on disk until the first crash.
+func New(o Options) *Store {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Store{options: o, dir: filepath.Join(o.BaseDir, "crashes"), now: o.Now, busy: map[string]bool{}}
+}
+
+// Crash says whose logs are kept.
+type Crash struct {
+	InstanceID string `json:"instance_id"`
+	AppID      string `json:"app_id"`
+	Index      int    `json:"index"`
+	// At is when they were kept; Keep sets it.
+	At time.Time `json:"at"`
+}
+
+// Dir is where what is kept of an instance is, laid out as its home was. It may or may not exist.
+func (s *Store) Dir(instance string) string { return filepath.Join(s.dir, safename.Of(instance)) }
+
+// Keep copies the regular files of an instance's log directory, through logs alone, which no link leads out of. The
+// earlier crashes of the app go. Where a file cannot be read the others are kept, and it is in the error. Of an
+// instance whose logs are kept already it does nothing more.
+func (s *Store) Keep(crash Crash, logs *os.Root) error {
+	return errors.Join(s.keep(crash, logs), s.Reap())
+}
+
+func (s *Store) keep(crash Crash, logs *os.Root) error {
+	if _, err := readRecord(s.Dir(crash.InstanceID)); err == nil {
+		return nil
+	}
+	part, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer s.end(part)
+	if err := os.Mkdir(filepath.Join(part, "logs"), 0o700); err != nil {
+		return fmt.Errorf("keep a crash: %w", err)
+	}
+	partly := copyLogs(logs, filepath.Join(part, "logs"))
+	crash.At = s.now()
+	record, err := json.Marshal(crash)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(part, recordFile), record, 0o600)
+	}
+	if err != nil {
+		return errors.Join(partly, fmt.Errorf("keep a crash: %w", err))
+	}
+	return errors.Join(partly, s.place(part, crash.InstanceID))
+}
+
+// begin makes a directory that Reap lets be until end.
+func (s *Store) begin() (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return "", fmt.Errorf("keep a crash: %w", err)
+	}
+	part, err := os.MkdirTemp(s.dir, unfinished+"*")
+	if err != nil {
+		return "", fmt.Errorf("keep a crash: %w", err)
+	}
+	s.busy[filepath.Base(part)] = true
+	return part, nil
+}
+
+// end removes what was not placed.
+func (s *Store) end(part string) {
+	_ = rmtree.All(part) // The next Reap tries again.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, filepath.Base(part))
+}
+
+// place puts what is whole where it is looked for. Of two that keep the same instance at once the first wins.
+func (s *Store) place(part, instance string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target := s.Dir(instance)
+	if _, err := readRecord(target); err == nil {
+		return nil
+	}
+	if err := rmtree.All(target); err != nil { // without a record: of no use
+		return fmt.Errorf("keep a crash: %w", err)
+	}
+	if err := os.Rename(part, target); err != nil {
+		return fmt.Errorf("keep a crash: %w", err)
+	}
+	return nil
+}
+
+func readRecord(dir string) (Crash, error) {
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if err != nil {
+		return Crash{}, err
+	}
+	var crash Crash
+	err = json.Unmarshal(text, &crash)
+	return crash, err
+}
+
+func copyLogs(logs *os.Root, target string) error {
+	dir, err := logs.Open(".")
+	if err != nil {
+		return fmt.Errorf("read the logs: %w", err)
+	}
+	entries, err := dir.ReadDir(-1)
+	failed := []error{err, dir.Close()}
+	kept := 0
+	for _, entry := range entries {
+		if !entry.Type().IsRegular() || kept == maxLogs {
+			continue
+		}
+		kept++
+		failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
+	}
+	return errors.Join(failed...)
+}
+
+func copyOut(from *os.Root, name, to string) (err error) {
+	source, err := from.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // A fifo must not keep it waiting.
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", name)
+	}
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	offset := max(info.Size()-maxLog, 0)
+	_, err = io.Copy(target, io.NewSectionReader(source, offset, info.Size()-offset))
+	return err
+}
