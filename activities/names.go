@@ -63,6 +63,7 @@ var (
 	DownloadDroplet = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
 	CreateInstance  = Activity[CreateParams, CreateResult]{"CreateInstance"}
 	LaunchInstance  = Activity[LaunchParams, None]{"LaunchInstance"}
+	RouteInstance   = Activity[RouteParams, None]{"RouteInstance"}
 	RetireInstance  = Activity[RetireParams, None]{"RetireInstance"}
 	Supervise       = Activity[SuperviseParams, SuperviseResult]{"Supervise"}
 )
@@ -93,6 +94,7 @@ func (s Set) RegisterNode(to worker.ActivityRegistry) {
 	DownloadDroplet.register(to, claiming(&one, s.Droplets.Download))
 	CreateInstance.register(to, claiming(&one, s.Containers.Create))
 	LaunchInstance.register(to, claiming(&one, s.Containers.Launch))
+	RouteInstance.register(to, silent(s.Containers.Route))
 	RetireInstance.register(to, retiring(&one, silent(s.Containers.Retire)))
 	Supervise.register(to, s.Supervision.Supervise)
 }

@@ -23,6 +23,7 @@ func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus
 	}
 	i.listen(ctx)
 	i.speak(ctx)
+	i.route(ctx)
 	i.run(ctx)
 	return i.status, nil
 }
@@ -44,6 +45,9 @@ type instance struct {
 	// never.
 	evacuation *api.EvacuateInstance
 	bailOut    time.Time
+
+	// rerouted is set while the node's worker does not know of the latest routes.
+	rerouted bool
 
 	// unsent are what the owner is still to hear of, in order.
 	unsent []api.InstanceStatus

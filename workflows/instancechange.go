@@ -6,6 +6,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/durable-dea/dea/activities"
 	"github.com/durable-dea/dea/api"
 )
 
@@ -56,7 +57,25 @@ func (i *instance) update(ctx workflow.Context, u api.UpdateInstance) {
 			workflow.GetLogger(ctx).Error("the version is not in the search attributes", "error", err)
 		}
 	}
+	i.rerouted = true
 	workflow.SetCurrentDetails(ctx, i.details())
+}
+
+// route tells the node's worker of new routes, the latest alone where several came at once. It goes on beside the life of the
+// instance: a node that is away keeps nobody from stopping it. Its next worker asks for them.
+func (i *instance) route(ctx workflow.Context) {
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for workflow.Await(ctx, func() bool { return i.rerouted }) == nil {
+			i.rerouted = false
+			node := onNode(ctx, i.in.Node, quickTimeout, retryOutage(), "give the instance its new routes")
+			_, err := activities.RouteInstance.Run(workflow.WithHeartbeatTimeout(node, 0), activities.RouteParams{
+				InstanceID: i.in.InstanceID, URIs: i.status.URIs, Version: i.status.Version,
+			})
+			if err != nil {
+				workflow.GetLogger(ctx).Warn("the node's worker does not know of the new routes yet", "error", err)
+			}
+		}
+	})
 }
 
 // become enters the next state: the one place where the state changes.

@@ -140,7 +140,12 @@ func TestEvacuationOfAStartingInstanceWaitsForItsStart(t *testing.T) {
 }
 
 func TestInstanceTakesOnRoutesAndVersion(t *testing.T) {
+	var told []activities.RouteParams
 	_, ended := runInstance(t, func(w *world) {
+		does(w, activities.RouteInstance, func(_ context.Context, p activities.RouteParams) (activities.None, error) {
+			told = append(told, p)
+			return activities.None{}, nil
+		})
 		w.at(time.Minute, func() {
 			w.SignalWorkflow(api.SignalUpdateInstance.Name(), api.UpdateInstance{Version: "v2", URIs: []string{"new.localhost"}})
 		})
@@ -155,6 +160,7 @@ func TestInstanceTakesOnRoutesAndVersion(t *testing.T) {
 		})
 		stopAt(w, 3*time.Minute)
 	})
+	require.Equal(t, []activities.RouteParams{{InstanceID: "i-1", URIs: []string{"new.localhost"}, Version: "v2"}}, told)
 	require.Equal(t, "v2", ended.Version)
 	require.Equal(t, []string{"new.localhost"}, ended.URIs)
 }

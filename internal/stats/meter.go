@@ -43,7 +43,7 @@ type Deps struct {
 	Node, BaseDir string
 	Warden        *warden.Client
 	// Targets are the instances to measure now. It is called before each pass and must come back soon.
-	Targets func(context.Context) []Target
+	Targets func() []Target
 	Log     hclog.Logger
 }
 
@@ -86,7 +86,7 @@ func (m *Meter) Run(ctx context.Context) {
 
 // Measure makes one pass over the targets, and forgets instances that are none any more. It ends soon after ctx does.
 func (m *Meter) Measure(ctx context.Context) {
-	targets := m.deps.Targets(ctx)
+	targets := m.deps.Targets()
 	m.keepOnly(targets)
 	var failures errorCount
 	var group errgroup.Group

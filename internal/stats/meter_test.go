@@ -89,7 +89,7 @@ func spawn(tb testing.TB, w *warden.Client, handle, script string) {
 func newMeter(w *warden.Client, dir string, targets func() []Target) *Meter {
 	return New(Deps{
 		Node: "n", BaseDir: dir, Warden: w, Log: hclog.NewNullLogger(),
-		Targets: func(context.Context) []Target { return targets() },
+		Targets: targets,
 	})
 }
 

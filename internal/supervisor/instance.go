@@ -76,6 +76,14 @@ func (s *Supervisor) LookAfter(instance Instance) {
 	}
 }
 
+// Route gives an instance that is looked after other routes, and another version where that is not empty. One that is not
+// looked after, as it has ended, is left as it is.
+func (s *Supervisor) Route(instance, version string, uris []string) {
+	if w := s.Watched(instance); w != nil {
+		w.route(version, uris)
+	}
+}
+
 // Instances are those that are looked after and have not ended, by app and index.
 func (s *Supervisor) Instances() []Instance {
 	s.mu.Lock()

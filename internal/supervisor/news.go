@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/pause"
@@ -63,6 +65,14 @@ func (w *Watch) isAdopted() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.adopted
+}
+
+// route keeps what routes the instance has now.
+func (w *Watch) route(version string, uris []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.about.URIs = slices.Clone(uris)
+	w.about.Version = cmp.Or(version, w.about.Version)
 }
 
 // setReady keeps what the readiness check has found.

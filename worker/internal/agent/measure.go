@@ -3,11 +3,9 @@ package agent
 import (
 	"context"
 	"sync"
-	"time"
 
 	"go.temporal.io/sdk/client"
 
-	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/stats"
 )
 
@@ -20,9 +18,8 @@ func (a *agent) countTemporal(o *client.Options) {
 
 // measure begins to measure the node, and to show it if that is configured. stop waits for the end of it.
 func (a *agent) measure(ctx context.Context) (stop func(), err error) {
-	instances := &booked{agent: a}
 	a.meter = stats.New(stats.Deps{
-		Node: a.id, BaseDir: a.node.BaseDir, Warden: a.warden, Targets: instances.targets, Log: a.log,
+		Node: a.id, BaseDir: a.node.BaseDir, Warden: a.warden, Targets: a.measured, Log: a.log,
 	})
 	if listen := a.node.Telemetry.MetricsListen; listen != "" {
 		if err := a.telemetry.Observe(a.meter.Node); err != nil {
@@ -40,56 +37,12 @@ func (a *agent) measure(ctx context.Context) (stop func(), err error) {
 	return func() { cancel(); running.Wait() }, nil
 }
 
-// ledgerTimeout bounds a question to the node's ledger: who is measured does not wait longer for a name.
-const ledgerTimeout = 3 * time.Second
-
-// booked knows whose instances the watched ones are, by the node's ledger. Only one that is new is asked about, so that
-// a node at rest costs Temporal nothing. Its one caller is the meter.
-type booked struct {
-	agent *agent
-	known map[string]stats.Target
-}
-
-// targets are the watched instances. One that the ledger cannot be asked about is measured without its app's name.
-func (b *booked) targets(ctx context.Context) []stats.Target {
-	ids := b.agent.supervisor.WatchedIDs()
-	for _, id := range ids {
-		if _, ok := b.known[id]; !ok {
-			b.ask(ctx)
-			break
-		}
+// measured are the instances that the supervisor looks after.
+func (a *agent) measured() []stats.Target {
+	instances := a.supervisor.Instances()
+	targets := make([]stats.Target, 0, len(instances))
+	for _, i := range instances {
+		targets = append(targets, stats.Target{InstanceID: i.ID, AppID: i.AppID, Index: i.Index, Limits: i.Limits})
 	}
-	known := make(map[string]stats.Target, len(ids))
-	targets := make([]stats.Target, 0, len(ids))
-	for _, id := range ids {
-		target, ok := b.known[id]
-		if ok {
-			known[id] = target
-		}
-		target.InstanceID = id
-		targets = append(targets, target)
-	}
-	b.known = known
 	return targets
-}
-
-func (b *booked) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
-	defer cancel()
-	ledger, err := api.QueryNode.Ask(ctx, b.agent.temporal, api.NodeWorkflowID(b.agent.id))
-	if err != nil {
-		b.agent.log.Debug("the ledger cannot be asked whose instances are measured", "error", err)
-		return
-	}
-	if b.known == nil {
-		b.known = map[string]stats.Target{}
-	}
-	for _, r := range ledger.Reservations {
-		if r.Kind == api.KindInstance {
-			b.known[r.ID] = stats.Target{
-				InstanceID: r.ID, AppID: r.AppID, Index: r.Index,
-				Limits: api.Limits{MemoryMB: r.Resources.MemoryMB, DiskMB: r.Resources.DiskMB},
-			}
-		}
-	}
 }
