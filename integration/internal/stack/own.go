@@ -77,7 +77,10 @@ func (s *Stack) StartOwn(ctx context.Context, options OwnOptions) (*Own, error) 
 	}
 	mode := os.FileMode(0o700)
 	if options.Rootfs != "" {
-		mode = 0o711 // Containers' users pass through.
+		mode = 0o711 // Containers' users pass through, as they do through the directory of the data.
+		if err := os.Chmod(s.Data, mode); err != nil {
+			return nil, fmt.Errorf("open the data to containers' users: %w", err)
+		}
 	}
 	for _, dir := range []string{o.Base(), o.depot()} {
 		if err := os.MkdirAll(dir, mode); err != nil {

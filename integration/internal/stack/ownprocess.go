@@ -111,8 +111,11 @@ func (o *Own) StartWardend(ctx context.Context) error {
 	if o.wardend, err = o.run("wardend", flags...); err != nil {
 		return err
 	}
-	return until(ctx, func() error {
+	ctx, cancel := context.WithTimeout(ctx, ownGrace)
+	defer cancel()
+	err = until(ctx, func() error {
 		if err := o.wardend.running(); err != nil {
+			cancel() // It does not come any more.
 			return err
 		}
 		connection, err := (&net.Dialer{}).DialContext(ctx, "unix", o.socket())
@@ -121,6 +124,10 @@ func (o *Own) StartWardend(ctx context.Context) error {
 		}
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("wardend does not listen: %w\n%s", err, o.Tail())
+	}
+	return nil
 }
 
 // StartWorker starts the node's worker. It does not wait until it takes work.
