@@ -60,12 +60,31 @@ stopped=$(instance static 3)
 starter scale static 2 >/dev/null
 running=$(instance static 1)
 starter delete hello --yes >/dev/null
+title_of "instances that are given other routes, and resumed by the next worker"
+starter routes static other.localhost --version v2 >/dev/null
+kill -9 "$(processes_of "$data/nodes/1" | awk '/worker --config/ { print $2; exit }')"
+resumed() { grep -q "instance found again.*$running" "$data/logs/worker-1.log"; }
+until_true 60 resumed
+title_of "instances that find a node for themselves, or none"
+message() {
+  printf '{"droplet":"%s","version":"v1","name":"%s","index":0,"stack":"cflinuxfs3","limits":{"mem":%s,"disk":64,"fds":256},"sha1":"%s","executableUri":"http://127.0.0.1:1/none","start_command":"sleep 3600"}' \
+    "$1" "$1" "$2" "$(basename "$data"/nodes/1/base/droplets/????????????????????????????????????????)"
+}
+message single 32 | starter start-instance -f - --output json >"$data/single.json"
+single=$(field instance_id <"$data/single.json" | head -n 1)
+starter stop-instances single >/dev/null
+message large 10000000 | starter start-instance -f - --output json >"$data/large.json" && fail "An instance without room was started."
+large=$(workflow instance/ | cut -d/ -f2)
+title_of "instances that are evacuated"
+starter evacuate "$(starter nodes --output json | field node | head -n 1)" >/dev/null
+evacuated() { starter instances static --state EVACUATING --output json | grep -q "$running"; }
+until_true 20 evacuated
 
 title "Recording"
 sleep 3 # Visibility is up to two seconds behind.
 record StageApp-done="$(workflow stage/hello/)" StageApp-failed="$(workflow stage/failed/)" \
   StageApp-cancelled="$(get "$(field ui <"$data.json")/api/v1/namespaces/default/workflows" | field workflowId | grep stage/cancelled/ | tail -n 1)" \
   AppStagings-done=stagings/hello AppStagings-superseded=stagings/cancelled FetchDroplet-done="$(workflow droplet/)" RunInstance-crashed="instance/$crashed" RunInstance-stopped="instance/$stopped" \
-  RunInstance-running="instance/$running" EvaluateHealth-deleted=app/hello EvaluateHealth-replaced=app/static \
+  RunInstance-evacuated="instance/$running" RunInstance-placed="instance/$single" RunInstance-refused="instance/$large" EvaluateHealth-deleted=app/hello EvaluateHealth-replaced=app/static \
   Node-restarted="$(workflow node/)"
 ls "$out"

@@ -102,11 +102,15 @@ func record(ctx context.Context, temporal client.Client, ring *codec.Keyring, wo
 		return err
 	}
 	text = identity.ReplaceAll(text, []byte(`"identity": "recorded"`))
+	text = sticky.ReplaceAll(text, []byte(`"name": "recorded:$1"`))
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
 // identity finds who did something: a process, and the machine that the recording was made on.
 var identity = regexp.MustCompile(`"identity":\s*"[^"]*"`)
+
+// sticky finds the name of a worker's own queue, which begins with the machine's.
+var sticky = regexp.MustCompile(`"name":\s*"[^":]+:([0-9a-f-]{36})"`)
 
 // password finds the basic auth of a URL.
 var password = regexp.MustCompile(`://([^:/@"]+):[^/@"]+@`)
