@@ -204,7 +204,7 @@ func TestEvacuation(t *testing.T) {
 	workerEnds(t, node)
 	for _, i := range p.runs(t, 2) {
 		assert.Equal(t, other.ID, i.Node)
-		assert.NoError(t, serves(t.Context(), i))
+		require.NoError(t, serves(t.Context(), i))
 	}
 	require.NoError(t, node.InUse(t.Context()))
 	require.NoError(t, node.StartWorker(t.Context()))

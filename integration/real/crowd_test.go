@@ -3,6 +3,7 @@ package real
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,9 @@ func TestFiftyAtOnce(t *testing.T) {
 	require.NoError(t, c.Want(t.Context(), "fifty", "v1", 50))
 	c.Settles(t, map[string]int{"fifty": 50})
 	assert.Equal(t, 1, c.Droplet.Fetched(), "one download, however many wait for it")
+	log, err := c.Node.WorkerLog()
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(log, "unpacked a droplet"), "one unpacking, however many run it")
 }
 
 // TestDeathsWhileInstancesStartAndStop is the node's whole promise: whoever dies, whenever.

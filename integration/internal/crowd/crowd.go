@@ -130,10 +130,12 @@ type death struct {
 func deaths() []death {
 	worker := death{"worker", (*stack.Own).KillWorker, func(ctx context.Context, o *stack.Own) error { return o.StartWorker(ctx) }}
 	wardend := death{"wardend", (*stack.Own).KillWardend, func(ctx context.Context, o *stack.Own) error { return o.StartWardend(ctx) }}
-	both := death{"both", func(o *stack.Own) error { return errors.Join(o.KillWorker(), o.KillWardend()) },
+	both := death{
+		"both", func(o *stack.Own) error { return errors.Join(o.KillWorker(), o.KillWardend()) },
 		func(ctx context.Context, o *stack.Own) error {
 			return errors.Join(o.StartWardend(ctx), o.StartWorker(ctx))
-		}}
+		},
+	}
 	return []death{worker, wardend, both}
 }
 

@@ -172,6 +172,12 @@ func (o *Own) Stop() error {
 	return errors.Join(failed, err)
 }
 
+// WorkerLog is what the node's workers have said, all of them.
+func (o *Own) WorkerLog() (string, error) {
+	content, err := os.ReadFile(o.log("worker"))
+	return string(content), err
+}
+
 // Tail is the end of what the node's processes said, for the messages of failed tests.
 func (o *Own) Tail() string {
 	const most = 6 << 10
