@@ -230,10 +230,13 @@ func TestEvacuationWithoutRoomElsewhere(t *testing.T) {
 	require.NoError(t, serves(t.Context(), instance), "it runs on while there is hope")
 	workerEnds(t, node)
 	require.NoError(t, node.InUse(t.Context()))
-	status, err := p.Control.App(t.Context(), p.app)
-	require.NoError(t, err)
-	assert.Zero(t, status.Running)
-	assert.NotEmpty(t, status.Problem)
+	eventually(t, later, func() error {
+		status, err := p.Control.App(t.Context(), p.app)
+		if err == nil && (status.Running != 0 || status.Problem == "") {
+			err = fmt.Errorf("it says nothing of what it lacks: %+v", status)
+		}
+		return err
+	})
 	_, err = p.Control.Undrain(t.Context(), other.ID)
 	require.NoError(t, err)
 	assert.Equal(t, other.ID, p.runs(t, 1)[0].Node)
