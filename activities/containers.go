@@ -129,11 +129,11 @@ func wardenFault(doing string, err error) error {
 const heartbeatInterval = time.Second
 
 // heartbeat records one each heartbeatInterval until the returned function is called, with what was last reported of the
-// context's progress.
+// context's progress. The first comes after an interval: an activity that is over by then costs Temporal none, and most
+// are.
 func heartbeat(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	activity.RecordHeartbeat(ctx)
 	go func() {
 		defer close(ended)
 		for pause.For(ctx, heartbeatInterval) {

@@ -59,6 +59,9 @@ type InstanceInput struct {
 	Message StartMessage `json:"message"`
 	// Owner is the id of the workflow that wants to hear of changes; empty for none.
 	Owner string `json:"owner,omitempty"`
+	// Listed is the state that the workflow's search attribute begins with, where that is not BORN: one that has its node is
+	// STARTING within milliseconds, and needs no write to say so.
+	Listed InstanceState `json:"listed,omitempty"`
 }
 
 // InstanceStatus is what is known of an instance.

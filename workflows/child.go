@@ -13,6 +13,7 @@ import (
 // startChild starts the life of an instance, which goes on without its parent.
 func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkflowFuture {
 	m := in.Message
+	in.Listed = api.StateStarting
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID:            api.InstanceWorkflowID(in.InstanceID),
 		TaskQueue:             api.TaskQueue,
@@ -27,7 +28,7 @@ func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkfl
 			api.SearchVersion.ValueSet(m.Version),
 			api.SearchIndex.ValueSet(int64(m.Index)),
 			api.SearchNode.ValueSet(in.Node),
-			api.SearchState.ValueSet(string(api.StateBorn)),
+			api.SearchState.ValueSet(string(in.Listed)),
 		),
 	})
 	return workflow.ExecuteChildWorkflow(ctx, api.WorkflowRunInstance, in)

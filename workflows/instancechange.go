@@ -93,12 +93,22 @@ func (i *instance) become(ctx workflow.Context, next api.InstanceState) {
 		// Its birth and start stay, and what happened last.
 		i.status.Changes = slices.Delete(i.status.Changes, api.MaxStateChanges/4, api.MaxStateChanges/4+1)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(ctx, api.SearchState.ValueSet(string(next))); err != nil {
-		workflow.GetLogger(ctx).Error("the state is not in the search attributes", "error", err)
-	}
+	i.list(ctx, next)
 	workflow.SetCurrentDetails(ctx, i.details())
 	if i.tellsOwner(next) {
 		i.tell()
+	}
+}
+
+// list has the search attribute say the state, unless it began with it.
+func (i *instance) list(ctx workflow.Context, state api.InstanceState) {
+	listed := i.in.Listed
+	i.in.Listed = ""
+	if state == listed {
+		return
+	}
+	if err := workflow.UpsertTypedSearchAttributes(ctx, api.SearchState.ValueSet(string(state))); err != nil {
+		workflow.GetLogger(ctx).Error("the state is not in the search attributes", "error", err)
 	}
 }
 
