@@ -13,7 +13,8 @@ import (
 )
 
 // FindInstances tells of the instances of an app that a filter chooses, by index: those that its workflow keeps and those
-// that StartInstance started. One that StartInstance started within the last 2 seconds may be missing. An app that has none,
+// that StartInstance started. One that StartInstance started within the last 2 seconds may be missing, unless the filter has
+// its id. An app that has none,
 // or that is not known, gives none. Where some could not be asked, the others are returned with the error.
 func (c *Client) FindInstances(ctx context.Context, filter api.InstanceFilter) ([]api.InstanceStatus, error) {
 	if err := filter.Validate(); err != nil {
@@ -21,7 +22,7 @@ func (c *Client) FindInstances(ctx context.Context, filter api.InstanceFilter) (
 	}
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	all, err := c.instancesOf(limited, filter.AppID)
+	all, err := c.instancesOf(limited, filter)
 	all = slices.DeleteFunc(all, func(i api.InstanceStatus) bool { return !filter.Matches(i) })
 	sortInstances(all)
 	return all, explain(ctx, err, appSubject(filter.AppID))
@@ -54,8 +55,10 @@ func (c *Client) StopInstances(
 	return told, cmp.Or(missed, err)
 }
 
-// instancesOf are an app's instances by its workflow's answer, and what runs beside them.
-func (c *Client) instancesOf(ctx context.Context, app string) ([]api.InstanceStatus, error) {
+// instancesOf are an app's instances by its workflow's answer, and what runs beside them: all that is listed, and what the
+// filter names by its id, which is not listed at once.
+func (c *Client) instancesOf(ctx context.Context, filter api.InstanceFilter) ([]api.InstanceStatus, error) {
+	app := filter.AppID
 	status, err := ask(ctx, c, api.QueryApp, api.AppWorkflowID(app))
 	var missing *serviceerror.NotFound
 	if err != nil && !errors.As(err, &missing) {
@@ -71,7 +74,11 @@ func (c *Client) instancesOf(ctx context.Context, app string) ([]api.InstanceSta
 	if err != nil {
 		return status.Instances, err
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return known[id] })
+	for _, instance := range filter.InstanceIDs {
+		ids = append(ids, api.InstanceWorkflowID(instance))
+	}
+	slices.Sort(ids)
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return known[id] })
 	single, err := askEach(ctx, c, ids, api.QueryInstance)
 	for i := range single {
 		single[i].Changes = nil // the app's workflow does not have them either

@@ -15,7 +15,8 @@ import (
 // StartInstance starts one instance by itself, as dea.<id>.start did: no app's workflow counts it, starts it again or stops it.
 // It finds a node for itself, and crashes with "Not enough memory resource available." or the like where none has room. It
 // returns as soon as that is recorded: what it tells is the state BORN, without a node; FollowInstance and Instance tell what
-// becomes of it. Fails with ErrInvalid for a message that can never work.
+// becomes of it. Fails with ErrInvalid for a message that can never work. Of another failure it may not be known whether the
+// instance was started: its id is returned with the error, and Instance tells.
 func (c *Client) StartInstance(ctx context.Context, message api.StartMessage) (api.InstanceStatus, error) {
 	if err := message.Validate(); err != nil {
 		return api.InstanceStatus{}, invalid(err)
@@ -28,7 +29,7 @@ func (c *Client) StartInstance(ctx context.Context, message api.StartMessage) (a
 		return c.temporal.ExecuteWorkflow(limited, singleOptions(in), api.WorkflowRunInstance, in)
 	})
 	if err != nil {
-		return api.InstanceStatus{}, explain(ctx, err, instanceSubject(in.InstanceID))
+		return api.InstanceStatus{InstanceID: in.InstanceID}, explain(ctx, err, instanceSubject(in.InstanceID))
 	}
 	return api.InstanceStatus{
 		InstanceID: in.InstanceID, AppID: message.AppID, Version: message.Version, Index: message.Index,

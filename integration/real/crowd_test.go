@@ -43,6 +43,7 @@ func TestFiftyAtOnce(t *testing.T) {
 	log, err := c.Node.WorkerLog()
 	require.NoError(t, err)
 	assert.Equal(t, 1, strings.Count(log, "unpacked a droplet"), "one unpacking, however many run it")
+	assert.NotContains(t, log, "droplets are unpacked in each container")
 }
 
 // TestDeathsWhileInstancesStartAndStop is the node's whole promise: whoever dies, whenever.

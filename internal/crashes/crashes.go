@@ -1,12 +1,14 @@
 package crashes
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +79,8 @@ func (s *Store) Dir(instance string) string { return filepath.Join(s.dir, safena
 // earlier crashes of the app go. Where a file cannot be read the others are kept, and it is in the error. Of an
 // instance whose logs are kept already it does nothing more.
 func (s *Store) Keep(crash Crash, logs *os.Root) error {
-	return errors.Join(s.keep(crash, logs), s.Reap())
+	// Before, too: a full disk may hold what is to make room for this one.
+	return errors.Join(s.Reap(), s.keep(crash, logs), s.Reap())
 }
 
 func (s *Store) keep(crash Crash, logs *os.Root) error {
@@ -161,6 +164,9 @@ func copyLogs(logs *os.Root, target string) error {
 	}
 	entries, err := dir.ReadDir(-1)
 	failed := []error{err, dir.Close()}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		return cmp.Or(cmp.Compare(rank(a.Name()), rank(b.Name())), cmp.Compare(a.Name(), b.Name()))
+	})
 	kept := 0
 	for _, entry := range entries {
 		if !entry.Type().IsRegular() || kept == maxLogs {
@@ -170,6 +176,18 @@ func copyLogs(logs *os.Root, target string) error {
 		failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
 	}
 	return errors.Join(failed...)
+}
+
+// rank has what an app said last come first: it may have made any number of other files.
+func rank(name string) int {
+	switch name {
+	case "stdout.log", "stderr.log":
+		return 0
+	case "stdout.log.1", "stderr.log.1":
+		return 1
+	default:
+		return 2
+	}
 }
 
 func copyOut(from *os.Root, name, to string) (err error) {

@@ -1,6 +1,7 @@
 package crashes
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -158,6 +159,26 @@ func TestManyLogs(t *testing.T) {
 }
 
 // TestTheOldestGoWhenTheDiskIsFull has a file system of its own, in a mount namespace that goes with the test's thread.
+// An app may have made any number of files: its own words come first.
+func TestManyFilesDoNotHideTheLogs(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	for n := range 3 * maxLogs {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("junk-%d", n)), nil, 0o600))
+	}
+	names := []string{"stdout.log", "stderr.log", "stdout.log.1", "stderr.log.1"}
+	for _, name := range names {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600))
+	}
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	require.NoError(t, w.Keep(Crash{InstanceID: "i", AppID: "a"}, root))
+	for _, name := range names {
+		require.FileExists(t, filepath.Join(w.Dir("i"), "logs", name))
+	}
+}
+
 func TestTheOldestGoWhenTheDiskIsFull(t *testing.T) {
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {

@@ -98,7 +98,7 @@ func (m *Meter) Measure(ctx context.Context) {
 		})
 	}
 	_ = group.Wait() // none fails
-	if failures.n > 0 && ctx.Err() == nil {
+	if failures.n > 0 && !errors.Is(ctx.Err(), context.Canceled) {
 		m.log.Warn("instances could not be measured", "instances", failures.n, "first", failures.first)
 	}
 }

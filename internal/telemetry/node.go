@@ -79,7 +79,7 @@ func (t *Telemetry) Observe(stats func() api.NodeStats) error {
 		}
 		for _, one := range now.Instances {
 			of := metric.WithAttributes(attribute.String("node", now.Node), attribute.String("app", one.AppID),
-				attribute.Int("index", one.Index), attribute.String("instance", one.InstanceID))
+				attribute.Int("index", one.Index), attribute.String("instance_id", one.InstanceID))
 			for i, g := range ofInstances {
 				o.ObserveFloat64(instances[i], g.value(one), of)
 			}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // logFile is a file that is moved aside, once, before it grows over its limit, and at the end of a line when there is
@@ -22,17 +24,38 @@ func openLogFile(path string, limit, slack int64) (*logFile, error) {
 	return l, l.open()
 }
 
+// open takes the file that is there, or makes one. What an app has put in its place, as a fifo that nobody reads, gives way.
 func (l *logFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	err := l.openRegular()
+	if err != nil && !isRegular(l.path) && os.Remove(l.path) == nil {
+		err = l.openRegular()
+	}
+	return err
+}
+
+func (l *logFile) openRegular() error {
+	// A fifo must not keep the launcher waiting, which could then not tell of the app's end.
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
 	l.file, l.size = f, info.Size()
 	return nil
+}
+
+var errNotRegular = errors.New("no regular file")
+
+// isRegular is true also of what is not there: there is nothing to give way.
+func isRegular(path string) bool {
+	info, err := os.Lstat(path)
+	return err != nil || info.Mode().IsRegular()
 }
 
 // Write never fails: what cannot be written is lost. One that is longer than the limit is kept whole.

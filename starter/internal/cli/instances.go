@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,11 @@ what it wants, "starter stop" stops an app.`,
 				return err
 			}
 			told, err := c.StopInstances(cmd.Context(), filter, reason)
-			return s.showInstances(told, err, "No such instances: nothing was stopped.")
+			if err != nil && len(told) == 0 {
+				return err
+			}
+			// Some that were not told are a failure, also where others were.
+			return cmp.Or(s.render().Instances(told, "No such instances: nothing was stopped."), err)
 		}),
 	}
 	chosen.flags(cmd)

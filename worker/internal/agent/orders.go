@@ -86,25 +86,27 @@ func (a *agent) obey(ctx context.Context) {
 
 // leave keeps new work off the node until its next worker.
 func (a *agent) leave(ctx context.Context) {
-	a.insist(ctx, "keep new work off", func(ctx context.Context) error {
+	drained := a.insist(ctx, "keep new work off", func(ctx context.Context) error {
 		_, err := api.UpdateDrain.Call(ctx, a.temporal, api.NodeWorkflowID(a.id), uuid.NewString(),
 			api.DrainRequest{Draining: true, UntilRestart: true})
 		return err
 	})
-	a.log.Info("taking no new work; the next worker of this node takes work again")
+	if drained {
+		a.log.Info("taking no new work; the next worker of this node takes work again")
+	}
 }
 
 // evacuate has every instance replaced elsewhere and waits until none is left. Each ends by itself when it was not
 // replaced in time: see api.EvacuateInstance. Stagings end as they do.
 func (a *agent) evacuate(ctx context.Context) {
 	a.log.Info("evacuating: instances are replaced on other nodes", "bail_out", a.node.EvacuationBailOut)
-	a.insist(ctx, "evacuate", func(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, a.node.EvacuationBailOut+stopPatience)
+	defer cancel()
+	a.insist(limited, "evacuate", func(ctx context.Context) error {
 		_, err := api.UpdateEvacuate.Call(ctx, a.temporal, api.NodeWorkflowID(a.id), uuid.NewString(),
 			api.EvacuateRequest{Reason: "its worker was told to evacuate"})
 		return err
 	})
-	limited, cancel := context.WithTimeout(ctx, a.node.EvacuationBailOut+stopPatience)
-	defer cancel()
 	if a.awaitEmpty(limited, func(api.Reservation) bool { return true }) {
 		a.log.Info("evacuated; ending")
 	}
@@ -163,18 +165,18 @@ func (a *agent) awaitEmpty(ctx context.Context, counts func(api.Reservation) boo
 	return false
 }
 
-// insist tries again until something works or ctx ends: Temporal may be away just then.
-func (a *agent) insist(ctx context.Context, what string, do func(context.Context) error) {
+// insist tries again until something works, or ctx ends, which is false: Temporal may be away just then.
+func (a *agent) insist(ctx context.Context, what string, do func(context.Context) error) bool {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		limited, cancel := context.WithTimeout(ctx, 20*time.Second)
 		err := do(limited)
 		cancel()
 		if err == nil || ctx.Err() != nil {
-			return
+			return err == nil
 		}
 		a.log.Warn("trying again", "error", fmt.Errorf("%s: %w", what, err))
 		if !pause.For(ctx, wait) {
-			return
+			return false
 		}
 	}
 }
