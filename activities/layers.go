@@ -115,7 +115,10 @@ func (s *instanceStart) createOnLayer(ctx context.Context) (layered bool, err er
 			return false, cacheFault("the droplet's layer cannot be used", fmt.Errorf("%w: %w", droplets.ErrGone, err))
 		}
 		why := "the container server does not take layers: " + err.Error()
-		s.layering.refuse(stack, why)
+		// What else it says may pass: then this container alone does without.
+		if errors.Is(err, warden.ErrNoRootfs) && isDir(s.rootfs(stack)) {
+			s.layering.refuse(stack, why)
+		}
 		s.tellWay(stack, why)
 		return false, nil
 	}

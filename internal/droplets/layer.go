@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -67,7 +68,7 @@ type Layer struct {
 	// Bytes and Entries are what is in it, counted as Room does.
 	Bytes   int64
 	Entries int
-	// Made tells that it was not there before.
+	// Made tells that it was not there before; of several who asked at once only one is told so.
 	Made bool
 }
 
@@ -100,7 +101,13 @@ func (s *Store) Layer(ctx context.Context, sha1 string, owner Owner, room Room) 
 	for {
 		layer, here := s.layer(order.name())
 		if !here {
-			layer, err = s.unpackings.Do(ctx, order.name(), order.run)
+			// Of those who wait for one unpacking it is one who had it made.
+			var mine atomic.Bool
+			layer, err = s.unpackings.Do(ctx, order.name(), func(ctx context.Context) (Layer, error) {
+				mine.Store(true)
+				return order.run(ctx)
+			})
+			layer.Made = layer.Made && mine.Load()
 		}
 		var tooLarge *TooLargeError
 		if errors.As(err, &tooLarge) && tooLarge.Room != room {

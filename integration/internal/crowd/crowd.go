@@ -146,31 +146,55 @@ func (c *Crowd) Deaths(t *testing.T, times int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	apps := []string{"crowd-a", "crowd-b", "crowd-c"}
+	steady := c.steady(t)
 	over := make(chan struct{})
 	stirred := make(chan error, 1)
 	go func() { stirred <- c.stir(ctx, apps, over) }()
 	for n := range times {
 		time.Sleep(time.Duration(rand.IntN(800)) * time.Millisecond) //nolint:gosec // a moment of no importance
-		deadly := deaths()[n%len(deaths())]
+		deadly := deaths()[rand.IntN(len(deaths()))]                 //nolint:gosec // likewise
 		require.NoError(t, deadly.strike(c.Node), "death %d of %s", n, deadly.name)
 		time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond) //nolint:gosec // likewise
 		require.NoError(t, deadly.mend(ctx, c.Node), "death %d of %s", n, deadly.name)
 	}
 	close(over)
 	require.NoError(t, <-stirred)
-	wanted := map[string]int{}
+	wanted := map[string]int{steadyApp: len(steady)}
 	for n, app := range apps {
 		wanted[app] = n + 2
 		require.NoError(t, c.Want(ctx, app, "final", n+2))
 	}
 	c.Settles(t, wanted)
-	for _, app := range apps {
+	require.Equal(t, steady, c.ids(t, steadyApp), "no death of those costs an instance")
+	for _, app := range append(apps, steadyApp) {
 		require.NoError(t, until(ctx, func() error {
 			_, err := c.Stack.Control.Delete(ctx, app, "the test is over")
 			return err
 		}))
 	}
 	c.Settles(t, nil)
+}
+
+// steadyApp is one that nobody changes while others die.
+const steadyApp = "crowd-steady"
+
+// steady starts the app, and gives its instances.
+func (c *Crowd) steady(t *testing.T) []string {
+	t.Helper()
+	require.NoError(t, c.Want(t.Context(), steadyApp, "v1", 2))
+	c.Settles(t, map[string]int{steadyApp: 2})
+	return c.ids(t, steadyApp)
+}
+
+func (c *Crowd) ids(t *testing.T, app string) []string {
+	t.Helper()
+	status, err := c.Stack.Control.App(t.Context(), app)
+	require.NoError(t, err)
+	var ids []string
+	for _, instance := range status.Instances {
+		ids = append(ids, instance.InstanceID)
+	}
+	return ids
 }
 
 // stir has apps start and stop instances, of one version and another, until it is over.
