@@ -19,6 +19,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -37,7 +38,7 @@ result() { printf '%s\n' "$1" > "$out/result.json"; }
 
 type buildTest struct {
 	*node
-	server  *server
+	server  *wardentest.Server
 	request api.StagingRequest
 	runner  string
 }
@@ -45,7 +46,7 @@ type buildTest struct {
 func newBuildTest(t *testing.T, script string) *buildTest {
 	t.Helper()
 	n, s := newNode(t), filledStore(t)
-	b := &buildTest{node: n, server: startWardend(t), request: stagingRequest(s), runner: t.TempDir()}
+	b := &buildTest{node: n, server: wardentest.Start(t), request: stagingRequest(s), runner: t.TempDir()}
 	require.NoError(t, os.WriteFile(filepath.Join(b.runner, runspec.RunnerName), []byte(fakeRunner+script), 0o755))
 	_, err := fetchIt(t, n, b.request)
 	require.NoError(t, err)
@@ -84,7 +85,7 @@ func (b *buildTest) interrupt(t *testing.T, file string) {
 	b.awaitFile(t, file)
 	die()
 	require.ErrorContains(t, <-ended, "cancel")
-	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	info, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.Equal(t, "active", info.GetState(), "the container is left alone")
 }
@@ -104,7 +105,7 @@ func TestBuildWithTheRealRunner(t *testing.T) {
 	n.config.Staging.Environment = map[string]config.Secret{"OPERATOR": "x y"}
 	_, err := fetchIt(t, n, request)
 	require.NoError(t, err)
-	containers := n.containers(startWardend(t), filepath.Join(programs, "dea-runner"))
+	containers := n.containers(wardentest.Start(t), filepath.Dir(wardentest.Program("dea-runner")))
 	result, err := execute(t.Context(), t, containers.Build, activities.BuildParams{Request: request})
 	require.NoError(t, err)
 	require.Equal(t, "Hello", result.Result.DetectedBuildpack)
@@ -138,12 +139,12 @@ func TestBuildThatEndedUnseen(t *testing.T) {
 	b.interrupt(t, "runs")
 	require.NoError(t, os.WriteFile(b.out("go"), nil, 0o644))
 	b.awaitFile(t, runspec.FileResult)
-	_, err := b.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: b.handle()})
+	_, err := b.server.Client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	result, err := b.build(t.Context(), t)
 	require.NoError(t, err)
 	require.Equal(t, "x", result.Result.DetectedBuildpack)
-	list, err := b.server.client.List(t.Context(), &wardenpb.ListRequest{})
+	list, err := b.server.Client.List(t.Context(), &wardenpb.ListRequest{})
 	require.NoError(t, err)
 	require.Empty(t, list.GetHandles(), "no container is made for a build that has ended")
 }
@@ -153,11 +154,11 @@ func TestBuildGoesOnAcrossARestartOfWarden(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { _, err := b.build(t.Context(), t); ended <- err }()
 	b.awaitFile(t, "runs")
-	b.server.stop(t)
+	b.server.Stop()
 	requireFault(t, <-ended, api.ErrWarden, false, "the container server is away")
 	_, err := b.build(t.Context(), t)
 	requireFault(t, err, api.ErrWarden, false, "the container server is away")
-	b.server.start(t)
+	b.server.Start()
 	require.NoError(t, os.WriteFile(b.out("go"), nil, 0o644))
 	_, err = b.build(t.Context(), t)
 	require.NoError(t, err)
@@ -225,7 +226,7 @@ func TestBuildFaults(t *testing.T) {
 func TestBuildThatWasLost(t *testing.T) {
 	b := newBuildTest(t, `sleep 1000`)
 	b.interrupt(t, "runs")
-	_, err := b.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: b.handle()})
+	_, err := b.server.Client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	_, err = b.build(t.Context(), t)
 	requireFault(t, err, api.ErrStager, true, "the build was lost")
@@ -241,7 +242,7 @@ func TestBuildThatTakesTooLong(t *testing.T) {
 		_, err := b.build(t.Context(), t)
 		requireFault(t, err, api.ErrStagingTimeExpired, true, "Staging time expired")
 	}
-	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	info, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.Equal(t, "stopped", info.GetState())
 }
@@ -259,7 +260,7 @@ func TestBuildSetsLimits(t *testing.T) {
 	b.request.EgressNetworkRules = []api.EgressRule{{Protocol: "tcp", Destination: "10.0.0.0/8", Ports: "80,443"}}
 	b.config.Staging.BandwidthLimit = &config.BandwidthLimit{Rate: 1_000_000, Burst: 2_000_000}
 	b.interrupt(t, "runs")
-	ctx, client := t.Context(), b.server.client
+	ctx, client := t.Context(), b.server.Client
 	memory, err := client.LimitMemory(ctx, &wardenpb.LimitMemoryRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.EqualValues(t, 2048<<20, memory.GetLimitInBytes())
@@ -281,7 +282,7 @@ func TestBuildThatWritesTooMuch(t *testing.T) {
 	_, err := b.build(t.Context(), t)
 	requireFault(t, err, api.ErrStaging, true, "larger than its disk of 4 MB could hold")
 	require.Equal(t, strings.Repeat("71303168\n", 2), b.read(t, "sizes"), "no file is larger than the disk, and what packing adds")
-	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	info, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.Equal(t, "stopped", info.GetState())
 }
@@ -296,7 +297,7 @@ func TestSetUpMakesTheContainerOnce(t *testing.T) {
 	first, err := b.setUp(t)
 	require.NoError(t, err)
 	require.NotZero(t, first.PackageBytes)
-	info, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	info, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)
 	require.Equal(t, "active", info.GetState())
 	require.FileExists(t, b.out(runspec.FileLog), "its log can be followed")
@@ -320,7 +321,7 @@ func TestCleanUpTwice(t *testing.T) {
 		_, err := execute(t.Context(), t, silently(cleanUp), activities.CleanUpParams{TaskID: "task"})
 		require.NoError(t, err)
 	}
-	_, err := b.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
+	_, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.ErrorIs(t, err, warden.ErrUnknownHandle)
 	require.NoDirExists(t, b.workspaces.Path("task").Dir())
 	requireFile(t, filepath.Join(b.workspaces.KeptLog("task"), runspec.FileLog), []byte("said\n"))

@@ -19,13 +19,14 @@ import (
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
 // instanceTest is a node with a real wardend and runner, whose worker can die and come back.
 type instanceTest struct {
 	*node
-	server     *server
+	server     *wardentest.Server
 	temporal   *temporalWorld
 	supervisor *supervisor.Supervisor
 	containers *activities.Containers
@@ -48,7 +49,7 @@ func newInstanceTest(t *testing.T, script string) *instanceTest {
 	require.NoError(t, err)
 	defer droplet.Close()
 	require.NoError(t, n.droplets.Put(packed.SHA1, droplet))
-	i := &instanceTest{node: n, server: startWardend(t), temporal: newTemporalWorld()}
+	i := &instanceTest{node: n, server: wardentest.Start(t), temporal: newTemporalWorld()}
 	i.message = api.StartMessage{
 		AppID: "app", Version: "v", Name: "app", SHA1: packed.SHA1, ExecutableURI: "http://127.0.0.1/none", Stack: "host",
 		StartCommand: "exec bash ./run", Limits: api.Limits{MemoryMB: 64, DiskMB: 64}, HealthCheckTimeout: 20,
@@ -63,12 +64,12 @@ func (i *instanceTest) begin(t *testing.T) {
 	t.Helper()
 	log := hclog.NewNullLogger()
 	i.supervisor = supervisor.New(supervisor.Deps{
-		Node: "n", Warden: i.server.client, Temporal: i.temporal, Workspaces: i.workspaces, Log: log,
+		Node: "n", Warden: i.server.Client, Temporal: i.temporal, Workspaces: i.workspaces, Log: log,
 	})
 	i.containers = activities.NewContainers(activities.ContainersDeps{
-		Warden: i.server.client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
+		Warden: i.server.Client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
 		Droplets:   activities.NewDroplets(activities.DropletsDeps{Node: "n", Cache: i.droplets, HTTP: i.http, Log: log}),
-		Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Join(programs, "dea-runner"), Log: log,
+		Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
 	})
 }
 
@@ -105,7 +106,7 @@ func (i *instanceTest) retire(t *testing.T, params activities.RetireParams) {
 	params.InstanceID, params.Message = anInstance, i.message
 	_, err := execute(t.Context(), t, silently(i.containers.Retire), params)
 	require.NoError(t, err)
-	list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+	list, err := i.server.Client.List(t.Context(), &wardenpb.ListRequest{})
 	require.NoError(t, err)
 	require.Empty(t, list.GetHandles())
 }
@@ -113,7 +114,7 @@ func (i *instanceTest) retire(t *testing.T, params activities.RetireParams) {
 // home is the instance's home directory on the node.
 func (i *instanceTest) home(t *testing.T) string {
 	t.Helper()
-	info, err := i.server.client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String(anInstance)})
+	info, err := i.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String(anInstance)})
 	require.NoError(t, err)
 	return filepath.Join(info.GetContainerPath(), "home", "vcap")
 }
@@ -281,7 +282,7 @@ func TestResumeTellsOfWhatEndedMeanwhile(t *testing.T) {
 	i.awaitFile(t, "tmp/starts")
 	i.temporal.is(anInstance, api.StateRunning)
 	i.die(t)
-	_, err := i.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String(anInstance)})
+	_, err := i.server.Client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String(anInstance)})
 	require.NoError(t, err)
 	require.NoError(t, i.supervisor.Resume(t.Context(), i.ledger()))
 	require.Equal(t, []api.InstanceExit{{Status: -1, Description: api.ExitNotDetermined}}, i.temporal.heard(anInstance))
@@ -300,7 +301,7 @@ func TestResumeLeavesWhatStillStarts(t *testing.T) {
 func TestReapTakesOnlyWhatWasSeenTwice(t *testing.T) {
 	i := newInstanceTest(t, writesOnce)
 	handles := func() []string {
-		list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+		list, err := i.server.Client.List(t.Context(), &wardenpb.ListRequest{})
 		require.NoError(t, err)
 		return list.GetHandles()
 	}
@@ -372,7 +373,7 @@ func TestReapTakesWhatATerminatedWorkflowLeft(t *testing.T) {
 	require.Equal(t, []string{anInstance}, i.temporal.released)
 	require.Len(t, i.temporal.changes, 1, "its app is told")
 	require.NoError(t, i.supervisor.Reap(t.Context(), api.NodeStatus{}))
-	list, err := i.server.client.List(t.Context(), &wardenpb.ListRequest{})
+	list, err := i.server.Client.List(t.Context(), &wardenpb.ListRequest{})
 	require.NoError(t, err)
 	require.Empty(t, list.GetHandles())
 }

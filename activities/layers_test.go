@@ -18,6 +18,7 @@ import (
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/droplets"
+	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
@@ -26,11 +27,11 @@ func (i *instanceTest) logged(temporal activities.WorkflowStarter) *bytes.Buffer
 	var said bytes.Buffer
 	log := hclog.New(&hclog.LoggerOptions{Output: &said, Level: hclog.Info})
 	i.containers = activities.NewContainers(activities.ContainersDeps{
-		Warden: i.server.client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
+		Warden: i.server.Client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
 		Droplets: activities.NewDroplets(activities.DropletsDeps{
-			Node: "n", Temporal: temporal, Cache: i.droplets, Warden: i.server.client, HTTP: i.http, Log: log,
+			Node: "n", Temporal: temporal, Cache: i.droplets, Warden: i.server.Client, HTTP: i.http, Log: log,
 		}),
-		Supervisor: i.supervisor, Runner: filepath.Join(programs, "dea-runner"), Log: log,
+		Supervisor: i.supervisor, Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
 	})
 	return &said
 }
@@ -179,7 +180,7 @@ func TestInstanceUsesItsDroplet(t *testing.T) {
 func TestLostInstancesUseNothing(t *testing.T) {
 	i := newInstanceTest(t, writesOnce)
 	d := activities.NewDroplets(activities.DropletsDeps{
-		Cache: i.droplets, Warden: i.server.client, HTTP: i.http, Log: hclog.NewNullLogger(),
+		Cache: i.droplets, Warden: i.server.Client, HTTP: i.http, Log: hclog.NewNullLogger(),
 	})
 	require.NoError(t, i.droplets.Claim("odd/id", i.message.SHA1))
 	require.NoError(t, i.droplets.Claim("lost", i.message.SHA1))
@@ -198,7 +199,7 @@ func TestLostInstancesUseNothing(t *testing.T) {
 	require.Len(t, users(), 3)
 	require.Contains(t, users(), anInstance, "it is in Warden")
 	require.Contains(t, users(), "new", "it may be in a later ledger")
-	_, err := i.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String(anInstance)})
+	_, err := i.server.Client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String(anInstance)})
 	require.NoError(t, err)
 	require.NoError(t, d.Forget(t.Context(), d.Uses(), api.NodeStatus{}))
 	require.Empty(t, users())

@@ -1,82 +1,27 @@
 package stats
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
 const patience = 20 * time.Second
 
-var wardend string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "dea")
-	status := 1
-	if err == nil {
-		wardend = filepath.Join(dir, "wardend")
-		var said []byte
-		said, err = exec.Command("go", "build", "-o", wardend, "../../wardend").CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, said)
-		}
-	}
-	if err == nil {
-		if status = m.Run(); status == 0 {
-			err = goleak.Find()
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "stats:", err)
-		status = 1
-	}
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
-
-// startWardend runs a wardend of the process backend until the test ends.
-func startWardend(tb testing.TB) *warden.Client {
-	tb.Helper()
-	dir, err := os.MkdirTemp("", "dea")
-	require.NoError(tb, err)
-	socket, depot := filepath.Join(dir, "s"), filepath.Join(dir, "depot")
-	client := warden.NewClient(socket)
-	var log bytes.Buffer
-	process := exec.Command(wardend, "--socket", socket, "--depot", depot, "--backend", "process")
-	process.Stdout, process.Stderr = &log, &log
-	require.NoError(tb, process.Start())
-	tb.Cleanup(func() {
-		require.NoError(tb, client.Close())
-		require.NoError(tb, process.Process.Signal(syscall.SIGTERM))
-		_ = process.Wait()
-		said, err := exec.Command(wardend, "destroy-all", "--depot", depot).CombinedOutput()
-		require.NoError(tb, err, string(said))
-		require.NoError(tb, os.RemoveAll(dir))
-	})
-	require.Eventually(tb, func() bool {
-		ctx, cancel := context.WithTimeout(tb.Context(), time.Second)
-		defer cancel()
-		_, err := client.Ping(ctx, &wardenpb.PingRequest{})
-		return err == nil
-	}, patience, 5*time.Millisecond)
-	return client
-}
+func TestMain(m *testing.M) { os.Exit(wardentest.Main(m)) }
 
 func spawn(tb testing.TB, w *warden.Client, handle, script string) {
 	tb.Helper()
@@ -94,7 +39,7 @@ func newMeter(w *warden.Client, dir string, targets func() []Target) *Meter {
 }
 
 func TestInstancesAreMeasured(t *testing.T) {
-	w := startWardend(t)
+	w := wardentest.Start(t).Client
 	spawn(t, w, "busy", `head -c 3000000 /dev/zero > file; while :; do :; done`)
 	spawn(t, w, "idle", `exec sleep 600`)
 	targets := []Target{
@@ -163,7 +108,7 @@ func TestAWardenThatHangs(t *testing.T) {
 }
 
 func TestRunEnds(t *testing.T) {
-	w := startWardend(t)
+	w := wardentest.Start(t).Client
 	measured := make(chan struct{})
 	m := newMeter(w, t.TempDir(), func() []Target { close(measured); return nil })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -199,7 +144,7 @@ func TestMemoryIsWhatIsInUse(t *testing.T) {
 
 // BenchmarkPass measures 200 instances with a real server.
 func BenchmarkPass(b *testing.B) {
-	w := startWardend(b)
+	w := wardentest.Start(b).Client
 	var targets []Target
 	for i := range 200 {
 		id := fmt.Sprintf("i-%d", i)

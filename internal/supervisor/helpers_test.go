@@ -13,6 +13,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -22,7 +23,7 @@ const patience = 30 * time.Second
 
 // nodeTest is a node with a real wardend, whose worker's supervisor can die and come back.
 type nodeTest struct {
-	server     *server
+	server     *wardentest.Server
 	temporal   *temporal
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
@@ -30,7 +31,7 @@ type nodeTest struct {
 
 func newNodeTest(t *testing.T) *nodeTest {
 	t.Helper()
-	n := &nodeTest{server: startWardend(t), temporal: newTemporal(), workspaces: workspace.New(t.TempDir())}
+	n := &nodeTest{server: wardentest.Start(t), temporal: newTemporal(), workspaces: workspace.New(t.TempDir())}
 	n.begin()
 	t.Cleanup(func() { n.supervisor.Close() })
 	return n
@@ -38,7 +39,7 @@ func newNodeTest(t *testing.T) *nodeTest {
 
 func (n *nodeTest) begin() {
 	n.supervisor = supervisor.New(supervisor.Deps{
-		Node: "n", Warden: n.server.client, Temporal: n.temporal, Workspaces: n.workspaces, Log: hclog.NewNullLogger(),
+		Node: "n", Warden: n.server.Client, Temporal: n.temporal, Workspaces: n.workspaces, Log: hclog.NewNullLogger(),
 	})
 }
 
@@ -65,7 +66,7 @@ cp end .dea-exit-status; exit $(cat end)`
 // spawn runs an instance's job in a container of its own.
 func (n *nodeTest) spawn(t *testing.T, id, script string) *app {
 	t.Helper()
-	client := n.server.client
+	client := n.server.Client
 	_, err := client.Create(t.Context(), &wardenpb.CreateRequest{Handle: proto.String(id)})
 	require.NoError(t, err)
 	job, err := client.Spawn(t.Context(), &wardenpb.SpawnRequest{

@@ -134,9 +134,9 @@ func TestEndIsInsistedOn(t *testing.T) {
 func TestLinksAreMadeAgain(t *testing.T) {
 	n := newNodeTest(t)
 	a := n.start(t, "i")
-	n.server.kill(t)
+	n.server.Kill()
 	time.Sleep(50 * time.Millisecond)
-	n.server.start(t)
+	n.server.Start()
 	require.Empty(t, n.temporal.heard("i"))
 	a.end(t, "8")
 	n.temporal.expect(t, "i", exited(8, api.ExitAppExited))
@@ -145,32 +145,32 @@ func TestLinksAreMadeAgain(t *testing.T) {
 func TestEndWhileWardenIsAwayKeepsItsStatus(t *testing.T) {
 	n := newNodeTest(t)
 	a := n.start(t, "i")
-	n.server.kill(t)
+	n.server.Kill()
 	a.end(t, "6")
 	time.Sleep(100 * time.Millisecond)
 	require.Empty(t, n.temporal.heard("i"))
-	n.server.start(t)
+	n.server.Start()
 	n.temporal.expect(t, "i", exited(6, api.ExitAppExited))
 }
 
 func TestContainerThatWardenLostHasEnded(t *testing.T) {
 	n := newNodeTest(t)
 	n.start(t, "i")
-	n.server.reboot(t)
+	n.server.Reboot()
 	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
 }
 
 func TestContainerWhoseProcessesAreGoneHasEnded(t *testing.T) {
 	n := newNodeTest(t)
 	n.start(t, "i")
-	n.server.crash(t)
+	crash(t, n.server)
 	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
 }
 
 func TestDestroyedContainerHasEnded(t *testing.T) {
 	n := newNodeTest(t)
 	n.start(t, "i")
-	_, err := n.server.client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String("i")})
+	_, err := n.server.Client.Destroy(t.Context(), &wardenpb.DestroyRequest{Handle: proto.String("i")})
 	require.NoError(t, err)
 	n.temporal.expect(t, "i", exited(-1, api.ExitNotDetermined))
 }
