@@ -11,21 +11,9 @@ import (
 	"github.com/durable-dea/dea/integration/internal/stack"
 )
 
-// newCrowd starts a devserver with one node of the test's own.
 func newCrowd(t *testing.T, options stack.OwnOptions) *crowd.Crowd {
 	t.Helper()
-	s, err := stack.Start(t.Context(), stack.Options{Nodes: -1})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(s.Warnings())
-		}
-		assert.NoError(t, s.Stop())
-	})
-	node, err := s.StartOwn(t.Context(), options)
-	require.NoError(t, err)
-	ready(t, node)
-	return &crowd.Crowd{Stack: s, Node: node, Droplet: crowd.NewDroplet(t, "a crowd")}
+	return crowd.Start(t, stack.Options{}, options)
 }
 
 // TestFiftyAtOnce starts fifty instances of one droplet at once on one node.

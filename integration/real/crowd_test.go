@@ -1,7 +1,6 @@
 package real
 
 import (
-	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,21 +16,8 @@ import (
 func newCrowd(t *testing.T, options stack.OwnOptions) *crowd.Crowd {
 	t.Helper()
 	dir, rootfs := realRoot(t)
-	s, err := stack.Start(t.Context(), stack.Options{Data: filepath.Join(dir, "data"), Nodes: -1})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(s.Warnings())
-		}
-		assert.NoError(t, s.Stop())
-	})
 	options.Rootfs = rootfs
-	node, err := s.StartOwn(t.Context(), options)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), later)
-	defer cancel()
-	require.NoError(t, node.Ready(ctx))
-	return &crowd.Crowd{Stack: s, Node: node, Droplet: crowd.NewDroplet(t, "a crowd")}
+	return crowd.Start(t, stack.Options{Data: filepath.Join(dir, "data")}, options)
 }
 
 // TestFiftyAtOnce starts fifty instances of one droplet at once on one node.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/api"
@@ -21,6 +22,26 @@ type Crowd struct {
 	Stack   *stack.Stack
 	Node    *stack.Own
 	Droplet *Droplet
+}
+
+// Start starts a devserver with one node of the test's own, which ends with the test, and waits until the node takes work.
+func Start(t *testing.T, options stack.Options, node stack.OwnOptions) *Crowd {
+	t.Helper()
+	options.Nodes = -1
+	s, err := stack.Start(t.Context(), options)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.Warnings())
+		}
+		assert.NoError(t, s.Stop())
+	})
+	own, err := s.StartOwn(t.Context(), node)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), settleTime)
+	defer cancel()
+	require.NoError(t, own.Ready(ctx))
+	return &Crowd{Stack: s, Node: own, Droplet: NewDroplet(t, "a crowd")}
 }
 
 // settleTime is how long a node may take to come to rest after the last death: a killed worker's activities are noticed
