@@ -12,8 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/rmtree"
 	"github.com/durable-dea/dea/internal/safename"
 )
@@ -191,18 +190,11 @@ func rank(name string) int {
 }
 
 func copyOut(from *os.Root, name, to string) (err error) {
-	source, err := from.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // A fifo must not keep it waiting.
+	source, info, err := regular.Open(from, name)
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", name)
-	}
 	target, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

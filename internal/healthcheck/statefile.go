@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"go.yaml.in/yaml/v4"
-	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
@@ -78,18 +77,11 @@ func readHome(containerPath, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer home.Close()
-	file, err := home.OpenFile(containerpath.Beneath(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	file, _, err := regular.Open(home, containerpath.Beneath(name))
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", name)
-	}
 	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 	if err != nil {
 		return nil, err

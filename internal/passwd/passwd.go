@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/durable-dea/dea/internal/regular"
 )
 
 const (
@@ -106,13 +108,10 @@ func read(dir string) (string, error) {
 	}
 	defer root.Close()
 	const file = "etc/passwd"
-	// To open a fifo would wait for ever.
-	if info, err := root.Stat(file); err != nil {
-		return "", err
-	} else if !info.Mode().IsRegular() {
+	f, _, err := regular.Open(root, file)
+	if errors.Is(err, regular.ErrNotRegular) {
 		return "", fmt.Errorf("%s of %s is no regular file", file, dir)
 	}
-	f, err := root.Open(file)
 	if err != nil {
 		return "", err
 	}

@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
@@ -78,19 +78,12 @@ func readInside(app, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	// To open a pipe would wait for somebody who writes.
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, info, err := regular.Open(root, name)
 	if err != nil {
 		return nil, whyNotOpened(root, name, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, &oddFileError{"is not a file"}
-	case info.Size() > limit:
+	if info.Size() > limit {
 		return nil, &oddFileError{fmt.Sprintf("is larger than %d bytes", limit)}
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
@@ -99,12 +92,12 @@ func readInside(app, name string, limit int64) ([]byte, error) {
 func whyNotOpened(root *os.Root, name string, err error) error {
 	info, statErr := root.Lstat(name)
 	switch {
+	case errors.Is(err, regular.ErrNotRegular):
+		return &oddFileError{"is not a file"}
 	case statErr != nil, errors.Is(err, fs.ErrNotExist):
 		return err
 	case info.Mode()&fs.ModeSymlink != 0:
 		return &oddFileError{"is a link that leads out of the app, or nowhere"}
-	case errors.Is(err, syscall.ENXIO): // a socket
-		return &oddFileError{"is not a file"}
 	default:
 		return err
 	}
