@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -48,8 +47,6 @@ func NewPlacement(temporal client.Client, namespace string, log hclog.Logger) *P
 
 // PlaceParams asks for room for several reservations of one app.
 type PlaceParams struct {
-	// Stack is for the reservations that name none.
-	Stack        string            `json:"stack"`
 	Reservations []api.Reservation `json:"reservations"`
 	// Spread is how many instances of the app each node has already, by node.
 	Spread map[string]int `json:"spread,omitempty"`
@@ -83,11 +80,6 @@ type Placed struct {
 // that it lives, nothing else: a worker that dies with it costs the heartbeat timeout.
 func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult, error) {
 	defer heartbeat(ctx)()
-	params.Reservations = slices.Clone(params.Reservations)
-	for i := range params.Reservations {
-		r := &params.Reservations[i]
-		r.Stack = cmp.Or(r.Stack, params.Stack)
-	}
 	if err := (api.ReserveRequest{Reservations: params.Reservations}).Validate(); err != nil {
 		return PlaceResult{}, err
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,9 +28,6 @@ const MaxFilterBytes = 256 << 10
 // together, as a DEA did; unknown fields are dropped. It fails with an error of type ErrInvalidRequest; what the values
 // mean is left to Validate.
 func ParseInstanceFilter(text []byte) (InstanceFilter, error) {
-	if len(text) > MaxFilterBytes {
-		return InstanceFilter{}, Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", MaxFilterBytes), nil)
-	}
 	var read struct {
 		Droplet     string   `json:"droplet"`
 		Version     string   `json:"version"`
@@ -40,8 +36,8 @@ func ParseInstanceFilter(text []byte) (InstanceFilter, error) {
 		Indices     []int    `json:"indices"`
 		States      []string `json:"states"`
 	}
-	if err := json.Unmarshal(text, &read); err != nil {
-		return InstanceFilter{}, Final(ErrInvalidRequest, describeJSON(err), nil)
+	if err := readJSON(text, MaxFilterBytes, &read); err != nil {
+		return InstanceFilter{}, err
 	}
 	filter := InstanceFilter{
 		AppID: read.Droplet, Version: read.Version, Indices: read.Indices,
@@ -84,12 +80,4 @@ func (f InstanceFilter) Matches(status InstanceStatus) bool {
 
 func holds[T comparable](wanted []T, value T) bool {
 	return len(wanted) == 0 || slices.Contains(wanted, value)
-}
-
-// InstanceStates are all states that an instance can be in, in the order of a life.
-func InstanceStates() []InstanceState {
-	return []InstanceState{
-		StateBorn, StateStarting, StateRunning, StateResuming, StateEvacuating,
-		StateStopping, StateStopped, StateCrashed, StateDeleted,
-	}
 }

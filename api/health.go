@@ -59,7 +59,7 @@ func (m StartMessage) Liveness() HealthCheck {
 			check.Type = CheckPort
 		}
 	}
-	return check.filled()
+	return check.WithDefaults()
 }
 
 // Readiness is the check by which a running instance loses and regains its routes, with every default filled in; of type
@@ -69,20 +69,21 @@ func (m StartMessage) Readiness() HealthCheck {
 	if m.ReadinessCheck != nil && m.ReadinessCheck.Type != "" {
 		check = *m.ReadinessCheck
 	}
-	return check.filled()
+	return check.WithDefaults()
 }
 
-func (c HealthCheck) filled() HealthCheck {
+// WithDefaults is the check with every default filled in but that of the type, which the message decides.
+func (c HealthCheck) WithDefaults() HealthCheck {
 	if c.Type == CheckHTTP && c.Endpoint == "" {
 		c.Endpoint = "/"
 	}
-	if c.Interval == 0 {
+	if c.Interval <= 0 {
 		c.Interval = int(DefaultCheckInterval / time.Second)
 	}
-	if c.InvocationTimeout == 0 {
+	if c.InvocationTimeout <= 0 {
 		c.InvocationTimeout = int(DefaultCheckInvocationTimeout / time.Second)
 	}
-	if c.Threshold == 0 {
+	if c.Threshold <= 0 {
 		c.Threshold = DefaultCheckThreshold
 	}
 	return c

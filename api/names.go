@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -120,6 +122,27 @@ var (
 	SearchFreeDisk   = temporal.NewSearchAttributeKeyInt64("DeaFreeDiskMB")
 	SearchStacks     = temporal.NewSearchAttributeKeyKeywordList("DeaStacks")
 )
+
+// SearchAttributes are what the workflow of an instance begins with. Without a node the instance finds one for itself.
+func (in InstanceInput) SearchAttributes() temporal.SearchAttributes {
+	m := in.Message
+	values := []temporal.SearchAttributeUpdate{
+		SearchKind.ValueSet(string(KindInstance)),
+		SearchApp.ValueSet(m.AppID),
+		SearchVersion.ValueSet(m.Version),
+		SearchIndex.ValueSet(int64(m.Index)),
+		SearchState.ValueSet(string(cmp.Or(in.Listed, StateBorn))),
+	}
+	if in.Node != "" {
+		values = append(values, SearchNode.ValueSet(in.Node))
+	}
+	return temporal.NewSearchAttributes(values...)
+}
+
+// Details says, for the operator, what the workflow of an instance is for.
+func (in InstanceInput) Details() string {
+	return fmt.Sprintf("Instance %d of app `%s`, version `%s`.", in.Message.Index, in.Message.AppID, in.Message.Version)
+}
 
 // SearchAttributes lists every key that a namespace needs before the first workflow starts.
 func SearchAttributes() []temporal.SearchAttributeKey {

@@ -17,14 +17,24 @@ const MaxStagingRequestBytes = 2<<20 - 64<<10
 // is left to Validate.
 func ParseStagingRequest(text []byte) (StagingRequest, error) {
 	var request StagingRequest
-	if len(text) > MaxStagingRequestBytes {
-		return request, Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", MaxStagingRequestBytes), nil)
-	}
-	if err := json.Unmarshal(text, &request); err != nil {
-		// The decoder's own error may quote what it could not read.
-		return StagingRequest{}, Final(ErrInvalidRequest, describeJSON(err), nil)
+	if err := readJSON(text, MaxStagingRequestBytes, &request); err != nil {
+		return StagingRequest{}, err
 	}
 	return request, nil
+}
+
+// readJSON reads a text of at most so many bytes into each of what is given. Its errors are for whoever wrote the text.
+func readJSON(text []byte, most int, into ...any) error {
+	if len(text) > most {
+		return Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", most), nil)
+	}
+	for _, value := range into {
+		if err := json.Unmarshal(text, value); err != nil {
+			// The decoder's own error may quote what it could not read.
+			return Final(ErrInvalidRequest, describeJSON(err), nil)
+		}
+	}
+	return nil
 }
 
 // UnmarshalJSON reads the wire's form, in which a start message that is not wanted may be an empty object.

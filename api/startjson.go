@@ -1,8 +1,6 @@
 package api
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -27,17 +25,11 @@ const MaxStartMessageBytes = MaxStagingRequestBytes
 //   - users, tags: for older controllers' own use; no app sees them.
 //   - instance_id, private_instance_id and what else is a DEA's own of its snapshot: each instance gets a new id.
 func ParseStartMessage(text []byte) (StartMessage, error) {
-	if len(text) > MaxStartMessageBytes {
-		return StartMessage{}, Final(ErrInvalidRequest, fmt.Sprintf("the request is longer than %d bytes", MaxStartMessageBytes), nil)
-	}
 	var message StartMessage
 	var names spellings
 	// Twice, and not into one struct that embeds the other: its name would stand in the decoder's errors.
-	for _, into := range []any{&message, &names} {
-		if err := json.Unmarshal(text, into); err != nil {
-			// The decoder's own error may quote what it could not read.
-			return StartMessage{}, Final(ErrInvalidRequest, describeJSON(err), nil)
-		}
+	if err := readJSON(text, MaxStartMessageBytes, &message, &names); err != nil {
+		return StartMessage{}, err
 	}
 	var f findings
 	names.settle(&f, &message)

@@ -41,6 +41,14 @@ const (
 	StateDeleted InstanceState = "DELETED"
 )
 
+// InstanceStates are all states that an instance can be in, in the order of a life.
+func InstanceStates() []InstanceState {
+	return []InstanceState{
+		StateBorn, StateStarting, StateRunning, StateResuming, StateEvacuating,
+		StateStopping, StateStopped, StateCrashed, StateDeleted,
+	}
+}
+
 var transitions = map[InstanceState][]InstanceState{
 	StateBorn:       {StateStarting, StateStopping, StateCrashed},
 	StateStarting:   {StateRunning, StateResuming, StateStopping, StateCrashed},

@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
 )
@@ -56,14 +55,8 @@ func singleOptions(in api.InstanceInput) client.StartWorkflowOptions {
 		WorkflowTaskTimeout:   api.WorkflowTaskTimeout,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		StaticSummary:         fmt.Sprintf("%s/%d by itself", m.Name, m.Index),
-		StaticDetails:         fmt.Sprintf("Instance %d of app `%s`, version `%s`.", m.Index, m.AppID, m.Version),
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			api.SearchKind.ValueSet(string(api.KindInstance)),
-			api.SearchApp.ValueSet(m.AppID),
-			api.SearchVersion.ValueSet(m.Version),
-			api.SearchIndex.ValueSet(int64(m.Index)),
-			api.SearchState.ValueSet(string(api.StateBorn)),
-		),
+		StaticDetails:         in.Details(),
+		TypedSearchAttributes: in.SearchAttributes(),
 	}
 }
 

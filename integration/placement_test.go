@@ -69,12 +69,12 @@ func newLedgers(t *testing.T, name string, count int) *ledgers {
 
 // app asks for instances of an app.
 func (l *ledgers) app(id string, instances int, need api.Resources) activities.PlaceParams {
-	params := activities.PlaceParams{Stack: l.stack}
+	var params activities.PlaceParams
 	for i := range instances {
 		instance := fmt.Sprintf("%s-%s-%d", l.stack, id, i)
 		params.Reservations = append(params.Reservations, api.Reservation{
 			ID: instance, Kind: api.KindInstance, AppID: id, Index: i, Resources: need,
-			Workflow: api.InstanceWorkflowID(instance),
+			Stack: l.stack, Workflow: api.InstanceWorkflowID(instance),
 		})
 	}
 	return params

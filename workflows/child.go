@@ -21,15 +21,8 @@ func startChild(ctx workflow.Context, in api.InstanceInput) workflow.ChildWorkfl
 		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		StaticSummary:         fmt.Sprintf("%s/%d on %s", m.Name, m.Index, in.Node),
-		StaticDetails:         fmt.Sprintf("Instance %d of app `%s`, version `%s`.", m.Index, m.AppID, m.Version),
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			api.SearchKind.ValueSet(string(api.KindInstance)),
-			api.SearchApp.ValueSet(m.AppID),
-			api.SearchVersion.ValueSet(m.Version),
-			api.SearchIndex.ValueSet(int64(m.Index)),
-			api.SearchNode.ValueSet(in.Node),
-			api.SearchState.ValueSet(string(in.Listed)),
-		),
+		StaticDetails:         in.Details(),
+		TypedSearchAttributes: in.SearchAttributes(),
 	})
 	return workflow.ExecuteChildWorkflow(ctx, api.WorkflowRunInstance, in)
 }

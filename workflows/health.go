@@ -174,30 +174,29 @@ func (e *evaluation) stopSurplus(ctx workflow.Context) {
 		m.stopping = true
 		id := m.status.InstanceID
 		told := api.SignalStopInstance.SendFrom(ctx, api.InstanceWorkflowID(id), api.StopInstance{Reason: e.reason(m)})
-		e.telling++
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			if err := told.Get(ctx, nil); err != nil {
-				delete(e.instances, id)
-			}
-			e.telling--
-			e.changed = true // Continuing as new may have waited for it.
-		})
+		e.tell(ctx, told, func(error) { delete(e.instances, id) })
 	}
+}
+
+// tell counts a signal until it is delivered, or failed.
+func (e *evaluation) tell(ctx workflow.Context, told workflow.Future, failed func(error)) {
+	e.telling++
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		if err := told.Get(ctx, nil); err != nil {
+			failed(err)
+		}
+		e.telling--
+		e.changed = true // Continuing as new may have waited for it.
+	})
 }
 
 // updateInstances has running instances take on new routes. One that cannot be told has closed, and is gone.
 func (e *evaluation) updateInstances(ctx workflow.Context, members []*member, request api.RoutesRequest) {
 	for _, m := range members {
-		id := m.status.InstanceID
-		told := api.SignalUpdateInstance.SendFrom(ctx, api.InstanceWorkflowID(id),
+		told := api.SignalUpdateInstance.SendFrom(ctx, api.InstanceWorkflowID(m.status.InstanceID),
 			api.UpdateInstance{Version: request.Version, URIs: request.URIs})
-		e.telling++
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			if err := told.Get(ctx, nil); err != nil {
-				workflow.GetLogger(ctx).Debug("an instance with the old routes is gone already", "error", err)
-			}
-			e.telling--
-			e.changed = true // Continuing as new may have waited for it.
+		e.tell(ctx, told, func(err error) {
+			workflow.GetLogger(ctx).Debug("an instance with the old routes is gone already", "error", err)
 		})
 	}
 }
@@ -224,7 +223,7 @@ func (e *evaluation) startMissing(ctx workflow.Context) {
 		return
 	}
 	inputs := make([]api.InstanceInput, 0, len(missing))
-	params := activities.PlaceParams{Stack: e.spec.Message.Stack, Spread: e.spread()}
+	params := activities.PlaceParams{Spread: e.spread()}
 	for _, index := range missing {
 		in := e.input(ctx, index)
 		reservation := in.Message.Reservation(in.InstanceID)

@@ -12,13 +12,14 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	// What is heard from now on changes nothing: a stop that comes while a crash is cleaned up is too late.
 	stopped := i.stop != nil
+	begun := i.status.State != api.StateBorn
 	if stopped {
 		i.become(ctx, api.StateStopping)
 	} else {
 		i.status.Exit = &exit
 		i.become(ctx, api.StateCrashed)
 	}
-	if i.in.Node != "" && !i.lost && i.status.Changes[len(i.status.Changes)-2].State != api.StateBorn {
+	if begun && !i.lost {
 		i.retire(ctx, stopped)
 	}
 	var released workflow.Future

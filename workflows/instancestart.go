@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"cmp"
 	"errors"
 	"time"
 
@@ -18,18 +17,14 @@ func (i *instance) place(ctx workflow.Context) error {
 	if i.in.Node != "" {
 		return nil
 	}
-	apart, _ := workflow.NewDisconnectedContext(ctx)
-	m := i.in.Message
-	answer, err := activities.Place.Run(onAnyWorker(apart, quickTimeout, retryOutage(), "choose a node"), activities.PlaceParams{
-		Stack: m.Stack, Reservations: []api.Reservation{m.Reservation(i.in.InstanceID)},
+	placed, refused, err := place(ctx, activities.PlaceParams{
+		Reservations: []api.Reservation{i.in.Message.Reservation(i.in.InstanceID)},
 	})
 	if err != nil {
 		return err
 	}
-	placed, ok := answer.Placed[i.in.InstanceID]
-	if !ok {
-		words := api.NotEnough(cmp.Or(answer.Refused[i.in.InstanceID], api.ConstraintMemory))
-		return api.Final(api.ErrStartFailed, words, nil)
+	if refused != "" {
+		return api.Final(api.ErrStartFailed, api.NotEnough(refused), nil)
 	}
 	i.in.Node, i.status.Node = placed.Node, placed.Node
 	i.in.FilesURL, i.status.FilesURL = placed.FilesURL, placed.FilesURL

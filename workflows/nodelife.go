@@ -74,17 +74,21 @@ func (n *node) lose(ctx workflow.Context) {
 	lost := n.ledger
 	n.health, n.ledger, n.changed = api.NodeStateLost, nil, true
 	for _, r := range lost {
-		n.tell(ctx, api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id}))
+		told := api.SignalNodeLost.SendFrom(ctx, r.Workflow, api.NodeLost{Node: n.id})
+		n.tell(ctx, func(ctx workflow.Context) {
+			// One to a workflow that has closed is no fault.
+			if err := told.Get(ctx, nil); err != nil {
+				workflow.GetLogger(ctx).Debug("what held room of the node is gone already", "error", err)
+			}
+		})
 	}
 }
 
-// tell counts a signal until it is delivered. One to a workflow that has closed is no fault.
-func (n *node) tell(ctx workflow.Context, told workflow.Future) {
+// tell counts what tells others until it is over.
+func (n *node) tell(ctx workflow.Context, do func(workflow.Context)) {
 	n.telling++
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		if err := told.Get(ctx, nil); err != nil {
-			workflow.GetLogger(ctx).Debug("what held room of the node is gone already", "error", err)
-		}
+		do(ctx)
 		n.telling--
 	})
 }
@@ -108,14 +112,9 @@ func (n *node) evacuate(ctx workflow.Context, r api.EvacuateRequest) {
 	n.evacuating, n.changed = true, true
 	said := api.EvacuateInstance{Reason: r.Reason, BailOut: n.said.EvacuationBailOut}
 	for _, held := range n.ledger {
-		if held.Kind != api.KindInstance {
-			continue
+		if held.Kind == api.KindInstance {
+			n.tell(ctx, func(ctx workflow.Context) { n.tellEvacuation(ctx, held, said) })
 		}
-		n.telling++
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			n.tellEvacuation(ctx, held, said)
-			n.telling--
-		})
 	}
 }
 

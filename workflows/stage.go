@@ -130,11 +130,10 @@ const roomPause = 500 * time.Millisecond
 // book books room on a node. Where there is none it tries again for as long as an earlier staging of the app may hold some.
 func (s *staging) book(ctx workflow.Context, avoid []string) (activities.Placed, api.Constraint, error) {
 	params := activities.PlaceParams{
-		Stack: s.request.Stack,
 		Avoid: avoid,
 		Reservations: []api.Reservation{{
 			ID: api.StagingHandle(s.request.TaskID), Kind: api.KindStaging, AppID: s.request.AppID, Resources: s.request.Needs(),
-			Workflow: workflow.GetInfo(ctx).WorkflowExecution.ID,
+			Stack: s.request.Stack, Workflow: workflow.GetInfo(ctx).WorkflowExecution.ID,
 		}},
 	}
 	for {

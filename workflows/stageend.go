@@ -118,7 +118,7 @@ func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error
 	}
 	id := instanceID(ctx, 0)
 	placed, refused, err := place(ctx, activities.PlaceParams{
-		Stack: message.Stack, Only: s.status.Node, Reservations: []api.Reservation{message.Reservation(id)},
+		Only: s.status.Node, Reservations: []api.Reservation{message.Reservation(id)},
 	})
 	if err != nil {
 		return err

@@ -32,10 +32,7 @@ func New(check api.HealthCheck, address string) Probe {
 
 // Timeout is how long one look of a check may take.
 func Timeout(check api.HealthCheck) time.Duration {
-	if check.InvocationTimeout <= 0 {
-		return api.DefaultCheckInvocationTimeout
-	}
-	return time.Duration(check.InvocationTimeout) * time.Second
+	return time.Duration(check.WithDefaults().InvocationTimeout) * time.Second
 }
 
 // Process is well as long as the process runs, of whose end others hear.

@@ -30,18 +30,13 @@ type Check struct {
 // Of is the check of an instance at its own address, host:port. A check of the process is made by nobody: who waits for
 // the process knows.
 func Of(check api.HealthCheck, address string) Check {
+	check = check.WithDefaults()
 	c := Check{
 		Probe: New(check, address), Timeout: Timeout(check),
 		Interval: time.Duration(check.Interval) * time.Second, Threshold: check.Threshold,
 	}
 	if _, ok := c.Probe.(Process); ok {
 		c.Probe = nil
-	}
-	if c.Interval <= 0 {
-		c.Interval = api.DefaultCheckInterval
-	}
-	if c.Threshold <= 0 {
-		c.Threshold = api.DefaultCheckThreshold
 	}
 	return c
 }

@@ -6,13 +6,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/healthcheck"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden"
-	"github.com/hashicorp/go-hclog"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
 )
 
 // Between two tries of something that must come to pass.

@@ -59,32 +59,36 @@ started by itself is seen after two seconds at the latest.`,
   starter instances hello --version 2 --output json | jq -r '.instances[].instance_id'`,
 		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps(),
-		RunE: s.work(func(cmd *cobra.Command, args []string) error {
-			filter, err := chosen.filter(args[0])
-			if err != nil {
+		RunE: s.work(s.onInstances(&chosen, func(c *controller.Client, ctx context.Context, filter api.InstanceFilter) error {
+			found, err := c.FindInstances(ctx, filter)
+			if err != nil && len(found) == 0 {
 				return err
 			}
-			c, err := s.open(cmd.Context())
 			if err != nil {
-				return err
+				s.report().Linef("(some instances are missing: %v)", err)
 			}
-			found, err := c.FindInstances(cmd.Context(), filter)
-			return s.showInstances(found, err, "No such instances. `starter ps "+args[0]+"` shows what the app has.")
-		}),
+			return s.render().Instances(found, "No such instances. `starter ps "+filter.AppID+"` shows what the app has.")
+		})),
 	}
 	chosen.flags(cmd)
 	return cmd
 }
 
-// showInstances shows what could be had; that the rest could not is told beside it.
-func (s *session) showInstances(found []api.InstanceStatus, err error, none string) error {
-	if err != nil && len(found) == 0 {
-		return err
+// onInstances runs what a command does with the instances that its flags choose.
+func (s *session) onInstances(
+	chosen *choice, do func(*controller.Client, context.Context, api.InstanceFilter) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		filter, err := chosen.filter(args[0])
+		if err != nil {
+			return err
+		}
+		c, err := s.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return do(c, cmd.Context(), filter)
 	}
-	if err != nil {
-		s.report().Linef("(some instances are missing: %v)", err)
-	}
-	return s.render().Instances(found, none)
 }
 
 func (s *session) stopInstancesCommand() *cobra.Command {
@@ -100,22 +104,14 @@ what it wants, "starter stop" stops an app.`,
   starter stop-instances hello --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11 --reason "it hangs"`,
 		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps(),
-		RunE: s.work(func(cmd *cobra.Command, args []string) error {
-			filter, err := chosen.filter(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := s.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			told, err := c.StopInstances(cmd.Context(), filter, reason)
+		RunE: s.work(s.onInstances(&chosen, func(c *controller.Client, ctx context.Context, filter api.InstanceFilter) error {
+			told, err := c.StopInstances(ctx, filter, reason)
 			if err != nil && len(told) == 0 {
 				return err
 			}
 			// Some that were not told are a failure, also where others were.
 			return cmp.Or(s.render().Instances(told, "No such instances: nothing was stopped."), err)
-		}),
+		})),
 	}
 	chosen.flags(cmd)
 	reasonFlag(cmd, &reason)
