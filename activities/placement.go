@@ -70,6 +70,8 @@ type Placed struct {
 	Host     string `json:"host"`
 	// CompletionPatience is the node's; see api.NodeAdvertisement.
 	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
+	// Grace is how long the node may be without a worker.
+	Grace time.Duration `json:"grace,omitempty"`
 }
 
 // Place books each reservation on the node that the placement rule prefers. A node has the last word: what it refuses

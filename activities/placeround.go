@@ -78,7 +78,7 @@ func (r *round) settle(a answer) {
 	for _, id := range a.result.Accepted {
 		r.result.Placed[id] = Placed{
 			Node: a.node, FilesURL: a.result.FilesURL, Host: a.result.Host,
-			CompletionPatience: a.result.CompletionPatience,
+			CompletionPatience: a.result.CompletionPatience, Grace: a.result.Grace,
 		}
 		delete(r.result.Refused, id)
 	}

@@ -140,25 +140,27 @@ func (r *reserving) send(node string, batch []*asking) {
 		request.Reservations = append(request.Reservations, a.reservations...)
 	}
 	ctx := context.WithoutCancel(batch[0].ctx)
-	answer, err := r.update(ctx, node, request)
+	booking := uuid.NewString()
+	answer, err := r.update(ctx, node, booking, request)
 	if err != nil {
 		r.log.Warn("a node could not be asked, trying others", "node", node, "error", err)
-		r.takeBack(ctx, node, request)
+		r.takeBack(ctx, node, booking, request)
 	}
 	for _, a := range batch {
 		a.end(a.share(answer), err)
 	}
 }
 
-// update sends one update, under one id however often: it is carried out once. A server that takes no more of them for
+// update sends one update, under booking as its id however often: it is carried out once. A server that takes no more of them for
 // the workflow at the moment (other workers have theirs in flight, or the run has had its number and is about to continue
 // as new) is no fault of the node's and is asked again. The client asks again by itself, too, but not in every case.
-func (r *reserving) update(ctx context.Context, node string, request api.ReserveRequest) (api.ReserveResult, error) {
+func (r *reserving) update(
+	ctx context.Context, node, booking string, request api.ReserveRequest,
+) (api.ReserveResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, nodePatience)
 	defer cancel()
-	id := uuid.NewString()
 	for {
-		answer, err := api.UpdateReserve.Call(ctx, r.temporal, api.NodeWorkflowID(node), id, request)
+		answer, err := api.UpdateReserve.Call(ctx, r.temporal, api.NodeWorkflowID(node), booking, request)
 		if !noRoomForUpdates(err) || !pause.For(ctx, busyPause+rand.N(busyPause)) {
 			return answer, err
 		}
@@ -172,12 +174,12 @@ func noRoomForUpdates(err error) bool {
 }
 
 // takeBack releases what a node may have booked without saying so: a signal is carried out after an update that came
-// before it. It ends before the requests are answered, so that it can't hit what a later one books under the same id. The
+// before it. It names the booking, so that it can't hit what another worker has booked under the same ids meanwhile. The
 // supervisor of a node that cannot be told either finds out in time.
-func (r *reserving) takeBack(ctx context.Context, node string, request api.ReserveRequest) {
+func (r *reserving) takeBack(ctx context.Context, node, booking string, request api.ReserveRequest) {
 	ctx, cancel := context.WithTimeout(ctx, nodePatience)
 	defer cancel()
-	var release api.ReleaseRequest
+	release := api.ReleaseRequest{Booking: booking}
 	for _, reservation := range request.Reservations {
 		release.IDs = append(release.IDs, reservation.ID)
 	}

@@ -62,6 +62,22 @@ type InstanceInput struct {
 	// Listed is the state that the workflow's search attribute begins with, where that is not BORN: one that has its node is
 	// STARTING within milliseconds, and needs no write to say so.
 	Listed InstanceState `json:"listed,omitempty"`
+	// Grace is how long the node may be without a worker before it is given up; 0 where that is not known.
+	Grace time.Duration `json:"grace,omitempty"`
+	// Run is what the last run of the instance's workflow has left to this one; nil in the first.
+	Run *InstanceRun `json:"run,omitempty"`
+}
+
+// InstanceRun is what one run of RunInstance leaves to the next. Only an instance that was started is continued so.
+type InstanceRun struct {
+	Status InstanceStatus `json:"status"`
+	// HostPort is the node's port that leads to ContainerPort.
+	HostPort      uint32 `json:"host_port"`
+	ContainerPort uint32 `json:"container_port"`
+	// Evacuation is nil unless the instance is to be replaced elsewhere; at BailOut it then ends in any case, never where
+	// that is zero.
+	Evacuation *EvacuateInstance `json:"evacuation,omitempty"`
+	BailOut    time.Time         `json:"bail_out,omitzero"`
 }
 
 // InstanceStatus is what is known of an instance.
@@ -81,6 +97,8 @@ type InstanceStatus struct {
 	Changes []StateChange `json:"changes,omitempty"`
 	// Unready is set while the readiness check fails: no route leads to the instance.
 	Unready bool `json:"unready,omitempty"`
+	// Evacuating is set once the instance is to be replaced elsewhere, whatever its state is by then.
+	Evacuating bool `json:"evacuating,omitempty"`
 	// URIs are the instance's routes, where they are others than those of its start message.
 	URIs []string `json:"uris,omitempty"`
 	// Address is host:port, where the instance answers; empty until it has a port.
@@ -126,6 +144,7 @@ type InstanceExit struct {
 
 // NodeLost tells an instance that its node is given up.
 type NodeLost struct {
+	// Node is that node. An instance on another one, whose room there is left from an earlier placement, is not meant.
 	Node string `json:"node"`
 }
 
@@ -135,6 +154,8 @@ type StopInstance struct {
 	Reason string `json:"reason"`
 	// TellOwner is set by whoever is not the instance's owner: it is told that the instance stops.
 	TellOwner bool `json:"tell_owner,omitempty"`
+	// Node is set by a node's worker, which means the instance only if it is there; empty means it wherever it is.
+	Node string `json:"node,omitempty"`
 }
 
 // InstanceReadiness is what the readiness check has found now, other than before.
@@ -151,6 +172,9 @@ type ResumeInstance struct {
 // EvacuateInstance has an instance run on until it is replaced elsewhere.
 type EvacuateInstance struct {
 	Reason string `json:"reason"`
+	// Node is the node that is evacuated. An instance on another one, whose room there is left from an earlier
+	// placement, is not meant.
+	Node string `json:"node,omitempty"`
 	// BailOut is when it ends whether it was replaced or not; zero is never.
 	BailOut time.Duration `json:"bail_out"`
 }

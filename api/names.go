@@ -82,6 +82,8 @@ var (
 	UpdateDrain = Update[DrainRequest, NodeStatus]{"drain"}
 	// UpdateEvacuate keeps new work off a node, and has its instances replaced elsewhere.
 	UpdateEvacuate = Update[EvacuateRequest, NodeStatus]{"evacuate"}
+	// UpdateForget ends the workflow of a node that is lost for good.
+	UpdateForget = Update[ForgetRequest, NodeStatus]{"forget"}
 	// UpdateRoutes gives an app other routes, and another version without a restart: dea.update.
 	UpdateRoutes = Update[RoutesRequest, AppStatus]{"routes"}
 	// UpdateDesire says what an app should be: its start message and how many instances.

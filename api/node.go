@@ -101,6 +101,8 @@ type Reservation struct {
 	Workflow string `json:"workflow"`
 	// Owner is the id of the workflow that is told when the holder is found gone without a word; empty for none.
 	Owner string `json:"owner,omitempty"`
+	// Bookings are the ids of the updates that booked it, each of which may be taken back: the ledger's own.
+	Bookings []string `json:"bookings,omitempty"`
 }
 
 // ReserveRequest books several at once. Each is taken or refused on its own; the same id twice is one reservation.
@@ -119,6 +121,8 @@ type ReserveResult struct {
 	Host     string `json:"host,omitempty"`
 	// CompletionPatience is the node's own; see NodeAdvertisement.
 	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
+	// Grace is the node's own; see NodeAdvertisement.
+	Grace time.Duration `json:"grace,omitempty"`
 }
 
 // Constraint is why a node refused.
@@ -137,6 +141,9 @@ const (
 // ReleaseRequest gives reservations back.
 type ReleaseRequest struct {
 	IDs []string `json:"ids"`
+	// Booking is the id of one UpdateReserve, when what that one booked is taken back and nothing else: a reservation
+	// that another update has booked as well stays. Empty gives back whatever has the ids.
+	Booking string `json:"booking,omitempty"`
 }
 
 // DrainRequest keeps work off a node, or lets it on again.
@@ -149,6 +156,12 @@ type DrainRequest struct {
 // EvacuateRequest has a node's instances replaced elsewhere. The next worker of the node takes work again; an evacuated
 // node that stays drained for good is drained as well.
 type EvacuateRequest struct {
+	Reason string `json:"reason"`
+}
+
+// ForgetRequest ends the workflow of a node that is LOST. One whose worker is heard of again has another.
+type ForgetRequest struct {
+	// Reason is for the operator, in the history.
 	Reason string `json:"reason"`
 }
 

@@ -29,6 +29,15 @@ type app struct {
 	refusals  int
 }
 
+// member is one living instance of the app.
+type member struct {
+	status api.InstanceStatus
+	// stopping is set once it was told to stop, by whomever.
+	stopping bool
+	// starting is set until its workflow has begun, outdated while it does not know of its latest routes.
+	starting, outdated bool
+}
+
 // shown is the member's status with what it was told.
 func (m *member) shown() api.InstanceStatus {
 	status := m.status
@@ -38,11 +47,12 @@ func (m *member) shown() api.InstanceStatus {
 	return status
 }
 
-// member is one living instance of the app.
-type member struct {
-	status api.InstanceStatus
-	// stopping is set once it was told to stop.
-	stopping bool
+// hears takes in what the instance says of itself. Its version and its routes are what the app has told it last, which it
+// may not have heard yet. One that is stopping stops, whoever told it to.
+func (m *member) hears(status api.InstanceStatus) {
+	status.Version, status.URIs = m.status.Version, m.status.URIs
+	m.status = status
+	m.stopping = m.stopping || status.State == api.StateStopping
 }
 
 func newApp(in api.AppInput) *app {
@@ -144,12 +154,12 @@ func (a *app) heard(status api.InstanceStatus, now time.Time) {
 		return // Its end was heard of already.
 	}
 	if !status.State.Ended() {
-		m.status = status
+		m.hears(status)
 		return
 	}
 	delete(a.instances, status.InstanceID)
 	a.tryAgain() // Its room is, or is about to be, free.
-	expected := m.stopping || status.State != api.StateCrashed || status.Version != a.version()
+	expected := m.stopping || status.State != api.StateCrashed || m.status.Version != a.version()
 	if expected || status.Index >= a.desired() {
 		return
 	}
@@ -187,7 +197,12 @@ func (a *app) surplus() []*member {
 // stays tells whether an instance is, as far as is known, what is wanted at its index: of the wanted version and on a
 // node that it may stay on.
 func (a *app) stays(m *member) bool {
-	return m.status.Version == a.version() && m.status.State != api.StateEvacuating
+	return m.status.Version == a.version() && !m.evacuated()
+}
+
+// evacuated tells whether the instance is to be replaced elsewhere, whatever else it does meanwhile.
+func (m *member) evacuated() bool {
+	return m.status.Evacuating || m.status.State == api.StateEvacuating
 }
 
 // serves tells whether routes lead to an instance: what it replaces may go.

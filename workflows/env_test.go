@@ -60,6 +60,11 @@ func (w *world) sent(id, name string) []any {
 	return w.signals[id+" "+name]
 }
 
+// suggestWithNext has Temporal suggest to continue as new in the same task that brings what is sent next.
+func (w *world) suggestWithNext() {
+	w.RegisterDelayedCallback(func() { w.SetContinueAsNewSuggested(true) }, 0)
+}
+
 // sentOf are the values that a signal carried to a workflow.
 func sentOf[T any](w *world, id string, signal api.Signal[T]) []T {
 	var values []T

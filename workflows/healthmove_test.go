@@ -118,5 +118,5 @@ func TestNewRoutesRestartNothing(t *testing.T) {
 	require.Error(t, refused.rejected)
 	require.Equal(t, 2, began)
 	v2 := api.UpdateInstance{Version: "v2", URIs: []string{"new.localhost"}}
-	require.Equal(t, []api.UpdateInstance{v2, v2, {}, {}}, told)
+	require.Equal(t, []api.UpdateInstance{v2, v2, {Version: "v2"}, {Version: "v2"}}, told)
 }

@@ -15,7 +15,8 @@ import (
 //
 // It hears api.SignalStopInstance, api.SignalInstanceExited, api.SignalInstanceUnhealthy, api.SignalNodeLost,
 // api.SignalInstanceReadiness, api.SignalResumeInstance, api.SignalEvacuateInstance and api.SignalUpdateInstance, and
-// answers api.QueryInstance and api.QueryRunning. A cancelled one stops its instance.
+// answers api.QueryInstance and api.QueryRunning. A cancelled one stops its instance. One whose instance runs continues as
+// new when Temporal suggests it.
 func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus, error) {
 	i, err := newInstance(ctx, in)
 	if err != nil {
@@ -24,8 +25,7 @@ func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus
 	i.listen(ctx)
 	i.speak(ctx)
 	i.route(ctx)
-	i.run(ctx)
-	return i.status, nil
+	return i.status, i.run(ctx)
 }
 
 // instance is what a run of RunInstance knows.
@@ -38,6 +38,8 @@ type instance struct {
 	exit *api.InstanceExit
 	stop *api.StopInstance
 	lost bool
+	// early is what nodes have said before the instance had one.
+	early []nodeSaid
 
 	// What was heard that does not, in order of arrival: what the instance is to do about it.
 	heard []func(workflow.Context)
@@ -46,8 +48,8 @@ type instance struct {
 	evacuation *api.EvacuateInstance
 	bailOut    time.Time
 
-	// rerouted is set while the node's worker does not know of the latest routes.
-	rerouted bool
+	// rerouted is set while the node's worker does not know of the latest routes, routing while it is told of some.
+	rerouted, routing bool
 
 	// unsent are what the owner is still to hear of, in order.
 	unsent []api.InstanceStatus
@@ -66,6 +68,7 @@ func newInstance(ctx workflow.Context, in api.InstanceInput) (*instance, error) 
 		Changes:    []api.StateChange{{State: api.StateBorn, At: now}},
 		FilesURL:   in.FilesURL,
 	}}
+	i.restore()
 	if err := i.answer(ctx); err != nil {
 		return nil, err
 	}
@@ -73,6 +76,29 @@ func newInstance(ctx workflow.Context, in api.InstanceInput) (*instance, error) 
 		return nil, api.Final(api.ErrInvalidRequest, "an instance needs an id", nil)
 	}
 	return i, in.Message.ValidateStaged()
+}
+
+// restore takes over what the last run has left.
+func (i *instance) restore() {
+	left := i.in.Run
+	if left == nil {
+		return
+	}
+	i.status = left.Status
+	i.created = activities.CreateResult{
+		HostPort: left.HostPort, ContainerPort: left.ContainerPort, Address: left.Status.Address,
+	}
+	i.evacuation, i.bailOut = left.Evacuation, left.BailOut
+}
+
+// next is the input of the run that continues this one.
+func (i *instance) next() api.InstanceInput {
+	in := i.in
+	in.Run = &api.InstanceRun{
+		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
+		Evacuation: i.evacuation, BailOut: i.bailOut,
+	}
+	return in
 }
 
 func (i *instance) answer(ctx workflow.Context) error {
@@ -102,8 +128,12 @@ func (i *instance) listen(ctx workflow.Context) {
 		}
 		api.SignalInstanceExited.OnReceive(ctx, selector, ended)
 		api.SignalInstanceUnhealthy.OnReceive(ctx, selector, ended)
-		api.SignalStopInstance.OnReceive(ctx, selector, func(stop api.StopInstance) { i.stop = &stop })
-		api.SignalNodeLost.OnReceive(ctx, selector, func(api.NodeLost) { i.lost = true })
+		api.SignalStopInstance.OnReceive(ctx, selector, func(stop api.StopInstance) {
+			i.concern(stop.Node, func() { i.stop = &stop })
+		})
+		api.SignalNodeLost.OnReceive(ctx, selector, func(lost api.NodeLost) {
+			i.concern(lost.Node, func() { i.lost = true })
+		})
 		api.SignalInstanceReadiness.OnReceive(ctx, selector, func(r api.InstanceReadiness) {
 			i.do(func(ctx workflow.Context) { i.readied(ctx, r.Ready) })
 		})
@@ -111,7 +141,7 @@ func (i *instance) listen(ctx workflow.Context) {
 			i.do(func(ctx workflow.Context) { i.resume(ctx, r.Found) })
 		})
 		api.SignalEvacuateInstance.OnReceive(ctx, selector, func(e api.EvacuateInstance) {
-			i.do(func(ctx workflow.Context) { i.evacuate(ctx, e) })
+			i.concern(e.Node, func() { i.do(func(ctx workflow.Context) { i.evacuate(ctx, e) }) })
 		})
 		api.SignalUpdateInstance.OnReceive(ctx, selector, func(u api.UpdateInstance) {
 			i.do(func(ctx workflow.Context) { i.update(ctx, u) })
@@ -122,32 +152,74 @@ func (i *instance) listen(ctx workflow.Context) {
 	})
 }
 
+// allHeard tells whether no signal waits to be received.
+func (i *instance) allHeard(ctx workflow.Context) bool {
+	waiting := api.SignalInstanceExited.Len(ctx) + api.SignalInstanceUnhealthy.Len(ctx) + api.SignalStopInstance.Len(ctx) +
+		api.SignalNodeLost.Len(ctx) + api.SignalInstanceReadiness.Len(ctx) + api.SignalResumeInstance.Len(ctx) +
+		api.SignalEvacuateInstance.Len(ctx) + api.SignalUpdateInstance.Len(ctx)
+	return waiting == 0
+}
+
+// nodeSaid is what a node has said, and what is to be done about it.
+type nodeSaid struct {
+	node string
+	do   func()
+}
+
+// concern does what a node's word asks for if the instance is on that node, or the word is nobody's in particular. An
+// earlier try of a placement may have left room booked elsewhere: that node's troubles are none of the instance's. One
+// that is not placed yet keeps the word until it is.
+func (i *instance) concern(node string, do func()) {
+	switch {
+	case node == "" || node == i.in.Node:
+		do()
+	case i.in.Node == "":
+		i.early = append(i.early, nodeSaid{node, do})
+	}
+}
+
 // do keeps what is to be done once the instance runs, in order of arrival.
 func (i *instance) do(what func(workflow.Context)) { i.heard = append(i.heard, what) }
 
-func (i *instance) run(ctx workflow.Context) {
+// run fails only to continue as new.
+func (i *instance) run(ctx workflow.Context) error {
+	if i.in.Run == nil {
+		if err := i.begin(ctx); err != nil {
+			i.end(ctx, i.startFailure(err))
+			return nil
+		}
+	} else {
+		workflow.SetCurrentDetails(ctx, i.details())
+	}
+	if i.live(ctx) {
+		return workflow.NewContinueAsNewError(ctx, api.WorkflowRunInstance, i.next())
+	}
+	i.end(ctx, i.outcome())
+	return nil
+}
+
+// begin takes the instance from BORN to RUNNING.
+func (i *instance) begin(ctx workflow.Context) error {
 	if err := i.place(ctx); err != nil {
-		i.end(ctx, i.startFailure(err))
-		return
+		return err
 	}
 	i.become(ctx, api.StateStarting)
 	if err := i.start(ctx); err != nil {
-		i.end(ctx, i.startFailure(err))
-		return
+		return err
 	}
 	i.become(ctx, api.StateRunning)
-	i.live(ctx)
-	i.end(ctx, i.outcome())
+	return nil
 }
 
-// live costs nothing until something is heard. It returns when the instance is to end.
-func (i *instance) live(ctx workflow.Context) {
+// live costs nothing until something is heard. It returns when the instance is to end, or goes on in a run that
+// continues this one.
+func (i *instance) live(ctx workflow.Context) (goesOn bool) {
 	for {
 		if err := i.awaitNews(ctx); err != nil {
 			i.stop = &api.StopInstance{Reason: "the workflow was cancelled"}
 		}
 		if i.toldToEnd() {
-			return
+			return false
 		}
 		for len(i.heard) > 0 {
 			next := i.heard[0]
@@ -156,13 +228,23 @@ func (i *instance) live(ctx workflow.Context) {
 		}
 		if !i.bailOut.IsZero() && !workflow.Now(ctx).Before(i.bailOut) {
 			i.stop = &api.StopInstance{Reason: "its node was evacuated, and nothing replaced it in time", TellOwner: true}
-			return
+			return false
+		}
+		if settled(ctx, func() bool { return i.mayContinue(ctx) }) {
+			return true
 		}
 	}
 }
 
+// mayContinue tells whether a new run is due and nothing is in hand: what was heard, and what others are being told,
+// would be lost.
+func (i *instance) mayContinue(ctx workflow.Context) bool {
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && ctx.Err() == nil && !i.toldToEnd() &&
+		len(i.heard) == 0 && len(i.unsent) == 0 && !i.rerouted && !i.routing && i.allHeard(ctx)
+}
+
 func (i *instance) awaitNews(ctx workflow.Context) error {
-	news := func() bool { return i.toldToEnd() || len(i.heard) > 0 }
+	news := func() bool { return i.toldToEnd() || len(i.heard) > 0 || i.mayContinue(ctx) }
 	if i.bailOut.IsZero() {
 		return workflow.Await(ctx, news)
 	}
@@ -173,13 +255,13 @@ func (i *instance) awaitNews(ctx workflow.Context) error {
 // toldToEnd tells whether something was heard that ends the instance.
 func (i *instance) toldToEnd() bool { return i.exit != nil || i.stop != nil || i.lost }
 
-// outcome is how an instance ended that ran.
+// outcome is how an instance ended that ran. One that ended by itself before it could be stopped has an exit of its own.
 func (i *instance) outcome() api.InstanceExit {
 	switch {
-	case i.stop != nil:
-		return api.InstanceExit{Status: -1, Description: api.ExitStopped}
 	case i.exit != nil:
 		return *i.exit
+	case i.stop != nil:
+		return api.InstanceExit{Status: -1, Description: api.ExitStopped}
 	default:
 		return api.InstanceExit{Status: -1, Description: api.ExitNodeLost}
 	}

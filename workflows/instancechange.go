@@ -39,7 +39,7 @@ func (i *instance) evacuate(ctx workflow.Context, e api.EvacuateInstance) {
 	if i.evacuation != nil {
 		return
 	}
-	i.evacuation = &e
+	i.evacuation, i.status.Evacuating = &e, true
 	if e.BailOut > 0 {
 		i.bailOut = workflow.Now(ctx).Add(e.BailOut)
 	}
@@ -61,18 +61,19 @@ func (i *instance) update(ctx workflow.Context, u api.UpdateInstance) {
 	workflow.SetCurrentDetails(ctx, i.details())
 }
 
-// route tells the node's worker of new routes, the latest alone where several came at once. It goes on beside the life of the
-// instance: a node that is away keeps nobody from stopping it. Its next worker asks for them.
+// route tells the node's worker of new routes, the latest alone where several came at once. It goes on beside the life of
+// the instance: a node that is away keeps nobody from stopping it. It waits for its worker however long that takes: one
+// that was only cut off is the same when it is back, and asks for nothing.
 func (i *instance) route(ctx workflow.Context) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		for workflow.Await(ctx, func() bool { return i.rerouted }) == nil {
-			i.rerouted = false
-			node := onNode(ctx, i.in.Node, quickTimeout, retryOutage(), "give the instance its new routes")
-			_, err := activities.RouteInstance.Run(workflow.WithHeartbeatTimeout(node, 0), activities.RouteParams{
+			i.rerouted, i.routing = false, true
+			_, err := activities.RouteInstance.Run(routing(ctx, i.in.Node), activities.RouteParams{
 				InstanceID: i.in.InstanceID, URIs: i.status.URIs, Version: i.status.Version,
 			})
+			i.routing = false
 			if err != nil {
-				workflow.GetLogger(ctx).Warn("the node's worker does not know of the new routes yet", "error", err)
+				workflow.GetLogger(ctx).Warn("the node's worker does not know of the new routes", "error", err)
 			}
 		}
 	})

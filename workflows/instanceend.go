@@ -19,11 +19,12 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 		i.status.Exit = &exit
 		i.become(ctx, api.StateCrashed)
 	}
+	gone := true
 	if begun && !i.lost {
-		i.retire(ctx, stopped)
+		gone = i.retire(ctx, stopped)
 	}
 	var released workflow.Future
-	if i.in.Node != "" {
+	if i.in.Node != "" && gone {
 		released = api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(i.in.Node),
 			api.ReleaseRequest{IDs: []string{i.in.InstanceID}})
 	}
@@ -40,16 +41,25 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 	_ = workflow.Await(ctx, func() bool { return len(i.unsent) == 0 })
 }
 
-// retire takes the container down, within retireLimit in all. A node that does not answer is given up: its supervisor
-// destroys, when it comes back, what no reservation names.
-func (i *instance) retire(ctx workflow.Context, stopped bool) {
-	retire := cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down")
+// retire takes the container down, within retireLimit in all. Where it cannot, as on a node that does not answer, what
+// there is stays booked: the node's supervisor gives the room back, with the container, when it finds the workflow at its
+// end. A node that is lost meanwhile has nothing booked any more.
+func (i *instance) retire(ctx workflow.Context, stopped bool) (gone bool) {
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		if workflow.Await(ctx, func() bool { return i.lost }) == nil {
+			cancel()
+		}
+	})
+	retire := patient(cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down"), i.in.Grace)
 	_, err := askTwice(workflow.WithScheduleToCloseTimeout(retire, retireLimit), activities.RetireInstance,
 		activities.RetireParams{
 			InstanceID: i.in.InstanceID, Message: i.in.Message, Created: i.created,
-			Graceful: stopped && i.exit == nil, KeepLogs: !stopped,
+			Graceful: stopped && i.exit == nil, KeepLogs: !stopped || i.exit != nil,
 		})
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("the container is left to the node's supervisor", "error", err)
 	}
+	return err == nil || i.lost
 }

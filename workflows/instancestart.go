@@ -27,14 +27,18 @@ func (i *instance) place(ctx workflow.Context) error {
 		return api.Final(api.ErrStartFailed, api.NotEnough(refused), nil)
 	}
 	i.in.Node, i.status.Node = placed.Node, placed.Node
-	i.in.FilesURL, i.status.FilesURL = placed.FilesURL, placed.FilesURL
+	i.in.FilesURL, i.status.FilesURL, i.in.Grace = placed.FilesURL, placed.FilesURL, placed.Grace
+	for _, said := range i.early {
+		i.concern(said.node, said.do)
+	}
+	i.early = nil
 	if err := workflow.UpsertTypedSearchAttributes(ctx, api.SearchNode.ValueSet(placed.Node)); err != nil {
 		workflow.GetLogger(ctx).Error("the node is not in the search attributes", "error", err)
 	}
 	if ctx.Err() != nil {
 		i.stop = &api.StopInstance{Reason: "the workflow was cancelled"}
 	}
-	if i.stop != nil {
+	if i.stop != nil || i.lost {
 		return errInterrupted
 	}
 	return nil
@@ -69,7 +73,7 @@ var errInterrupted = errors.New("the start was interrupted")
 // createAndLaunch is bounded as a whole: no instance is STARTING for longer than createLimit and launchLimit together.
 func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	in := i.in
-	create := onNode(ctx, in.Node, transferTimeout, retryDeaths(), "fetch the droplet, make the container")
+	create := patient(onNode(ctx, in.Node, transferTimeout, retryDeaths(), "fetch the droplet, make the container"), in.Grace)
 	created, err := askTwice(workflow.WithScheduleToCloseTimeout(create, createLimit), activities.CreateInstance,
 		activities.CreateParams{InstanceID: in.InstanceID, Message: in.Message})
 	if err != nil {
@@ -77,7 +81,7 @@ func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	}
 	i.created = created
 	i.status.Address = created.Address
-	launch := onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy")
+	launch := patient(onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy"), in.Grace)
 	_, err = askTwice(workflow.WithScheduleToCloseTimeout(launch, launchLimit(in.Message)), activities.LaunchInstance,
 		activities.LaunchParams{InstanceID: in.InstanceID, Message: in.Message, Created: created})
 	return err

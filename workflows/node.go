@@ -24,7 +24,8 @@ const (
 const advertisePause = time.Second
 
 // Node is the ledger of one node, and lives as long as the node does. It answers api.UpdateReserve, api.UpdateDrain,
-// api.UpdateEvacuate and api.QueryNode, hears api.SignalAdvertise and api.SignalRelease, and keeps one Supervise at work on its node.
+// api.UpdateEvacuate, api.UpdateForget and api.QueryNode, hears api.SignalAdvertise and api.SignalRelease, and keeps one
+// Supervise at work on its node.
 //
 //	         advertise                    missed heartbeat, worker stops
 //	(new) ------------> READY <--------------------------------+
@@ -33,6 +34,9 @@ const advertisePause = time.Second
 //	                    v                                      | grace passes
 //	        DRAINING, EVACUATING                               v
 //	                                     advertise <-------- LOST: reservations dropped, instances told
+//	                                                           | forget
+//	                                                           v
+//	                                                         (over)
 func Node(ctx workflow.Context, in api.NodeInput) error {
 	n := newNode(in)
 	if err := n.answer(ctx); err != nil {
@@ -57,6 +61,8 @@ type node struct {
 	pause time.Duration
 	// changed is set when the search attributes no longer say what is.
 	changed bool
+	// forgotten is set when the node is to have no workflow any more.
+	forgotten bool
 }
 
 func newNode(in api.NodeInput) *node {
@@ -74,7 +80,9 @@ func (n *node) answer(ctx workflow.Context) error {
 	if err := api.QueryNode.Handle(ctx, func() (api.NodeStatus, error) { return n.status(), nil }); err != nil {
 		return err
 	}
-	reserve := func(_ workflow.Context, r api.ReserveRequest) (api.ReserveResult, error) { return n.reserve(r), nil }
+	reserve := func(ctx workflow.Context, r api.ReserveRequest) (api.ReserveResult, error) {
+		return n.reserve(workflow.GetCurrentUpdateInfo(ctx).ID, r), nil
+	}
 	if err := api.UpdateReserve.Handle(ctx, reserve, api.ReserveRequest.Validate); err != nil {
 		return err
 	}
@@ -89,7 +97,23 @@ func (n *node) answer(ctx workflow.Context) error {
 		n.evacuate(ctx, r)
 		return n.status(), nil
 	}
-	return api.UpdateEvacuate.Handle(ctx, evacuate, nil)
+	if err := api.UpdateEvacuate.Handle(ctx, evacuate, nil); err != nil {
+		return err
+	}
+	forget := func(_ workflow.Context, _ api.ForgetRequest) (api.NodeStatus, error) {
+		n.forgotten = n.health == api.NodeStateLost // Its worker may have been heard of since.
+		return n.status(), n.mayForget()
+	}
+	return api.UpdateForget.Handle(ctx, forget, func(api.ForgetRequest) error { return n.mayForget() })
+}
+
+// mayForget refuses to end the workflow of a node that may still have instances.
+func (n *node) mayForget() error {
+	if n.health == api.NodeStateLost {
+		return nil
+	}
+	return api.Final(api.ErrInvalidRequest,
+		fmt.Sprintf("node %q is %s: only one that is %s can be forgotten", n.id, n.state(), api.NodeStateLost), nil)
 }
 
 func (n *node) listen(ctx workflow.Context) {
@@ -107,16 +131,17 @@ func (n *node) advertised(said api.NodeAdvertisement) {
 	if said.Worker != n.said.Worker {
 		n.leaving, n.evacuating = false, false
 	}
-	n.said, n.health, n.changed = said, api.NodeReady, true
+	n.said, n.health, n.changed, n.forgotten = said, api.NodeReady, true, false
 	n.pause = supervisePause
 }
 
-// run advertises what changed and continues as new when that is due. Supervise does not keep it from that: the next
-// run's takes the lease over.
+// run advertises what changed, continues as new when that is due, and ends when the node was forgotten. Supervise does
+// not keep it from that: the next run's takes the lease over.
 func (n *node) run(ctx workflow.Context) error {
+	over := func() bool { return n.forgotten || workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
+	mayEnd := func() bool { return over() && n.nothingInHand(ctx) }
 	for {
-		due := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
-		if err := workflow.Await(ctx, func() bool { return n.changed || due() }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return n.changed || mayEnd() }); err != nil {
 			return err
 		}
 		if n.changed {
@@ -126,15 +151,21 @@ func (n *node) run(ctx workflow.Context) error {
 				return err
 			}
 		}
-		if due() && workflow.AllHandlersFinished(ctx) && n.heardAll(ctx) {
+		switch {
+		case !settled(ctx, mayEnd):
+		case n.forgotten:
+			return nil
+		default:
 			return workflow.NewContinueAsNewError(ctx, api.WorkflowNode, n.next())
 		}
 	}
 }
 
-// heardAll tells whether no signal waits to be received or delivered: one that did would be lost with the run.
-func (n *node) heardAll(ctx workflow.Context) bool {
-	return n.telling == 0 && api.SignalAdvertise.Len(ctx) == 0 && api.SignalRelease.Len(ctx) == 0
+// nothingInHand tells whether no update is being answered, and no signal waits to be received or delivered: one that did
+// would be lost with the run.
+func (n *node) nothingInHand(ctx workflow.Context) bool {
+	return workflow.AllHandlersFinished(ctx) && n.telling == 0 &&
+		api.SignalAdvertise.Len(ctx) == 0 && api.SignalRelease.Len(ctx) == 0
 }
 
 func (n *node) next() api.NodeInput {
@@ -142,65 +173,6 @@ func (n *node) next() api.NodeInput {
 		Node: n.id, Advertisement: n.said, State: n.health, Reservations: n.ledger,
 		Draining: n.draining, Leaving: n.leaving, Evacuating: n.evacuating,
 	}
-}
-
-// reserve books what there is room for. What is booked already under the same id for the same workflow is accepted again.
-func (n *node) reserve(request api.ReserveRequest) api.ReserveResult {
-	result := api.ReserveResult{
-		FilesURL: n.said.FilesURL, Host: n.said.Host, CompletionPatience: n.said.CompletionPatience,
-		Refused: map[string]api.Constraint{},
-	}
-	for _, r := range request.Reservations {
-		if r.Kind == api.KindStaging {
-			r.Resources.MemoryMB = max(r.Resources.MemoryMB, n.said.StagingMinimum.MemoryMB)
-			r.Resources.DiskMB = max(r.Resources.DiskMB, n.said.StagingMinimum.DiskMB)
-		}
-		if constraint := n.constraint(r); constraint != "" {
-			result.Refused[r.ID] = constraint
-			continue
-		}
-		if n.find(r.ID) < 0 {
-			n.ledger = append(n.ledger, r)
-			n.changed = true
-		}
-		result.Accepted = append(result.Accepted, r.ID)
-	}
-	return result
-}
-
-// constraint is why a reservation must be refused; empty when it need not be.
-func (n *node) constraint(r api.Reservation) api.Constraint {
-	_, left := n.room()
-	booked := n.find(r.ID)
-	switch {
-	case booked >= 0 && n.ledger[booked].Workflow != r.Workflow:
-		return api.ConstraintTaken
-	case booked >= 0:
-		return ""
-	case n.state() != api.NodeReady, r.Kind == api.KindStaging && n.said.NoStaging:
-		return api.ConstraintState
-	case !slices.Contains(n.said.Stacks, r.Stack):
-		return api.ConstraintStack
-	case r.Resources.MemoryMB > left.MemoryMB:
-		return api.ConstraintMemory
-	case r.Resources.DiskMB > left.DiskMB:
-		return api.ConstraintDisk
-	default:
-		return ""
-	}
-}
-
-func (n *node) release(request api.ReleaseRequest) {
-	for _, id := range request.IDs {
-		if at := n.find(id); at >= 0 {
-			n.ledger = slices.Delete(n.ledger, at, at+1)
-			n.changed = true
-		}
-	}
-}
-
-func (n *node) find(id string) int {
-	return slices.IndexFunc(n.ledger, func(r api.Reservation) bool { return r.ID == id })
 }
 
 func (n *node) state() api.NodeState {
@@ -234,28 +206,6 @@ func ratio(part, whole int64) float64 {
 		return 0
 	}
 	return max(float64(part)/float64(whole), 0)
-}
-
-// instances is how many instances of each app are booked.
-func (n *node) instances() map[string]int {
-	count := map[string]int{}
-	for _, r := range n.ledger {
-		if r.Kind == api.KindInstance {
-			count[r.AppID]++
-		}
-	}
-	return count
-}
-
-// room is what is reserved and what is left.
-func (n *node) room() (used, left api.Resources) {
-	for _, r := range n.ledger {
-		used.MemoryMB += r.Resources.MemoryMB
-		used.DiskMB += r.Resources.DiskMB
-	}
-	left.MemoryMB = n.said.Capacity.MemoryMB - used.MemoryMB
-	left.DiskMB = n.said.Capacity.DiskMB - used.DiskMB
-	return used, left
 }
 
 // show makes the search attributes, which are the node's advertisement to placement, and the details say what is.

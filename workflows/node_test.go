@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -47,9 +48,12 @@ func (r *reserved) Complete(value any, err error) {
 	r.result = result
 }
 
-func (w *world) reserve(reservations ...api.Reservation) *reserved {
+func (w *world) reserve(reservations ...api.Reservation) *reserved { return w.reserveAs("", reservations...) }
+
+// reserveAs books under an update's id.
+func (w *world) reserveAs(booking string, reservations ...api.Reservation) *reserved {
 	r := &reserved{t: w.t}
-	w.UpdateWorkflow(api.UpdateReserve.Name(), "", r, api.ReserveRequest{Reservations: reservations})
+	w.UpdateWorkflow(api.UpdateReserve.Name(), booking, r, api.ReserveRequest{Reservations: reservations})
 	return r
 }
 
@@ -106,6 +110,7 @@ func TestLedger(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, first.result.Accepted)
 	require.Equal(t, map[string]api.Constraint{"c": api.ConstraintMemory}, first.result.Refused)
 	require.Equal(t, "http://node.localhost", first.result.FilesURL)
+	require.Equal(t, time.Minute, first.result.Grace)
 	require.Equal(t, []string{"a"}, again.result.Accepted, "the same id twice is one reservation")
 	require.Equal(t, map[string]api.Constraint{"a": api.ConstraintTaken}, others.result.Refused)
 	require.Equal(t, map[string]api.Constraint{"d": api.ConstraintMemory}, tooMuch.result.Refused)
@@ -189,18 +194,101 @@ func TestNodeContinuesAsNewWithItsLedger(t *testing.T) {
 	w := newWorld(t).alone()
 	supervised(w)
 	w.RegisterDelayedCallback(func() { w.SignalWorkflow(api.SignalAdvertise.Name(), anAdvertisement()) }, 0)
-	w.RegisterDelayedCallback(func() { w.reserve(aReservation("a", 1)) }, time.Minute)
+	w.RegisterDelayedCallback(func() { w.reserveAs("first", aReservation("a", 1), aReservation("b", 1)) }, time.Minute)
 	w.RegisterDelayedCallback(func() {
-		w.SetContinueAsNewSuggested(true)
-		w.SignalWorkflow(api.SignalRelease.Name(), api.ReleaseRequest{IDs: []string{"never was"}})
+		// It is handed to the listener in the very task in which the run finds that it may continue.
+		w.suggestWithNext()
+		w.SignalWorkflow(api.SignalRelease.Name(), api.ReleaseRequest{IDs: []string{"b"}})
 	}, 2*time.Minute)
 	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{Node: aNode})
-	var next *workflow.ContinueAsNewError
-	require.ErrorAs(t, w.GetWorkflowError(), &next)
-	var in api.NodeInput
-	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+	in := nextInput[api.NodeInput](w)
+	booked := aReservation("a", 1)
+	booked.Bookings = []string{"first"}
 	require.Equal(t, api.NodeInput{
 		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady,
-		Reservations: []api.Reservation{aReservation("a", 1)},
+		Reservations: []api.Reservation{booked},
 	}, in)
+}
+
+// nextInput is the input of the run that continues the one under test.
+func nextInput[In any](w *world) In {
+	w.t.Helper()
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(w.t, w.GetWorkflowError(), &next)
+	var in In
+	require.NoError(w.t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+	return in
+}
+
+func TestNodeContinuesOnlyWhenEverybodyIsTold(t *testing.T) {
+	w := newWorld(t)
+	supervised(w)
+	tries := 0
+	w.OnSignalExternalWorkflow(mock.Anything, api.InstanceWorkflowID("a"), mock.Anything, mock.Anything, mock.Anything).Return(
+		func(_, _, _, _ string, _ any) error {
+			if tries++; tries < 3 {
+				return errors.New("not begun yet")
+			}
+			return nil
+		})
+	w.RegisterDelayedCallback(func() {
+		w.suggestWithNext()
+		w.UpdateWorkflow(api.UpdateEvacuate.Name(), "", &answer{}, api.EvacuateRequest{})
+	}, time.Minute)
+	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{
+		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady,
+		Reservations: []api.Reservation{aReservation("a", 10)},
+	})
+	require.True(t, nextInput[api.NodeInput](w).Evacuating)
+	require.Equal(t, 3, tries)
+}
+
+// A worker that did not hear the answer takes back what it had booked, maybe after another one has booked the same.
+func TestOnlyTheLastBookingGivesRoomBack(t *testing.T) {
+	w := newWorld(t).alone()
+	supervised(w)
+	takeBack := func(booking string) {
+		w.SignalWorkflow(api.SignalRelease.Name(), api.ReleaseRequest{IDs: []string{"a"}, Booking: booking})
+	}
+	booked := func(after time.Duration, want int) {
+		w.RegisterDelayedCallback(func() { require.Len(t, w.node().Reservations, want, "after %s", after) }, after)
+	}
+	w.RegisterDelayedCallback(func() { w.SignalWorkflow(api.SignalAdvertise.Name(), anAdvertisement()) }, 0)
+	w.RegisterDelayedCallback(func() {
+		w.reserveAs("first", aReservation("a", 1))
+		w.reserveAs("second", aReservation("a", 1))
+	}, 1*time.Second)
+	w.RegisterDelayedCallback(func() { takeBack("first"); takeBack("first"); takeBack("never was") }, 2*time.Second)
+	booked(3*time.Second, 1)
+	w.RegisterDelayedCallback(func() { takeBack("second") }, 4*time.Second)
+	booked(5*time.Second, 0)
+	w.RegisterDelayedCallback(func() { w.reserveAs("third", aReservation("a", 1)) }, 6*time.Second)
+	w.RegisterDelayedCallback(func() { takeBack("") }, 7*time.Second)
+	booked(8*time.Second, 0)
+	w.RegisterDelayedCallback(w.CancelWorkflow, 9*time.Second)
+	w.runNode()
+}
+
+func TestOnlyALostNodeIsForgotten(t *testing.T) {
+	w := newWorld(t).alone()
+	supervised(w)
+	refused, taken := &answer{}, &answer{}
+	forget := func(a *answer) func() {
+		return func() {
+			w.UpdateWorkflow(api.UpdateForget.Name(), "", a, api.ForgetRequest{Reason: "sold"})
+		}
+	}
+	w.RegisterDelayedCallback(forget(refused), time.Second)
+	w.RegisterDelayedCallback(func() { w.SignalWorkflow(api.SignalAdvertise.Name(), anAdvertisement()) }, 2*time.Second)
+	w.RegisterDelayedCallback(w.CancelWorkflow, 3*time.Second)
+	w.runNode()
+	require.ErrorContains(t, refused.rejected, `node "0-node" is SUSPECT: only one that is LOST can be forgotten`)
+
+	w = newWorld(t).alone()
+	supervised(w)
+	w.RegisterDelayedCallback(forget(taken), time.Second)
+	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{Node: aNode, Advertisement: anAdvertisement(), State: api.NodeStateLost})
+	require.NoError(t, w.GetWorkflowError())
+	require.NoError(t, taken.rejected)
+	require.True(t, taken.done)
 }

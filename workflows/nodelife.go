@@ -110,7 +110,7 @@ func (n *node) drain(r api.DrainRequest) {
 // tells them again: one that is being evacuated goes on with that.
 func (n *node) evacuate(ctx workflow.Context, r api.EvacuateRequest) {
 	n.evacuating, n.changed = true, true
-	said := api.EvacuateInstance{Reason: r.Reason, BailOut: n.said.EvacuationBailOut}
+	said := api.EvacuateInstance{Reason: r.Reason, Node: n.id, BailOut: n.said.EvacuationBailOut}
 	for _, held := range n.ledger {
 		if held.Kind == api.KindInstance {
 			n.tell(ctx, func(ctx workflow.Context) { n.tellEvacuation(ctx, held, said) })

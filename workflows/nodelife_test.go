@@ -72,7 +72,7 @@ func TestEvacuationTellsInstancesAndEndsWithTheNextWorker(t *testing.T) {
 		Reservations: []api.Reservation{aReservation("a", 10), staging},
 	})
 	require.Equal(t, map[string]api.Constraint{"b": api.ConstraintState}, refused.result.Refused)
-	require.Equal(t, []api.EvacuateInstance{{Reason: "a new kernel", BailOut: 10 * time.Minute}},
+	require.Equal(t, []api.EvacuateInstance{{Reason: "a new kernel", Node: aNode, BailOut: 10 * time.Minute}},
 		sentOf(w, api.InstanceWorkflowID("a"), api.SignalEvacuateInstance))
 	require.Empty(t, w.sent("stage/x/t", api.SignalEvacuateInstance.Name()), "a staging ends by itself")
 }

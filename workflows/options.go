@@ -19,8 +19,8 @@ const (
 	// nodeTimeout is how long an activity may wait for its node's worker before the node is taken for lost.
 	nodeTimeout = 60 * time.Second
 	// secondNodeTimeout is for the second try of an activity that no worker took: a worker that is there takes it within
-	// milliseconds.
-	secondNodeTimeout = 10 * time.Second
+	// milliseconds, and one that has lost Temporal's server finds it again within some 20 s.
+	secondNodeTimeout = 30 * time.Second
 	// quickTimeout bounds one attempt of what talks to Temporal or to Warden and never waits for an app.
 	quickTimeout = 30 * time.Second
 	// transferTimeout bounds one attempt of a download or upload; it ends itself much sooner when nothing moves.
@@ -88,6 +88,22 @@ func onNode(
 		HeartbeatTimeout:       heartbeatTimeout,
 		RetryPolicy:            retry,
 		Summary:                summary,
+	})
+}
+
+// patient has an activity of a node wait for its worker for as long as the node itself does. grace is 0 where that is not
+// known.
+func patient(ctx workflow.Context, grace time.Duration) workflow.Context {
+	return workflow.WithScheduleToStartTimeout(ctx, max(grace, nodeTimeout))
+}
+
+// routing is for RouteInstance, which waits for the node's worker for as long as its workflow goes on.
+func routing(ctx workflow.Context, node string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           api.NodeTaskQueue(node),
+		StartToCloseTimeout: quickTimeout,
+		RetryPolicy:         retryUntilDone(),
+		Summary:             "give the instance its new routes",
 	})
 }
 

@@ -125,7 +125,7 @@ func (a *agent) stopAll(ctx context.Context) {
 		}
 		if !told[r.ID] {
 			err := api.SignalStopInstance.Send(limited, a.temporal, r.Workflow,
-				api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true})
+				api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true, Node: a.id})
 			told[r.ID] = err == nil
 		}
 		return true
