@@ -45,14 +45,14 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 // there is stays booked: the node's supervisor gives the room back, with the container, when it finds the workflow at its
 // end. A node that is lost meanwhile has nothing booked any more.
 func (i *instance) retire(ctx workflow.Context, stopped bool) (gone bool) {
-	ctx, cancel := workflow.WithCancel(ctx)
+	retire, cancel := workflow.WithCancel(cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down"))
 	defer cancel()
-	workflow.Go(ctx, func(ctx workflow.Context) {
+	workflow.Go(retire, func(ctx workflow.Context) {
 		if workflow.Await(ctx, func() bool { return i.lost }) == nil {
 			cancel()
 		}
 	})
-	retire := patient(cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down"), i.in.Grace)
+	retire = patient(retire, i.in.Grace)
 	_, err := askTwice(workflow.WithScheduleToCloseTimeout(retire, retireLimit), activities.RetireInstance,
 		activities.RetireParams{
 			InstanceID: i.in.InstanceID, Message: i.in.Message, Created: i.created,

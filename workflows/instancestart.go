@@ -100,6 +100,8 @@ func launchLimit(m api.StartMessage) time.Duration {
 // startFailure is how an instance ended that never ran.
 func (i *instance) startFailure(err error) api.InstanceExit {
 	switch {
+	case i.exit != nil:
+		return *i.exit
 	case i.stop != nil:
 		return api.InstanceExit{Status: -1, Description: api.ExitStopped}
 	case i.lost || nodeGone(err):
