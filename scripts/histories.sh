@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Records the histories that package workflows' replay tests run: a stack of its own, something of everything that
-# workflows do, and integration/histories to write it down: `make histories`. Run it when workflow code has changed and no
-# installation has histories of the old; else keep the old ones and change the code under workflow.GetVersion.
+# workflows do, and integration/histories to write it down: `make histories`. Each call adds a directory, for the shape that
+# the code has now; those of before stay, and have to replay: change what would break them under workflow.GetVersion.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-out=${1:-workflows/testdata}
+out=${1:-workflows/testdata/$(($(ls workflows/testdata | sort -n | tail -n 1) + 1))}
+mkdir -p "$out"
 mkdir -p tmp
 data=$(mktemp -d "$PWD/tmp/histories.XXXXXX")
 bin/devserver --data "$data" --port-base 0 --output json >"$data.json" 2>"$data.log" &

@@ -1,6 +1,6 @@
 // Command histories records workflow histories for the replay tests of package workflows.
 //
-//	go run ./integration/histories --config DATA/client.yml --out workflows/testdata NAME=WORKFLOW-ID ...
+//	go run ./integration/histories --config DATA/client.yml --out workflows/testdata/N NAME=WORKFLOW-ID ...
 //
 // Each NAME becomes the file NAME.json. What is encrypted is decrypted with the installation's key, so that the tests
 // need none, and passwords in URLs are taken out. Record from a stack that is thrown away afterwards.
@@ -42,7 +42,7 @@ func run(ctx context.Context) error {
 	defer cancel()
 	flags := pflag.NewFlagSet("histories", pflag.ContinueOnError)
 	from := flags.String("config", "", "the client's configuration, as devserver writes it")
-	out := flags.String("out", "workflows/testdata", "the directory that the files go to")
+	out := flags.String("out", ".", "the directory that the files go to")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
 	}
