@@ -83,6 +83,13 @@ func (c *Client) Evacuate(ctx context.Context, node, reason string) (api.NodeSta
 	return updateNode(ctx, c, api.UpdateEvacuate, node, api.EvacuateRequest{Reason: reason})
 }
 
+// Forget ends the workflow of a node that is LOST, so that it is listed no more. A worker of the node that comes all the
+// same has it join anew. reason is for the operator, in the history. Fails with ErrNoSuchNode, and with ErrInvalid when the node
+// is not LOST.
+func (c *Client) Forget(ctx context.Context, node, reason string) (api.NodeStatus, error) {
+	return updateNode(ctx, c, api.UpdateForget, node, api.ForgetRequest{Reason: reason})
+}
+
 // updateNode sends an update to a node's workflow and waits for its answer.
 func updateNode[In any](
 	ctx context.Context, c *Client, update api.Update[In, api.NodeStatus], node string, in In,

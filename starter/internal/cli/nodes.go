@@ -47,6 +47,25 @@ func (s *session) undrainCommand() *cobra.Command {
 	}
 }
 
+func (s *session) forgetCommand() *cobra.Command {
+	reason := ""
+	cmd := &cobra.Command{
+		Use:   "forget NODE",
+		Short: "Forget a node that is lost for good",
+		Long: `Ends the workflow of a node that is LOST, so that it is listed no more. Nothing of it is left: its instances were
+replaced when it was lost. A worker of the node that is started all the same has it join anew.`,
+		Example: `  starter forget 6f1d2c3a --reason "the machine was sold"
+  starter nodes --output json | jq -r '.nodes[] | select(.state == "LOST") | .node' | xargs -n 1 starter forget`,
+		Args:              named("NODE"),
+		ValidArgsFunction: s.completeNodes(),
+		RunE: s.work(s.onNode(func(c *controller.Client, ctx context.Context, node string) (api.NodeStatus, error) {
+			return c.Forget(ctx, node, reason)
+		})),
+	}
+	reasonFlag(cmd, &reason)
+	return cmd
+}
+
 // onNode makes a command of a change of one node.
 func (s *session) onNode(
 	change func(*controller.Client, context.Context, string) (api.NodeStatus, error),

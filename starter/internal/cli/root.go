@@ -58,7 +58,7 @@ func newRoot(s *session) *cobra.Command {
 		c.GroupID = groupInstances
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{s.nodesCommand(), s.drainCommand(), s.undrainCommand(), s.evacuateCommand()} {
+	for _, c := range []*cobra.Command{s.nodesCommand(), s.drainCommand(), s.undrainCommand(), s.evacuateCommand(), s.forgetCommand()} {
 		c.GroupID = groupNodes
 		root.AddCommand(c)
 	}

@@ -13,9 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/durable-dea/dea/activities"
@@ -27,6 +25,7 @@ import (
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/stats"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/telemetry"
@@ -163,18 +162,14 @@ func (a *agent) awaitWarden(ctx context.Context) error {
 // dial waits for a Temporal that is away: a node that is started in an outage joins when it is over. What waiting
 // does not mend ends it.
 func (a *agent) dial(ctx context.Context) (client.Client, error) {
-	pause := 100 * time.Millisecond
-	for {
+	for wait := 100 * time.Millisecond; ; wait = min(wait*2, 5*time.Second) {
 		c, err := connection.Dial(ctx, a.node.Temporal, a.log, a.countTemporal)
 		if err == nil || !errors.Is(err, connection.ErrUnreachable) {
 			return c, err
 		}
 		a.log.Warn("waiting for Temporal", "address", a.node.Temporal.Address, "error", err)
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, wait) {
 			return nil, err
-		case <-time.After(pause):
-			pause = min(pause*2, 5*time.Second)
 		}
 	}
 }
@@ -208,31 +203,10 @@ func (a *agent) work(ctx context.Context) error {
 	if err := a.startLedger(ctx); err != nil {
 		return err
 	}
+	defer a.keepLedger(ctx)()
 	a.log.Info("working", "files", a.files.url)
 	a.started()
 	a.obey(ctx)
-	return nil
-}
-
-// startLedger starts the node's workflow, unless it runs already.
-func (a *agent) startLedger(ctx context.Context) error {
-	_, err := a.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       api.NodeWorkflowID(a.id),
-		TaskQueue:                api.TaskQueue,
-		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "Ledger of node " + a.id,
-		StaticDetails:            "What is reserved on the node, and whether its worker is there.",
-		TypedSearchAttributes: temporal.NewSearchAttributes(
-			api.SearchKind.ValueSet(string(api.KindNode)),
-			api.SearchNode.ValueSet(a.id),
-			api.SearchZone.ValueSet(a.node.PlacementProperties.Zone),
-			api.SearchState.ValueSet(string(api.NodeSuspect)),
-		),
-	}, api.WorkflowNode, api.NodeInput{Node: a.id})
-	if err != nil {
-		return fmt.Errorf("start the node's workflow (are the search attributes there? `starter setup` makes them): %w", err)
-	}
 	return nil
 }
 
@@ -264,24 +238,4 @@ func (a *agent) activities() activities.Set {
 			OrphanReap:    a.node.Intervals.OrphanReap, DropletGC: a.node.Intervals.DropletGC, Log: a.log,
 		}),
 	}
-}
-
-func (a *agent) advertisement() api.NodeAdvertisement {
-	n := a.node
-	said := api.NodeAdvertisement{
-		Capacity:           api.Resources{MemoryMB: n.Resources.CapacityMemoryMB(), DiskMB: n.Resources.CapacityDiskMB()},
-		NoStaging:          !n.Staging.Enabled,
-		StagingMinimum:     api.Resources{MemoryMB: n.Staging.MemoryLimitMB, DiskMB: n.Staging.DiskLimitMB},
-		Zone:               n.PlacementProperties.Zone,
-		Host:               n.LocalRoute,
-		FilesURL:           a.files.url,
-		Grace:              n.NodeGrace,
-		CompletionPatience: n.Staging.CompletionTimeout,
-		EvacuationBailOut:  n.EvacuationBailOut,
-		Worker:             a.worker,
-	}
-	for _, stack := range n.Stacks {
-		said.Stacks = append(said.Stacks, stack.Name)
-	}
-	return said
 }
