@@ -61,6 +61,7 @@ var (
 	CleanUpStaging  = Activity[CleanUpParams, None]{"CleanUpStaging"}
 	AwaitDroplet    = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
 	DownloadDroplet = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
+	StartInstance   = Activity[StartParams, StartResult]{"StartInstance"}
 	CreateInstance  = Activity[CreateParams, CreateResult]{"CreateInstance"}
 	LaunchInstance  = Activity[LaunchParams, None]{"LaunchInstance"}
 	RouteInstance   = Activity[RouteParams, None]{"RouteInstance"}
@@ -92,6 +93,7 @@ func (s Set) RegisterNode(to worker.ActivityRegistry) {
 	CleanUpStaging.register(to, retiring(&one, silent(s.Containers.CleanUp)))
 	AwaitDroplet.register(to, s.Droplets.Await)
 	DownloadDroplet.register(to, claiming(&one, s.Droplets.Download))
+	StartInstance.register(to, claiming(&one, s.Containers.Start))
 	CreateInstance.register(to, claiming(&one, s.Containers.Create))
 	LaunchInstance.register(to, claiming(&one, s.Containers.Launch))
 	RouteInstance.register(to, silent(s.Containers.Route))

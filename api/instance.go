@@ -64,9 +64,20 @@ type InstanceInput struct {
 	Listed InstanceState `json:"listed,omitempty"`
 	// Grace is how long the node may be without a worker before it is given up; 0 where that is not known.
 	Grace time.Duration `json:"grace,omitempty"`
+	// Shape is the workflow's shape that the instance goes through: InstanceShape for a new one, less where its history
+	// began with earlier code.
+	Shape int `json:"shape,omitempty"`
 	// Run is what the last run of the instance's workflow has left to this one; nil in the first.
 	Run *InstanceRun `json:"run,omitempty"`
 }
+
+// InstanceShape is the shape of RunInstance that new instances go through:
+//
+//	0  CreateInstance and LaunchInstance
+//	1  StartInstance
+//
+// It stands in the input, as workflow.GetVersion would cost each instance a marker and a write to visibility.
+const InstanceShape = 1
 
 // InstanceRun is what one run of RunInstance leaves to the next. Only an instance that was started is continued so.
 type InstanceRun struct {

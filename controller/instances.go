@@ -22,7 +22,7 @@ func (c *Client) StartInstance(ctx context.Context, message api.StartMessage) (a
 	}
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	in := api.InstanceInput{InstanceID: uuid.NewString(), Message: message}
+	in := api.InstanceInput{InstanceID: uuid.NewString(), Message: message, Shape: api.InstanceShape}
 	// A try whose answer was lost has started it: the next one finds it, and that is no error.
 	_, err := retry(limited, func() (client.WorkflowRun, error) {
 		return c.temporal.ExecuteWorkflow(limited, singleOptions(in), api.WorkflowRunInstance, in)

@@ -54,6 +54,7 @@ func (e *evaluation) input(ctx workflow.Context, index int) api.InstanceInput {
 	}
 	return api.InstanceInput{
 		InstanceID: id.id, Message: message, Owner: workflow.GetInfo(ctx).WorkflowExecution.ID,
+		Shape: api.InstanceShape,
 	}
 }
 

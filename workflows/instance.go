@@ -38,6 +38,8 @@ type instance struct {
 	exit *api.InstanceExit
 	stop *api.StopInstance
 	lost bool
+	// told is set when the owner knows already that the instance runs.
+	told bool
 	// early is what nodes have said before the instance had one.
 	early []nodeSaid
 

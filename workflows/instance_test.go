@@ -12,15 +12,16 @@ import (
 )
 
 func anInstance() api.InstanceInput {
-	return api.InstanceInput{InstanceID: "i-1", Node: aNode, Message: aMessage(), Owner: api.AppWorkflowID("hello")}
+	return api.InstanceInput{
+		InstanceID: "i-1", Node: aNode, Message: aMessage(), Owner: api.AppWorkflowID("hello"), Shape: api.InstanceShape,
+	}
 }
 
 // runInstance runs an instance whose activities work, and gives what it ended as.
 func runInstance(t *testing.T, arrange func(*world)) (*world, api.InstanceStatus) {
 	t.Helper()
 	w := newWorld(t).alone()
-	works(w, activities.CreateInstance, activities.CreateResult{HostPort: 61001, ContainerPort: 61001, Address: "127.0.0.1:61001"})
-	works(w, activities.LaunchInstance, activities.None{})
+	works(w, activities.StartInstance, activities.StartResult{Created: activities.CreateResult{HostPort: 61001, ContainerPort: 61001, Address: "127.0.0.1:61001"}})
 	works(w, activities.RetireInstance, activities.None{})
 	arrange(w)
 	w.ExecuteWorkflow(api.WorkflowRunInstance, anInstance())
@@ -85,20 +86,20 @@ func TestInstanceCrashes(t *testing.T) {
 
 func TestInstanceThatNeverStartsIsTakenDown(t *testing.T) {
 	w, ended := runInstance(t, func(w *world) {
-		does(w, activities.LaunchInstance, func(context.Context, activities.LaunchParams) (activities.None, error) {
-			return activities.None{}, api.Final(api.ErrStartFailed, api.ExitHealthCheck, nil)
+		does(w, activities.StartInstance, func(context.Context, activities.StartParams) (activities.StartResult, error) {
+			return activities.StartResult{}, api.Final(api.ErrStartFailed, api.ExitHealthCheck, nil)
 		})
 	})
 	require.Equal(t, []api.InstanceState{api.StateCrashed}, states(w))
 	require.Equal(t, api.ExitHealthCheck, ended.Exit.Description)
-	require.Equal(t, []string{"CreateInstance", "LaunchInstance", "RetireInstance"}, w.called())
+	require.Equal(t, []string{"StartInstance", "RetireInstance"}, w.called())
 }
 
 func TestInstanceThatEndsWhileItStartsKeepsItsStatus(t *testing.T) {
 	exit := api.InstanceExit{Status: 3, Description: api.ExitAppExited}
 	_, ended := runInstance(t, func(w *world) {
-		does(w, activities.LaunchInstance, func(context.Context, activities.LaunchParams) (activities.None, error) {
-			return activities.None{}, api.StartFailed(exit, nil)
+		does(w, activities.StartInstance, func(context.Context, activities.StartParams) (activities.StartResult, error) {
+			return activities.StartResult{}, api.StartFailed(exit, nil)
 		})
 	})
 	require.Equal(t, &exit, ended.Exit)
@@ -106,19 +107,19 @@ func TestInstanceThatEndsWhileItStartsKeepsItsStatus(t *testing.T) {
 
 func TestInstanceWithoutItsDropletSaysSo(t *testing.T) {
 	w, ended := runInstance(t, func(w *world) {
-		does(w, activities.CreateInstance, func(context.Context, activities.CreateParams) (activities.CreateResult, error) {
-			return activities.CreateResult{}, api.Final(api.ErrDroplet, "the droplet is not what its SHA-1 says", nil)
+		does(w, activities.StartInstance, func(context.Context, activities.StartParams) (activities.StartResult, error) {
+			return activities.StartResult{}, api.Final(api.ErrDroplet, "the droplet is not what its SHA-1 says", nil)
 		})
 	})
 	require.Equal(t, "the droplet is not what its SHA-1 says", ended.Exit.Description)
-	require.Equal(t, []string{"CreateInstance", "RetireInstance"}, w.called())
+	require.Equal(t, []string{"StartInstance", "RetireInstance"}, w.called())
 }
 
 func TestStopEndsAStartAtOnce(t *testing.T) {
 	w, ended := runInstance(t, func(w *world) {
-		does(w, activities.LaunchInstance, func(ctx context.Context, _ activities.LaunchParams) (activities.None, error) {
+		does(w, activities.StartInstance, func(ctx context.Context, _ activities.StartParams) (activities.StartResult, error) {
 			<-ctx.Done() // An app that never becomes healthy.
-			return activities.None{}, ctx.Err()
+			return activities.StartResult{}, ctx.Err()
 		})
 		w.SetTestTimeout(10 * time.Second)
 		w.RegisterDelayedCallback(func() {

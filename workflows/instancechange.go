@@ -113,12 +113,16 @@ func (i *instance) list(ctx workflow.Context, state api.InstanceState) {
 	}
 }
 
-// tellsOwner keeps from the owner what it knows already, having started the instance or told it to stop, and that it is
-// deleted, which follows its end.
+// tellsOwner keeps from the owner what it knows already, having started the instance, told it to stop or heard from the
+// node that it runs, and that it is deleted, which follows its end.
 func (i *instance) tellsOwner(s api.InstanceState) bool {
 	switch s {
 	case api.StateBorn, api.StateStarting, api.StateDeleted:
 		return false
+	case api.StateRunning:
+		told := i.told
+		i.told = false
+		return !told
 	case api.StateStopping:
 		return i.stop != nil && i.stop.TellOwner
 	default:

@@ -128,9 +128,9 @@ func TestEvacuatedInstanceThatNobodyReplacesEndsInTime(t *testing.T) {
 
 func TestEvacuationOfAStartingInstanceWaitsForItsStart(t *testing.T) {
 	_, ended := runInstance(t, func(w *world) {
-		does(w, activities.LaunchInstance, func(context.Context, activities.LaunchParams) (activities.None, error) {
+		does(w, activities.StartInstance, func(context.Context, activities.StartParams) (activities.StartResult, error) {
 			w.SignalWorkflow(api.SignalEvacuateInstance.Name(), api.EvacuateInstance{BailOut: time.Minute})
-			return activities.None{}, nil
+			return activities.StartResult{}, nil
 		})
 	})
 	require.Equal(t, []api.InstanceState{
@@ -184,8 +184,7 @@ func runUnplaced(t *testing.T, answer activities.PlaceResult, arrange func(*worl
 	t.Helper()
 	w := newWorld(t).alone()
 	works(w, activities.Place, answer)
-	works(w, activities.CreateInstance, activities.CreateResult{})
-	works(w, activities.LaunchInstance, activities.None{})
+	works(w, activities.StartInstance, activities.StartResult{})
 	works(w, activities.RetireInstance, activities.None{})
 	arrange(w)
 	in := anInstance()
@@ -202,7 +201,7 @@ func TestInstanceWithoutANodeFindsOne(t *testing.T) {
 	w, ended := runUnplaced(t, placed, func(w *world) { stopAt(w, time.Minute) })
 	require.Equal(t, aNode, ended.Node)
 	require.Equal(t, "http://f", ended.FilesURL)
-	require.Equal(t, []string{"Place", "CreateInstance", "LaunchInstance", "RetireInstance"}, w.called())
+	require.Equal(t, []string{"Place", "StartInstance", "RetireInstance"}, w.called())
 	require.Equal(t, []api.ReleaseRequest{{IDs: []string{"i-1"}}}, sentOf(w, api.NodeWorkflowID(aNode), api.SignalRelease))
 }
 

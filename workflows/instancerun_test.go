@@ -60,8 +60,7 @@ func TestInstanceRemembersWhatItsNodeSaidBeforeItWasPlaced(t *testing.T) {
 
 func TestInstanceContinuesAsNew(t *testing.T) {
 	w := newWorld(t).alone()
-	works(w, activities.CreateInstance, activities.CreateResult{HostPort: 61001, ContainerPort: 8080, Address: "127.0.0.1:61001"})
-	works(w, activities.LaunchInstance, activities.None{})
+	works(w, activities.StartInstance, activities.StartResult{Created: activities.CreateResult{HostPort: 61001, ContainerPort: 8080, Address: "127.0.0.1:61001"}})
 	works(w, activities.RouteInstance, activities.None{})
 	w.at(time.Minute, func() {
 		w.SignalWorkflow(api.SignalUpdateInstance.Name(), api.UpdateInstance{Version: "v2", URIs: []string{"new.localhost"}})
@@ -110,7 +109,7 @@ func TestInstanceContinuesAsNew(t *testing.T) {
 	}, changes(ended))
 	require.Equal(t, 20*time.Minute, ended.Changes[4].At.Sub(began), "it ends when the first run would have had it end")
 	require.Equal(t, activities.CreateResult{HostPort: 61001, ContainerPort: 8080, Address: "127.0.0.1:61001"}, retired.Created)
-	require.NotContains(t, w.called(), "LaunchInstance")
+	require.NotContains(t, w.called(), "StartInstance")
 }
 
 func TestInstanceThatEndsAsItIsToContinueEnds(t *testing.T) {
@@ -133,11 +132,11 @@ func TestCrashBesideAStopKeepsItsExit(t *testing.T) {
 			retired = p
 			return activities.None{}, nil
 		})
-		does(w, activities.LaunchInstance, func(ctx context.Context, _ activities.LaunchParams) (activities.None, error) {
+		does(w, activities.StartInstance, func(ctx context.Context, _ activities.StartParams) (activities.StartResult, error) {
 			w.SignalWorkflow(api.SignalInstanceExited.Name(), exit)
 			w.SignalWorkflow(api.SignalStopInstance.Name(), api.StopInstance{})
 			<-ctx.Done()
-			return activities.None{}, ctx.Err()
+			return activities.StartResult{}, ctx.Err()
 		})
 	})
 	require.Equal(t, &exit, ended.Exit)
@@ -145,11 +144,29 @@ func TestCrashBesideAStopKeepsItsExit(t *testing.T) {
 	require.False(t, retired.Graceful)
 }
 
+// The node says by itself that the instance runs: the workflow does not say it again.
+func TestOwnerIsToldOnceThatTheInstanceRuns(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		w, _ := runInstance(t, func(w *world) {
+			does(w, activities.StartInstance, func(_ context.Context, p activities.StartParams) (activities.StartResult, error) {
+				require.Equal(t, api.AppWorkflowID("hello"), p.Owner)
+				return activities.StartResult{Told: told}, nil
+			})
+			w.at(time.Minute, func() { w.SignalWorkflow(api.SignalResumeInstance.Name(), api.ResumeInstance{Found: true}) })
+			stopAt(w, time.Hour)
+		})
+		want := []api.InstanceState{api.StateRunning, api.StateRunning, api.StateStopped}
+		if told {
+			want = want[1:]
+		}
+		require.Equal(t, want, states(w))
+	}
+}
+
 // What may still be on the node keeps its room: the node's supervisor gives it back together with the container.
 func TestInstanceThatCannotBeTakenDownKeepsItsRoom(t *testing.T) {
 	w := newWorld(t).alone()
-	works(w, activities.CreateInstance, activities.CreateResult{})
-	works(w, activities.LaunchInstance, activities.None{})
+	works(w, activities.StartInstance, activities.StartResult{})
 	asked := 0
 	does(w, activities.RetireInstance, func(context.Context, activities.RetireParams) (activities.None, error) {
 		asked++

@@ -44,7 +44,7 @@ func (i *instance) place(ctx workflow.Context) error {
 	return nil
 }
 
-// start runs the start beside what is heard: a stop, or the node's loss, ends it at once. What it leaves behind is
+// start brings the instance up beside what is heard: a stop, or the node's loss, ends it at once. What it leaves behind is
 // end's.
 func (i *instance) start(ctx workflow.Context) error {
 	starting, cancel := workflow.WithCancel(ctx)
@@ -52,7 +52,7 @@ func (i *instance) start(ctx workflow.Context) error {
 	var failed error
 	done := false
 	workflow.Go(starting, func(ctx workflow.Context) {
-		failed = i.createAndLaunch(ctx)
+		failed = i.bringUp(ctx)
 		done = true
 	})
 	err := workflow.Await(ctx, func() bool { return done || i.stop != nil || i.lost })
@@ -70,7 +70,26 @@ func (i *instance) start(ctx workflow.Context) error {
 // errInterrupted ends a start whose instance is no longer wanted, or whose node is no longer there.
 var errInterrupted = errors.New("the start was interrupted")
 
-// createAndLaunch is bounded as a whole: no instance is STARTING for longer than createLimit and launchLimit together.
+// bringUp is bounded as a whole: no instance is STARTING for longer than createLimit and launchLimit together.
+func (i *instance) bringUp(ctx workflow.Context) error {
+	in := i.in
+	if in.Shape == 0 {
+		return i.createAndLaunch(ctx)
+	}
+	const summary = "fetch the droplet, make the container, run the app until it is healthy"
+	start := patient(onNode(ctx, in.Node, transferTimeout+launchTimeout, retryDeaths(), summary), in.Grace)
+	limit := createLimit + launchLimit(in.Message)
+	started, err := askTwice(workflow.WithScheduleToCloseTimeout(start, limit), activities.StartInstance,
+		activities.StartParams{InstanceID: in.InstanceID, Message: in.Message, Owner: in.Owner, FilesURL: in.FilesURL})
+	if err != nil {
+		return err
+	}
+	i.created, i.told = started.Created, started.Told
+	i.status.Address = started.Created.Address
+	return nil
+}
+
+// createAndLaunch is the start of instances whose histories began before it was one activity.
 func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	in := i.in
 	create := patient(onNode(ctx, in.Node, transferTimeout, retryDeaths(), "fetch the droplet, make the container"), in.Grace)

@@ -48,7 +48,9 @@ func (r *reserved) Complete(value any, err error) {
 	r.result = result
 }
 
-func (w *world) reserve(reservations ...api.Reservation) *reserved { return w.reserveAs("", reservations...) }
+func (w *world) reserve(reservations ...api.Reservation) *reserved {
+	return w.reserveAs("", reservations...)
+}
 
 // reserveAs books under an update's id.
 func (w *world) reserveAs(booking string, reservations ...api.Reservation) *reserved {

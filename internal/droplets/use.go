@@ -33,8 +33,8 @@ func (s *Store) Claim(instance, sha1 string) error {
 	if err := s.touch(sha1); err != nil {
 		return err
 	}
-	// An empty file: there is nothing in it that a loss of power could tear.
-	file, err := os.OpenFile(filepath.Join(s.uses(sha1), safename.Of(instance)), os.O_CREATE|os.O_WRONLY, 0o600)
+	// An empty file, unless its instance notes something in it: there is nothing that a loss of power could tear.
+	file, err := os.OpenFile(s.use(instance, sha1), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = file.Close()
 	}
@@ -42,6 +42,38 @@ func (s *Store) Claim(instance, sha1 string) error {
 		return fmt.Errorf("note the use of a droplet: %w", err)
 	}
 	return nil
+}
+
+// Note keeps a few bytes for an instance that has claimed a droplet, for as long as it uses it. A process that dies here
+// leaves all of them or none; a loss of power may tear them. Its errors are ErrBadDigest and those of the file system.
+func (s *Store) Note(instance, sha1 string, note []byte) error {
+	sha1, err := canonical(sha1)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := os.WriteFile(s.use(instance, sha1), note, 0o600); err != nil {
+		return fmt.Errorf("note beside the use of a droplet: %w", err)
+	}
+	return nil
+}
+
+// Noted is what Note kept; empty when an instance that has claimed the droplet noted nothing. Its errors are ErrBadDigest
+// and those of the file system, fs.ErrNotExist for an instance that does not use the droplet.
+func (s *Store) Noted(instance, sha1 string) ([]byte, error) {
+	sha1, err := canonical(sha1)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return os.ReadFile(s.use(instance, sha1))
+}
+
+// use is the file that stands for one use.
+func (s *Store) use(instance, sha1 string) string {
+	return filepath.Join(s.uses(sha1), safename.Of(instance))
 }
 
 // Release ends the use of a droplet by an instance. It is no error when there is none.

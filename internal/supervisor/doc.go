@@ -4,7 +4,7 @@
 // A watch lives as long as the worker does; the Supervise activity only holds the lease that lets the supervisor
 // compare Warden's list with the ledger's. It tells workflows of changes and of nothing else:
 //
-//	LaunchInstance - Watch --> linked -- job ends --> Done (LaunchInstance looks at it while it waits for health)
+//	 StartInstance - Watch --> linked -- job ends --> Done (StartInstance looks at it while it waits for health)
 //	                             |
 //	                         LookAfter <------------------------------- found, signal "resume" -- Resume
 //	                             |                                                                  |

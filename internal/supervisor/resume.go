@@ -38,7 +38,7 @@ type search struct {
 // Resume looks again after every instance of the ledger whose workflow believes it to run: it links the job, makes the
 // checks, and tells the workflow that it was found, or how it ended. One that cannot be looked for now, since Warden or
 // Temporal is away, has its workflow told so and is looked for until it can be: Resume does not wait for it. An instance that
-// starts is left to LaunchInstance, which finds its job for itself.
+// starts is left to StartInstance, which finds its job for itself.
 //
 // It fails only when ctx ends. Run twice it looks for nothing that is looked after, or looked for, already.
 func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
@@ -131,7 +131,7 @@ func (s *Supervisor) searchOnce(one *search) error {
 	r := one.reservation
 	running, err := api.QueryRunning.Ask(ctx, s.temporal, r.Workflow)
 	if isNotFound(err) || err == nil && !believedToRun(running.Status.State) {
-		return nil // Reap gives the reservation back, or LaunchInstance and RetireInstance have it in hand.
+		return nil // Reap gives the reservation back, or StartInstance and RetireInstance have it in hand.
 	}
 	info, away := s.inspect(one)
 	job, _ := Launched(info)
