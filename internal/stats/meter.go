@@ -21,6 +21,10 @@ import (
 const (
 	// Interval is the time between two measurements, as operators know it: container metrics each 15 s.
 	Interval = 15 * time.Second
+	// lifetime is how long a measurement tells how an instance is: where Warden hangs, nothing is better than what was.
+	lifetime = 3 * Interval
+	// newcomers is the time between two looks for instances that were not measured yet.
+	newcomers = time.Second
 	// infoTimeout bounds the measuring of one instance, parallel how many are measured at once.
 	infoTimeout = 5 * time.Second
 	parallel    = 4
@@ -67,19 +71,24 @@ func New(deps Deps) *Meter {
 	return &Meter{deps: deps, log: deps.Log.Named("stats"), last: map[string]sample{}}
 }
 
-// Run measures at once and then each Interval, until ctx ends. A pass is over before the next one begins: what is not
-// measured by then keeps its older numbers, with their time.
+// Run measures at once and then each Interval, until ctx ends; an instance that comes in between, within a second or so. A
+// pass is over before the next one begins: what is not measured by then keeps its older numbers for a while, with their
+// time.
 func (m *Meter) Run(ctx context.Context) {
-	tick := time.NewTicker(Interval)
-	defer tick.Stop()
-	for {
+	all, some := time.NewTicker(Interval), time.NewTicker(newcomers)
+	defer all.Stop()
+	defer some.Stop()
+	for measure := m.Measure; ; {
 		pass, cancel := context.WithTimeout(ctx, Interval)
-		m.Measure(pass)
+		measure(pass)
 		cancel()
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-all.C:
+			measure = m.Measure
+		case <-some.C:
+			measure = m.measureNew
 		}
 	}
 }
@@ -88,6 +97,25 @@ func (m *Meter) Run(ctx context.Context) {
 func (m *Meter) Measure(ctx context.Context) {
 	targets := m.deps.Targets()
 	m.keepOnly(targets)
+	failures := m.measureAll(ctx, targets)
+	if failures.n > 0 && !errors.Is(ctx.Err(), context.Canceled) {
+		m.log.Warn("instances could not be measured", "instances", failures.n, "first", failures.first)
+	}
+}
+
+// measureNew measures the targets that never were. One that fails is said in the next pass over all.
+func (m *Meter) measureNew(ctx context.Context) {
+	targets := m.deps.Targets()
+	m.mu.Lock()
+	targets = slices.DeleteFunc(targets, func(t Target) bool {
+		_, measured := m.last[t.InstanceID]
+		return measured
+	})
+	m.mu.Unlock()
+	m.measureAll(ctx, targets)
+}
+
+func (m *Meter) measureAll(ctx context.Context, targets []Target) *errorCount {
 	var failures errorCount
 	var group errgroup.Group
 	group.SetLimit(parallel)
@@ -98,9 +126,7 @@ func (m *Meter) Measure(ctx context.Context) {
 		})
 	}
 	_ = group.Wait() // none fails
-	if failures.n > 0 && !errors.Is(ctx.Err(), context.Canceled) {
-		m.log.Warn("instances could not be measured", "instances", failures.n, "first", failures.first)
-	}
+	return &failures
 }
 
 func (m *Meter) keepOnly(targets []Target) {
@@ -165,16 +191,22 @@ func cores(before, now sample) float64 {
 	return max(0, (now.stats.CPUTime-before.stats.CPUTime).Seconds()/passed.Seconds())
 }
 
-// Instance is what was last measured of an instance; false where nothing was yet, or not any more.
+// isCurrent tells whether a sample still says how its instance is.
+func (s sample) isCurrent() bool { return time.Since(s.stats.At) < lifetime }
+
+// Instance is what was last measured of an instance; false where nothing was yet, not any more, or not for three
+// intervals.
 func (m *Meter) Instance(id string) (api.InstanceStats, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, ok := m.last[id]
-	return s.stats, ok
+	if s, ok := m.last[id]; ok && s.isCurrent() {
+		return s.stats, true
+	}
+	return api.InstanceStats{}, false
 }
 
-// Node is what the machine uses at this moment, with what was last measured of each instance, by app and index. What
-// cannot be read of the machine is 0 and logged.
+// Node is what the machine uses at this moment, with what was last measured of each instance, by app and index; without
+// those that were not measured for three intervals. What cannot be read of the machine is 0 and logged.
 func (m *Meter) Node() api.NodeStats {
 	stats, err := machine(m.deps.BaseDir)
 	if err != nil {
@@ -183,7 +215,9 @@ func (m *Meter) Node() api.NodeStats {
 	stats.Node, stats.At = m.deps.Node, time.Now()
 	m.mu.Lock()
 	for _, s := range m.last {
-		stats.Instances = append(stats.Instances, s.stats)
+		if s.isCurrent() {
+			stats.Instances = append(stats.Instances, s.stats)
+		}
 	}
 	m.mu.Unlock()
 	slices.SortFunc(stats.Instances, func(a, b api.InstanceStats) int {

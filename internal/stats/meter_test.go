@@ -6,7 +6,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,8 +99,9 @@ func TestAWardenThatHangs(t *testing.T) {
 		targets = append(targets, Target{InstanceID: fmt.Sprint(i)})
 	}
 	m := newMeter(client, dir, func() []Target { return targets })
-	old := sample{stats: api.InstanceStats{InstanceID: "7", At: time.Now().Add(-time.Hour)}}
+	old := sample{stats: api.InstanceStats{InstanceID: "7", At: time.Now().Add(-2 * Interval)}}
 	m.last["7"] = old
+	m.last["8"] = sample{stats: api.InstanceStats{InstanceID: "8", At: time.Now().Add(-lifetime)}}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	m.Measure(ctx)
@@ -105,12 +109,47 @@ func TestAWardenThatHangs(t *testing.T) {
 	still, known := m.Instance("7")
 	require.True(t, known)
 	require.Equal(t, old.stats, still)
+	_, known = m.Instance("8")
+	require.False(t, known, "nobody knows how it is now")
+	require.Equal(t, []api.InstanceStats{old.stats}, m.Node().Instances)
+}
+
+func TestNewcomersAreMeasuredBesideTheOthers(t *testing.T) {
+	w := wardentest.Start(t).Client
+	var targets []Target
+	for _, id := range []string{"old", "new"} {
+		spawn(t, w, id, `exec sleep 600`)
+		targets = append(targets, Target{InstanceID: id})
+	}
+	m := newMeter(w, t.TempDir(), func() []Target { return slices.Clone(targets) })
+	was := sample{stats: api.InstanceStats{InstanceID: "old", At: time.Now()}}
+	m.last["old"] = was
+	m.measureNew(t.Context())
+	_, known := m.Instance("new")
+	require.True(t, known)
+	require.Equal(t, was, m.last["old"], "it has its own time")
+}
+
+// TestNewcomersAreLookedForOften between two passes over all.
+func TestNewcomersAreLookedForOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		looks := 0
+		m := newMeter(warden.NewClient(filepath.Join(t.TempDir(), "none")), t.TempDir(), func() []Target { looks++; return nil })
+		var running sync.WaitGroup
+		running.Go(func() { m.Run(ctx) })
+		time.Sleep(Interval - newcomers/2)
+		cancel()
+		running.Wait()
+		require.EqualValues(t, Interval/newcomers, looks)
+	})
 }
 
 func TestRunEnds(t *testing.T) {
 	w := wardentest.Start(t).Client
 	measured := make(chan struct{})
-	m := newMeter(w, t.TempDir(), func() []Target { close(measured); return nil })
+	var once sync.Once
+	m := newMeter(w, t.TempDir(), func() []Target { once.Do(func() { close(measured) }); return nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); m.Run(ctx) }()
