@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -104,13 +103,50 @@ func (a *agent) evacuate(ctx context.Context) {
 	defer cancel()
 	a.insist(limited, "evacuate", func(ctx context.Context) error {
 		_, err := api.UpdateEvacuate.Call(ctx, a.temporal, api.NodeWorkflowID(a.id), uuid.NewString(),
-			api.EvacuateRequest{Reason: "its worker was told to evacuate"})
+			api.EvacuateRequest{Reason: evacuationReason})
 		return err
 	})
-	if a.awaitEmpty(limited, func(api.Reservation) bool { return true }) {
+	late := stragglers{agent: a, next: time.Now().Add(straggle), told: map[string]bool{}}
+	empty := a.awaitEmpty(limited, func(held []api.Reservation) int {
+		late.tell(limited, held)
+		return len(held)
+	})
+	if empty {
 		a.log.Info("evacuated; ending")
 	}
 }
+
+// straggle is how long the node's ledger tries to tell an instance of its evacuation: what begins later was not told.
+const straggle = 10 * time.Second
+
+// stragglers are told of an evacuation by the worker itself. Their room was booked before it, so the ledger has them, but
+// their workflows had not begun when the ledger told.
+type stragglers struct {
+	*agent
+	// next is when to tell again, told who has been.
+	next time.Time
+	told map[string]bool
+}
+
+// tell tells each instance that is left once; one that was told before by the ledger heeds that alone. One that has not
+// begun yet is tried again each straggle.
+func (s *stragglers) tell(ctx context.Context, held []api.Reservation) {
+	if time.Now().Before(s.next) {
+		return
+	}
+	s.next = time.Now().Add(straggle)
+	for _, r := range held {
+		if r.Kind != api.KindInstance || s.told[r.ID] {
+			continue
+		}
+		err := api.SignalEvacuateInstance.Send(ctx, s.temporal, r.Workflow,
+			api.EvacuateInstance{Reason: evacuationReason, Node: s.id, BailOut: s.node.EvacuationBailOut})
+		s.told[r.ID] = err == nil
+	}
+}
+
+// evacuationReason is for the operator, in the histories.
+const evacuationReason = "its worker was told to evacuate"
 
 // stopAll stops every instance gracefully and waits until none is left. Their apps start others elsewhere.
 func (a *agent) stopAll(ctx context.Context) {
@@ -119,16 +155,19 @@ func (a *agent) stopAll(ctx context.Context) {
 	defer cancel()
 	a.leave(limited)
 	told := map[string]bool{}
-	empty := a.awaitEmpty(limited, func(r api.Reservation) bool {
-		if r.Kind != api.KindInstance {
-			return false
+	empty := a.awaitEmpty(limited, func(held []api.Reservation) (left int) {
+		for _, r := range held {
+			if r.Kind != api.KindInstance {
+				continue
+			}
+			left++
+			if !told[r.ID] {
+				err := api.SignalStopInstance.Send(limited, a.temporal, r.Workflow,
+					api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true, Node: a.id})
+				told[r.ID] = err == nil
+			}
 		}
-		if !told[r.ID] {
-			err := api.SignalStopInstance.Send(limited, a.temporal, r.Workflow,
-				api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true, Node: a.id})
-			told[r.ID] = err == nil
-		}
-		return true
+		return left
 	})
 	if empty {
 		a.log.Info("all instances are stopped; ending")
@@ -142,20 +181,21 @@ const stopPatience = 5 * time.Minute
 // emptyPause is between two looks at the ledger.
 const emptyPause = 500 * time.Millisecond
 
-// awaitEmpty waits until the ledger holds nothing that counts; false when ctx ends first.
-func (a *agent) awaitEmpty(ctx context.Context, counts func(api.Reservation) bool) bool {
+// awaitEmpty waits until the ledger holds nothing that counts; false when ctx ends first. count is given what it holds at
+// each look, and says how many of that count.
+func (a *agent) awaitEmpty(ctx context.Context, count func(held []api.Reservation) int) bool {
 	left := -1
 	for ctx.Err() == nil {
 		ledger, err := api.QueryNode.Ask(ctx, a.temporal, api.NodeWorkflowID(a.id))
 		if err != nil {
 			a.log.Warn("the node's ledger cannot be read", "error", err)
 		} else {
-			held := slices.DeleteFunc(ledger.Reservations, func(r api.Reservation) bool { return !counts(r) })
-			if len(held) == 0 {
+			now := count(ledger.Reservations)
+			if now == 0 {
 				return true
 			}
-			if len(held) != left {
-				left = len(held)
+			if now != left {
+				left = now
 				a.log.Info("waiting", "left", left)
 			}
 		}
