@@ -45,7 +45,7 @@ func Of(check api.HealthCheck, address string) Check {
 // the Scheduler.
 type Checks struct {
 	Liveness, Readiness Check
-	// Unready is set for an instance whose readiness had failed already.
+	// Unready is set for an instance that is not known to be ready: its readiness had failed already, or was not seen yet.
 	Unready bool
 	// Unhealthy is called once, when the liveness check has failed; err is the last look's. Nothing is looked at any more
 	// then.
@@ -82,6 +82,10 @@ type instance struct {
 	unready bool
 }
 
+// firstPause is between the first two looks at the readiness of an instance that is not known to be ready: its routes wait
+// for it. It doubles to the check's interval.
+const firstPause = 500 * time.Millisecond
+
 // task is one check of one instance, in the heap or under way.
 type task struct {
 	of       *instance
@@ -90,6 +94,8 @@ type task struct {
 	// failures are the looks in a row that failed; guarded by of.mu.
 	failures int
 	at       time.Time
+	// eager is the pause before the next look at an instance that was not ready from the beginning; 0 once it was.
+	eager time.Duration
 }
 
 // NewScheduler begins to look at nothing yet. It is to be closed.
@@ -111,7 +117,8 @@ func (s *Scheduler) Close() {
 }
 
 // Add begins to look at an instance that is well, in place of what was looked at under its id. Its first looks are
-// somewhere in their intervals: instances that were added at once are not looked at in one instant.
+// somewhere in their intervals: instances that were added at once are not looked at in one instant. The readiness of one
+// that is unready is looked at right away, and then soon again, until it is ready.
 func (s *Scheduler) Add(id string, checks Checks) {
 	s.Remove(id)
 	s.mu.Lock()
@@ -123,7 +130,12 @@ func (s *Scheduler) Add(id string, checks Checks) {
 		if t.check.Probe == nil {
 			continue
 		}
-		t.at = time.Now().Add(rand.N(t.check.Interval))
+		t.at = time.Now()
+		if checks.Unready && !t.liveness {
+			t.eager = firstPause
+		} else {
+			t.at = t.at.Add(rand.N(t.check.Interval))
+		}
 		heap.Push(&s.due, t)
 	}
 	s.stir()
@@ -195,6 +207,9 @@ func (s *Scheduler) look(t *task) {
 	began := time.Now()
 	err := t.check.Probe.Probe(ctx)
 	cancel()
+	if err == nil {
+		t.eager = 0
+	}
 	goesOn := true
 	if inconclusive := err != nil && (ownFault(err) || time.Since(began) > t.check.Timeout+stalled); !inconclusive {
 		goesOn = t.judge(err)
@@ -203,10 +218,21 @@ func (s *Scheduler) look(t *task) {
 	defer s.mu.Unlock()
 	s.looks--
 	if goesOn && t.of.ctx.Err() == nil {
-		t.at = time.Now().Add(around(t.check.Interval))
+		t.at = time.Now().Add(t.pause())
 		heap.Push(&s.due, t)
 	}
 	s.stir()
+}
+
+// pause is the time until the next look.
+func (t *task) pause() time.Duration {
+	soon := t.eager
+	t.eager *= 2
+	if soon == 0 || soon >= t.check.Interval {
+		t.eager = 0
+		return around(t.check.Interval)
+	}
+	return soon
 }
 
 // around is an interval a twentieth shorter to a twentieth longer, so that looks which fell together part again.

@@ -342,3 +342,32 @@ func TestOfFillsInAndLeavesTheProcessOut(t *testing.T) {
 	require.Nil(t, Of(api.StartMessage{}.Readiness(), "127.0.0.1:1").Probe)
 	require.IsType(t, &HTTP{}, Of(api.HealthCheck{Type: api.CheckHTTP, Endpoint: "/"}, "127.0.0.1:1").Probe)
 }
+
+// TestUnreadyInstanceIsLookedAtSoon: no route leads there until it is seen to be ready.
+func TestUnreadyInstanceIsLookedAtSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewScheduler()
+		defer s.Close()
+		probe, h := &sick{err: errSick}, &heard{}
+		checks := h.checks(Check{}, every(probe, 30*time.Second, 1))
+		checks.Unready = true
+		began := time.Now()
+		s.Add("i", checks)
+		pass(20 * time.Second)
+		var after []time.Duration
+		for _, at := range probe.times {
+			after = append(after, at.Sub(began))
+		}
+		const half = 500 * time.Millisecond
+		require.Equal(t, []time.Duration{0, half, 3 * half, 7 * half, 15 * half, 31 * half}, after)
+		pass(10 * time.Minute)
+		require.LessOrEqual(t, probe.looked(), 7+21, "no oftener than its interval in the end")
+		require.Empty(t, h.all())
+		probe.be(nil)
+		pass(35 * time.Second)
+		require.Equal(t, []string{"ready true: <nil>"}, h.all())
+		was := probe.looked()
+		pass(5 * time.Minute)
+		require.InDelta(t, was+10, probe.looked(), 1)
+	})
+}
