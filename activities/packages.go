@@ -88,7 +88,7 @@ func (p *Packages) Fetch(ctx context.Context, request api.StagingRequest) (Fetch
 		return FetchResult{}, errors.Join(err, ctx.Err())
 	}
 	// After a failure, too: it may be the disk that is full.
-	p.Reap()
+	p.Reap(ctx)
 	if err != nil {
 		return FetchResult{}, err
 	}
@@ -207,16 +207,16 @@ func (p *Packages) claimBuildpacks(request api.StagingRequest, choice api.Buildp
 }
 
 // Reap removes the buildpacks that no workspace's staging uses and that no request has named for a while. What fails is
-// for the next time.
-func (p *Packages) Reap() {
+// for the next time. It ends early when ctx does.
+func (p *Packages) Reap(ctx context.Context) {
 	everybody := func() ([]string, error) {
 		return p.workspaces.Leftover(func(string) bool { return false })
 	}
-	reaped, err := p.buildpacks.Reap(everybody, p.config.Staging.BuildpackLifetime)
+	reaped, err := p.buildpacks.Reap(ctx, everybody, p.config.Staging.BuildpackLifetime)
 	if len(reaped) > 0 {
 		p.log.Info("removed buildpacks that nobody uses", "buildpacks", reaped)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		p.log.Warn("unused buildpacks cannot be removed", "error", err)
 	}
 }

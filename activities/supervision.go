@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/crashes"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/supervisor"
 )
 
@@ -22,14 +23,21 @@ type SupervisionDeps struct {
 	Packages *Packages
 	Droplets *Droplets
 	// Crashes are looked through for those that are old, or too much for the disk.
-	Crashes  *crashes.Store
-	Temporal client.Client
+	Crashes *crashes.Store
+	// Temporal has the node's ledger.
+	Temporal LedgerClient
 	// Advertisement is what the node says of itself.
 	Advertisement api.NodeAdvertisement
 	// OrphanReap is the time between two looks for what nobody owns, DropletGC that between two for droplets that are not to
 	// be kept.
 	OrphanReap, DropletGC time.Duration
 	Log                   hclog.Logger
+}
+
+// LedgerClient is the part of a Temporal client by which the node's ledger is read and told of the node.
+type LedgerClient interface {
+	api.Querier
+	api.Signaller
 }
 
 // crashReap is the time between two looks for crashes that are no longer kept: a disk fills fast.
@@ -67,51 +75,75 @@ const (
 )
 
 // Supervise takes the node's lease, links every instance of the ledger again, advertises the node, and then looks for
-// what nobody owns, and for crashes that are no longer kept, until its term is over.
+// what nobody owns, and for crashes that are no longer kept, until its term is over. Of a node that was lost, or
+// forgotten, it first takes down what is left.
 //
-// Run twice, the newer run takes the lease and the older ends without touching anything. Cancelled it ends; the
-// watches of the supervisor live on in the worker. It heartbeats each second.
+// Run twice, the newer run takes the lease and the older ends without touching anything more. Cancelled it ends; the
+// watches of the supervisor live on in the worker. Whatever makes it end is heard at once, and ends what it is at: nothing
+// of it goes on when it has returned. It heartbeats each second.
 func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (SuperviseResult, error) {
 	defer heartbeat(ctx)()
 	lease := s.deps.Supervisor.Take()
-	if err := s.takeOver(ctx, params.Node); err != nil {
-		return SuperviseResult{}, err
-	}
-	s.look(ctx, params.Node)
-	s.reapCrashes()
+	working, end := context.WithCancel(ctx)
+	var failed error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		failed = s.work(working, lease, params.Node)
+	}()
+	defer func() { end(); <-ended }()
 	term := time.NewTimer(params.Term)
 	defer term.Stop()
-	reap := time.NewTicker(s.deps.OrphanReap)
-	defer reap.Stop()
-	s.deps.Droplets.Reap(ctx)
-	collect := time.NewTicker(s.deps.DropletGC)
-	defer collect.Stop()
-	old := time.NewTicker(crashReap)
-	defer old.Stop()
-	for {
+	select {
+	case <-lease.Lost():
+		return SuperviseResult{EndReplaced}, nil
+	case <-activity.GetWorkerStopChannel(ctx):
+		return SuperviseResult{EndStopping}, nil
+	case <-term.C:
+		return SuperviseResult{EndTerm}, nil
+	case <-ctx.Done():
+		return SuperviseResult{}, ctx.Err()
+	case <-ended:
+		return SuperviseResult{}, failed
+	}
+}
+
+// work takes the node over and keeps it clean until ctx ends. It fails only when the node cannot be taken over.
+func (s *Supervision) work(ctx context.Context, lease *supervisor.Lease, node string) error {
+	if err := s.takeOver(ctx, lease, node); err != nil {
+		return err
+	}
+	// Beside each other: a large droplet that goes keeps nobody from looking for crashes.
+	var running sync.WaitGroup
+	running.Go(func() { each(ctx, s.deps.OrphanReap, func() { s.look(ctx, node) }) })
+	running.Go(func() { each(ctx, s.deps.DropletGC, func() { s.deps.Droplets.Reap(ctx) }) })
+	running.Go(func() { each(ctx, crashReap, s.reapCrashes) })
+	running.Wait()
+	return nil
+}
+
+// each does something at once and then each interval, until ctx ends.
+func each(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		do()
 		select {
-		case <-lease.Lost():
-			return SuperviseResult{EndReplaced}, nil
-		case <-activity.GetWorkerStopChannel(ctx):
-			return SuperviseResult{EndStopping}, nil
-		case <-term.C:
-			return SuperviseResult{EndTerm}, nil
+		case <-tick.C:
 		case <-ctx.Done():
-			return SuperviseResult{}, ctx.Err()
-		case <-reap.C:
-			s.look(ctx, params.Node)
-		case <-collect.C:
-			s.deps.Droplets.Reap(ctx)
-		case <-old.C:
-			s.reapCrashes()
 		}
 	}
 }
 
-func (s *Supervision) takeOver(ctx context.Context, node string) error {
+func (s *Supervision) takeOver(ctx context.Context, lease *supervisor.Lease, node string) error {
 	ledger, err := api.QueryNode.Ask(ctx, s.deps.Temporal, api.NodeWorkflowID(node))
 	if err != nil {
 		return api.Transient(api.ErrWarden, "the node's ledger cannot be read", err)
+	}
+	if namesNobody(ledger) {
+		if err := s.clear(ctx, lease, ledger); err != nil {
+			return api.Transient(api.ErrWarden, "what was lost with the node cannot be taken down", err)
+		}
 	}
 	if err := s.deps.Supervisor.Resume(ctx, ledger); err != nil {
 		return api.Transient(api.ErrWarden, "the node's containers cannot be seen", err)
@@ -123,9 +155,36 @@ func (s *Supervision) takeOver(ctx context.Context, node string) error {
 	return nil
 }
 
+// namesNobody tells whether a ledger knows nothing of what may run on its node: it has given the node up, or is a new one
+// that has never heard of it, in the place of one that was forgotten. Until the node is advertised it books nothing there.
+func namesNobody(ledger api.NodeStatus) bool {
+	return ledger.State == api.NodeStateLost || ledger.Capacity == api.Resources{}
+}
+
+// Between two tries to clear a lost node.
+const (
+	firstClearPause   = 100 * time.Millisecond
+	longestClearPause = 5 * time.Second
+)
+
+// clear takes down what is left on a node whose reservations were dropped, before its memory is given out again. It does not give up: a
+// Warden that is away may have all of it running.
+func (s *Supervision) clear(ctx context.Context, lease *supervisor.Lease, ledger api.NodeStatus) error {
+	for wait := firstClearPause; ; wait = min(2*wait, longestClearPause) {
+		err := s.deps.Supervisor.Clear(ctx, lease, ledger)
+		if err == nil || errors.Is(err, supervisor.ErrLeaseLost) || ctx.Err() != nil {
+			return err
+		}
+		s.deps.Log.Warn("nothing is booked on the node, and what is left on it cannot be taken down yet", "error", err)
+		if !pause.For(ctx, wait) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
 // look is not worth the lease when it fails: the next one comes.
 func (s *Supervision) look(ctx context.Context, node string) {
-	s.deps.Packages.Reap()
+	s.deps.Packages.Reap(ctx)
 	uses := s.deps.Droplets.Uses()
 	ledger, err := api.QueryNode.Ask(ctx, s.deps.Temporal, api.NodeWorkflowID(node))
 	if err == nil {

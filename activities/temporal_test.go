@@ -59,7 +59,7 @@ func (w *temporalWorld) QueryWorkflow(_ context.Context, id, _, query string, _ 
 	if !there {
 		return nil, serviceerror.NewNotFound("no such workflow")
 	}
-	status := api.InstanceStatus{State: state}
+	status := api.InstanceStatus{State: state, Node: "n"}
 	answer := any(status)
 	if query == api.QueryRunning.Name() {
 		message := api.StartMessage{}

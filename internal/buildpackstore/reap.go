@@ -35,8 +35,8 @@ func (s *Store) Use(user string, keys ...string) error {
 // Reap removes the buildpacks that no user uses and that no request has named for the lifetime, and whatever a process
 // that died has left. users gives the users that are there, by what safename.Of makes of their names; it is asked while
 // nothing else can be noted. It returns the names of the buildpacks' directories. What it cannot remove it leaves to the
-// next time, and says so.
-func (s *Store) Reap(users func() ([]string, error), lifetime time.Duration) ([]string, error) {
+// next time, and says so; it ends early, with ctx's error, when ctx does.
+func (s *Store) Reap(ctx context.Context, users func() ([]string, error), lifetime time.Duration) ([]string, error) {
 	s.reaping.Lock()
 	defer s.reaping.Unlock()
 	reaped, err := s.hideUnused(users, lifetime)
@@ -44,7 +44,7 @@ func (s *Store) Reap(users func() ([]string, error), lifetime time.Duration) ([]
 		return reaped, err
 	}
 	// Hidden from everybody else they may take their time.
-	if err := rmtree.Sweep(context.Background(), s.parts("")); err != nil {
+	if err := rmtree.Sweep(ctx, s.parts("")); err != nil {
 		return reaped, fmt.Errorf("remove a buildpack: %w", err)
 	}
 	return reaped, nil

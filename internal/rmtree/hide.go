@@ -54,7 +54,7 @@ func Sweep(ctx context.Context, dir string) error {
 			return errors.Join(err, ctx.Err())
 		}
 		if Hidden(entry.Name()) {
-			err = errors.Join(err, All(filepath.Join(dir, entry.Name())))
+			err = errors.Join(err, Until(ctx, filepath.Join(dir, entry.Name())))
 		}
 	}
 	return err

@@ -2,6 +2,7 @@ package rmtree_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,4 +62,57 @@ func TestHideAndSweep(t *testing.T) {
 	require.NoError(t, rmtree.Sweep(t.Context(), parts))
 	require.Equal(t, []string{"other"}, names(t, parts))
 	require.FileExists(t, outside)
+}
+
+func TestUntil(t *testing.T) {
+	base := t.TempDir()
+	tree := filepath.Join(base, "tree")
+	closed(t, filepath.Join(tree, "closed"))
+	require.NoError(t, os.MkdirAll(filepath.Join(tree, "a", "b", "c"), 0o755))
+	for n := range 600 {
+		require.NoError(t, os.WriteFile(filepath.Join(tree, "a", "b", fmt.Sprint(n)), nil, 0o600))
+	}
+	outside := filepath.Join(base, "outside")
+	require.NoError(t, os.MkdirAll(outside, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "file"), nil, 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(tree, "link")))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, rmtree.Until(over, tree), context.Canceled)
+	require.DirExists(t, filepath.Join(tree, "a", "b", "c"))
+	require.NoError(t, rmtree.Until(t.Context(), tree))
+	require.NoDirExists(t, tree)
+	require.FileExists(t, filepath.Join(outside, "file"))
+
+	link := filepath.Join(base, "link")
+	require.NoError(t, os.Symlink(outside, link))
+	require.NoError(t, rmtree.Until(t.Context(), link))
+	require.NoFileExists(t, link)
+	require.FileExists(t, filepath.Join(outside, "file"))
+	require.NoError(t, rmtree.Until(t.Context(), link), "there is none")
+}
+
+// TestUntilEndsInTheMidst of a directory.
+func TestUntilEndsInTheMidst(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "tree")
+	require.NoError(t, os.MkdirAll(tree, 0o755))
+	for n := range 600 {
+		require.NoError(t, os.WriteFile(filepath.Join(tree, fmt.Sprint(n)), nil, 0o600))
+	}
+	ctx := &counting{Context: t.Context(), left: 100}
+	require.ErrorIs(t, rmtree.Until(ctx, tree), context.Canceled)
+	require.Len(t, names(t, tree), 500)
+}
+
+// counting is a context that is over once it has been asked so often.
+type counting struct {
+	context.Context //nolint:containedctx // it is one
+	left            int
+}
+
+func (c *counting) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
 }

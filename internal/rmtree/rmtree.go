@@ -3,6 +3,7 @@
 package rmtree
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -41,4 +42,49 @@ func OpenUp(path string) error {
 		// WalkDir reads a directory after this.
 		return root.Chmod(name, 0o700)
 	})
+}
+
+// Until is All that ends early, with ctx's error, when ctx does: a tree of many files takes its time. What it has not
+// removed by then stays.
+func Until(ctx context.Context, path string) error {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		if root, err := os.OpenRoot(path); err == nil {
+			empty(ctx, root)
+			root.Close()
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return All(path) // What is closed even to its owner, and the directory itself.
+}
+
+// batch is how many entries of a directory are read at once.
+const batch = 256
+
+// empty removes what it can of what is in a directory, and leaves the rest without a word.
+func empty(ctx context.Context, root *os.Root) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	for {
+		entries, err := dir.ReadDir(batch)
+		for _, entry := range entries {
+			if ctx.Err() != nil {
+				return
+			}
+			if entry.IsDir() {
+				if sub, err := root.OpenRoot(entry.Name()); err == nil {
+					empty(ctx, sub)
+					sub.Close()
+				}
+			}
+			_ = root.Remove(entry.Name())
+		}
+		if err != nil {
+			return
+		}
+	}
 }

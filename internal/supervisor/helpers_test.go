@@ -37,10 +37,13 @@ func newNodeTest(t *testing.T) *nodeTest {
 	return n
 }
 
-func (n *nodeTest) begin() {
-	n.supervisor = supervisor.New(supervisor.Deps{
-		Node: "n", Warden: n.server.Client, Temporal: n.temporal, Workspaces: n.workspaces, Log: hclog.NewNullLogger(),
-	})
+func (n *nodeTest) begin() { n.supervisor = supervisor.New(n.deps(0)) }
+
+func (n *nodeTest) deps(orphanAge time.Duration) supervisor.Deps {
+	return supervisor.Deps{
+		Node: "n", Warden: n.server.Client, Temporal: n.temporal, Workspaces: n.workspaces, OrphanAge: orphanAge,
+		Log: hclog.NewNullLogger(),
+	}
 }
 
 // die is what kill -9 leaves of a worker: nothing.
@@ -116,7 +119,7 @@ func (a *app) running(state api.InstanceState) api.RunningInstance {
 	return api.RunningInstance{
 		Status: api.InstanceStatus{
 			InstanceID: a.id, AppID: a.about.AppID, Index: a.about.Index, Version: a.about.Version, State: state,
-			Address: a.about.Address, Unready: !a.about.Ready,
+			Node: "n", Address: a.about.Address, Unready: !a.about.Ready,
 		},
 		ContainerPort: a.about.ContainerPort, Liveness: a.about.Liveness, Readiness: a.about.Readiness,
 		URIs: a.about.URIs, Limits: a.about.Limits,

@@ -17,21 +17,44 @@ import (
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
-// sightings are what looked out of place at one look: Warden's list, the disk and the ledger are never of one moment,
-// so only what is seen at two looks in a row is acted on.
-type sightings struct{ containers, reservations, workspaces map[string]bool }
+// sightings are what looked out of place at one look, and since when each look has seen it so: Warden's list, the disk and
+// the ledger are never of one moment, so only what is seen at two looks in a row is acted on. Looks may follow one another
+// at once, as when the lease changes hands: the first sighting must also be orphanAge old.
+type sightings struct{ containers, reservations, workspaces map[string]time.Time }
+
+func newSightings() sightings {
+	return sightings{
+		containers: map[string]time.Time{}, reservations: map[string]time.Time{}, workspaces: map[string]time.Time{},
+	}
+}
+
+// due tells whether what is seen now was seen for long enough; else it notes the sighting.
+func (s *Supervisor) due(seen, now map[string]time.Time, name string) bool {
+	first, again := seen[name]
+	if again && time.Since(first) >= s.orphanAge {
+		return true
+	}
+	if !again {
+		first = time.Now()
+	}
+	now[name] = first
+	return false
+}
 
 // Reap takes away what nobody owns, each at its second sighting: containers and workspaces that no reservation names,
 // and reservations, with their containers, whose workflow has ended or moved. Logs of stagings that are long over go
-// with them. Two calls at once follow one another.
+// with them. Two calls at once follow one another. It ends early when ctx does.
 func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 	s.reaping.Lock()
 	defer s.reaping.Unlock()
-	now := sightings{containers: map[string]bool{}, reservations: map[string]bool{}, workspaces: map[string]bool{}}
+	if err := ctx.Err(); err != nil {
+		return err // The ledger has become old while somebody else reaped.
+	}
+	now := newSightings()
 	err := errors.Join(
 		s.reapReservations(ctx, &ledger, now),
 		s.reapContainers(ctx, ledger, now),
-		s.reapWorkspaces(ledger, now),
+		s.reapWorkspaces(ctx, ledger, now),
 	)
 	s.seen = now
 	return err
@@ -44,16 +67,17 @@ func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatu
 	var stale []string
 	var held []api.Reservation
 	for _, r := range ledger.Reservations {
-		ours, err := s.stillOurs(ctx, r)
+		holder, err := s.standing(ctx, r.Workflow)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
-		case !ours && s.seen.reservations[r.ID]:
+		case holder.open && (holder.node == "" || holder.node == s.node):
+		case s.due(s.seen.reservations, now.reservations, r.ID):
 			stale = append(stale, r.ID)
-			s.mourn(ctx, r)
+			if !holder.open {
+				s.mourn(ctx, r)
+			}
 			continue
-		case !ours:
-			now.reservations[r.ID] = true
 		}
 		held = append(held, r)
 	}
@@ -83,30 +107,56 @@ func (s *Supervisor) mourn(ctx context.Context, r api.Reservation) {
 }
 
 func (s *Supervisor) reapContainers(ctx context.Context, ledger api.NodeStatus, now sightings) error {
-	list, err := s.warden.List(ctx, &wardenpb.ListRequest{})
+	orphans, err := s.orphans(ctx, ledger)
 	if err != nil {
-		return fmt.Errorf("list containers: %w", err)
+		return err
 	}
 	var failed []error
-	for _, handle := range list.GetHandles() {
-		switch {
-		case owned(ledger, handle):
-		case !s.seen.containers[handle]:
-			now.containers[handle] = true
-		default:
-			s.log.Warn("destroying a container that nobody owns", "handle", handle)
-			s.Forget(handle)
-			_, err := s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
-			if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
-				now.containers[handle] = true
-				failed = append(failed, fmt.Errorf("destroy %s: %w", handle, err))
-			}
+	for _, handle := range orphans {
+		if ctx.Err() != nil || !s.due(s.seen.containers, now.containers, handle) {
+			continue
+		}
+		if err := s.destroy(ctx, handle, api.ExitNotDetermined); err != nil {
+			now.containers[handle] = s.seen.containers[handle]
+			failed = append(failed, err)
 		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
-func (s *Supervisor) reapWorkspaces(ledger api.NodeStatus, now sightings) error {
+// orphans are the containers that no reservation of the ledger names.
+func (s *Supervisor) orphans(ctx context.Context, ledger api.NodeStatus) ([]string, error) {
+	list, err := s.warden.List(ctx, &wardenpb.ListRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	return slices.DeleteFunc(list.GetHandles(), func(handle string) bool {
+		return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool { return r.ID == handle })
+	}), nil
+}
+
+// destroy takes down a container that nobody owns. A workflow that believes its instance to run in it is told first that
+// the instance has ended, by the description given: it would believe so for ever. Told twice, it heeds the first.
+func (s *Supervisor) destroy(ctx context.Context, handle, description string) error {
+	s.log.Warn("destroying a container that nobody owns", "handle", handle)
+	holder, err := s.standing(ctx, api.InstanceWorkflowID(handle))
+	if err == nil && holder.open && holder.node == s.node {
+		err = s.signalEnd(ctx, handle, outcome{api.SignalInstanceExited, api.InstanceExit{
+			Status: unknownStatus, Description: description,
+		}})
+	}
+	if err != nil {
+		return fmt.Errorf("tell the workflow of %s: %w", handle, err)
+	}
+	s.Forget(handle)
+	_, err = s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
+	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
+		return fmt.Errorf("destroy %s: %w", handle, err)
+	}
+	return nil
+}
+
+func (s *Supervisor) reapWorkspaces(ctx context.Context, ledger api.NodeStatus, now sightings) error {
 	tasks, err := s.workspaces.Leftover(func(name string) bool {
 		return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool {
 			task, staging := strings.CutPrefix(r.ID, api.StagingHandle(""))
@@ -115,32 +165,31 @@ func (s *Supervisor) reapWorkspaces(ledger api.NodeStatus, now sightings) error 
 	})
 	failed := []error{err, s.workspaces.PruneLogs(s.logs)}
 	for _, name := range tasks {
-		if !s.seen.workspaces[name] {
-			now.workspaces[name] = true
+		if ctx.Err() != nil || !s.due(s.seen.workspaces, now.workspaces, name) {
 			continue
 		}
 		s.log.Warn("removing a workspace that nobody owns", "name", name)
-		failed = append(failed, s.workspaces.RemoveLeftover(name))
+		failed = append(failed, s.workspaces.RemoveLeftover(ctx, name))
 	}
 	return errors.Join(failed...)
 }
 
-func owned(ledger api.NodeStatus, handle string) bool {
-	return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool { return r.ID == handle })
+// standing is how the workflow is that holds a reservation or a container.
+type standing struct {
+	// open is unset for one that has ended, or was never there.
+	open bool
+	// node is where it is; empty while it has none.
+	node string
 }
 
-// stillOurs tells whether the workflow of a reservation is open and on this node.
-func (s *Supervisor) stillOurs(ctx context.Context, r api.Reservation) (bool, error) {
-	answer, err := s.temporal.DescribeWorkflow(ctx, r.Workflow, "")
+func (s *Supervisor) standing(ctx context.Context, workflow string) (standing, error) {
+	answer, err := s.temporal.DescribeWorkflow(ctx, workflow, "")
 	if isNotFound(err) {
-		return false, nil
+		return standing{}, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("describe %s: %w", r.Workflow, err)
+		return standing{}, fmt.Errorf("describe %s: %w", workflow, err)
 	}
-	if answer.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return false, nil
-	}
-	node, known := answer.TypedSearchAttributes.GetKeyword(api.SearchNode)
-	return !known || node == s.node, nil
+	node, _ := answer.TypedSearchAttributes.GetKeyword(api.SearchNode)
+	return standing{open: answer.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, node: node}, nil
 }

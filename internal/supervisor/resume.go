@@ -22,7 +22,13 @@ const (
 	searchTimeout = 5 * time.Second
 	// resumePatience is how long Resume waits for the first look for everyone. What takes longer goes on without it.
 	resumePatience = 3 * time.Second
+	// silentPause is the longest between two questions to a workflow that does not answer although Temporal does: its code
+	// fails, and somebody has to mend that. Each question costs the workers a try.
+	silentPause = 30 * time.Second
 )
+
+// errSilent: an instance's workflow does not answer, although Temporal does.
+var errSilent = errors.New("its workflow does not answer")
 
 // search looks for one instance until it is known what has become of it.
 type search struct {
@@ -100,7 +106,7 @@ func (s *Supervisor) searchOn(one *search) {
 	looked := func() { first.Do(func() { close(one.first) }) }
 	defer looked()
 	defer s.endSearch(one) // Before: who comes after the search must not find it.
-	for wait := firstPause; ; wait = min(wait*2, longestPause) {
+	for wait := firstPause; ; wait *= 2 {
 		select {
 		case s.resumers <- struct{}{}:
 		case <-one.ctx.Done():
@@ -115,10 +121,18 @@ func (s *Supervisor) searchOn(one *search) {
 		if wait == firstPause {
 			s.log.Warn("an instance cannot be found yet, looking on", "instance", one.reservation.ID, "error", err)
 		}
+		wait = min(wait, longestWait(err))
 		if !pause.For(one.ctx, wait) {
 			return
 		}
 	}
+}
+
+func longestWait(err error) time.Duration {
+	if errors.Is(err, errSilent) {
+		return silentPause
+	}
+	return longestPause
 }
 
 // searchOnce looks once. Without an error it is known what has become of the instance, and its workflow has been told.
@@ -130,7 +144,7 @@ func (s *Supervisor) searchOnce(one *search) error {
 	defer cancel()
 	r := one.reservation
 	running, err := api.QueryRunning.Ask(ctx, s.temporal, r.Workflow)
-	if isNotFound(err) || err == nil && !believedToRun(running.Status.State) {
+	if isNotFound(err) || err == nil && !s.believedToRun(running.Status) {
 		return nil // Reap gives the reservation back, or StartInstance and RetireInstance have it in hand.
 	}
 	info, away := s.inspect(one)
@@ -140,7 +154,7 @@ func (s *Supervisor) searchOnce(one *search) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("ask its workflow: %w", err)
+		return s.noAnswer(one, err)
 	case away != nil:
 		return errors.Join(away, s.sayMissed(ctx, one))
 	case job != 0:
@@ -150,8 +164,26 @@ func (s *Supervisor) searchOnce(one *search) error {
 	}
 }
 
-func believedToRun(state api.InstanceState) bool {
-	return state == api.StateRunning || state == api.StateResuming || state == api.StateEvacuating
+// believedToRun tells whether a workflow believes its instance to run here. A reservation of an instance that lives on
+// another node is left of a placement that tried this one before.
+func (s *Supervisor) believedToRun(status api.InstanceStatus) bool {
+	switch status.State {
+	case api.StateRunning, api.StateResuming, api.StateEvacuating:
+		return status.Node == s.node
+	default:
+		return false
+	}
+}
+
+// noAnswer tells a Temporal that is away, which comes back by itself, from a workflow that does not answer.
+func (s *Supervisor) noAnswer(one *search, err error) error {
+	err = fmt.Errorf("ask its workflow: %w", err)
+	ctx, cancel := context.WithTimeout(one.ctx, searchTimeout)
+	defer cancel()
+	if _, away := s.standing(ctx, one.reservation.Workflow); away != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errSilent, err)
 }
 
 // inspect asks Warden for the container; nil for one that is not there.

@@ -38,7 +38,10 @@ type Deps struct {
 	Workspaces *workspace.Store
 	// LogLifetime is how long the logs of stagings that are over are kept.
 	LogLifetime time.Duration
-	Log         hclog.Logger
+	// OrphanAge is how long Reap must have seen something without an owner before it takes it away, 0 for no longer than from
+	// one look to the next. It is to be shorter than the time between two regular looks, or their second one takes nothing.
+	OrphanAge time.Duration
+	Log       hclog.Logger
 }
 
 // Supervisor watches over one node. It is made once in a worker, and closed at its end.
@@ -48,6 +51,7 @@ type Supervisor struct {
 	temporal   Temporal
 	workspaces *workspace.Store
 	logs       time.Duration
+	orphanAge  time.Duration
 	log        hclog.Logger
 
 	ctx     context.Context
@@ -67,7 +71,7 @@ type Supervisor struct {
 
 	// reaping is held by the one Reap that is at work; it guards seen.
 	reaping sync.Mutex
-	// seen are the containers without an owner, and the reservations without a container, at the last look.
+	// seen are what had no owner, or no holder, at the last look.
 	seen sightings
 }
 
@@ -76,7 +80,7 @@ func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
-		logs: deps.LogLifetime, log: deps.Log.Named("supervisor"),
+		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, log: deps.Log.Named("supervisor"),
 		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), resumers: make(chan struct{}, resumers),
 		watches: map[string]*Watch{}, searches: map[string]*search{},
 	}
@@ -91,6 +95,15 @@ func (s *Supervisor) Close() {
 
 // Lease is the right to compare the node with its ledger. There is one at a time.
 type Lease struct{ lost chan struct{} }
+
+func (l *Lease) isLost() bool {
+	select {
+	case <-l.lost:
+		return true
+	default:
+		return false
+	}
+}
 
 // Lost is closed when somebody newer has taken the lease.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }

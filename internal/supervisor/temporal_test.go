@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	sdk "go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
 )
@@ -69,8 +71,19 @@ func (w *temporal) QueryWorkflow(ctx context.Context, id, _, query string, _ ...
 	return client.NewValue(data), err
 }
 
-func (*temporal) DescribeWorkflow(context.Context, string, string) (*client.WorkflowExecutionDescription, error) {
-	return nil, errors.New("nobody is described")
+// DescribeWorkflow has each workflow open, on the node of its instance.
+func (w *temporal) DescribeWorkflow(_ context.Context, id, _ string) (*client.WorkflowExecutionDescription, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.reach(id); err != nil {
+		return nil, err
+	}
+	description := &client.WorkflowExecutionDescription{}
+	description.Status = enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if node := w.running[id].Status.Node; node != "" {
+		description.TypedSearchAttributes = sdk.NewSearchAttributes(api.SearchNode.ValueSet(node))
+	}
+	return description, nil
 }
 
 func (w *temporal) reach(id string) error {
@@ -85,9 +98,14 @@ func (w *temporal) reach(id string) error {
 }
 
 func (w *temporal) is(instance string, running api.RunningInstance) {
+	w.isThere(api.InstanceWorkflowID(instance), running)
+}
+
+// isThere has a workflow be open that may be none of an instance.
+func (w *temporal) isThere(id string, running api.RunningInstance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.running[api.InstanceWorkflowID(instance)] = running
+	w.running[id] = running
 }
 
 // goes takes the server away, or brings it back.
@@ -117,10 +135,12 @@ func (w *temporal) refusals() int {
 }
 
 // heard is what an instance's workflow was told, in order.
-func (w *temporal) heard(instance string) []said {
+func (w *temporal) heard(instance string) []said { return w.heardBy(api.InstanceWorkflowID(instance)) }
+
+func (w *temporal) heardBy(id string) []said {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(w.said), func(s said) bool { return s.to != api.InstanceWorkflowID(instance) })
+	return slices.DeleteFunc(slices.Clone(w.said), func(s said) bool { return s.to != id })
 }
 
 // expect waits until the workflow was told something, and that it was just this.

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -74,10 +75,10 @@ func (w Workspace) makeOut(name string) error {
 }
 
 // Remove takes the workspace of a task away, whatever its container left in it. It is no error when there is none.
-func (s *Store) Remove(task string) error { return removeAll(s.Path(task).dir) }
+func (s *Store) Remove(task string) error { return removed(rmtree.All(s.Path(task).dir)) }
 
-func removeAll(dir string) error {
-	if err := rmtree.All(dir); err != nil {
+func removed(err error) error {
+	if err != nil {
 		return fmt.Errorf("remove the workspace: %w", err)
 	}
 	return nil
@@ -198,5 +199,7 @@ func (s *Store) Leftover(owned func(name string) bool) ([]string, error) {
 	return names, nil
 }
 
-// RemoveLeftover is Remove for a name that Leftover gave.
-func (s *Store) RemoveLeftover(name string) error { return removeAll(filepath.Join(s.dir, name)) }
+// RemoveLeftover is Remove for a name that Leftover gave. It ends early, with ctx's error, when ctx does.
+func (s *Store) RemoveLeftover(ctx context.Context, name string) error {
+	return removed(rmtree.Until(ctx, filepath.Join(s.dir, name)))
+}

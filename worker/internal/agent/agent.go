@@ -94,6 +94,9 @@ func (a *agent) run(ctx context.Context) error {
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces,
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
+		// The next regular look finds a sighting old enough, however late it or early the other was; one that comes right
+		// after, since the lease has changed hands, does not.
+		OrphanAge: a.node.Intervals.OrphanReap / 2,
 	})
 	defer a.supervisor.Close()
 	stop, err := a.measure(ctx)
