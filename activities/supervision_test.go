@@ -147,3 +147,13 @@ func TestLeaseIsLostWhileALookHangs(t *testing.T) {
 	require.Equal(t, activities.EndReplaced, <-ended)
 	<-over
 }
+
+func TestRoutesAreTriedAgainUntilTheWorkerKnowsItsInstances(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	params := activities.RouteParams{InstanceID: anInstance, URIs: []string{"a.localhost"}}
+	_, err := execute(t.Context(), t, silently(i.containers.Route), params)
+	requireFault(t, err, api.ErrWarden, false, "the node's worker does not look after the instance yet")
+	require.NoError(t, i.supervisor.Resume(t.Context(), api.NodeStatus{}))
+	_, err = execute(t.Context(), t, silently(i.containers.Route), params)
+	require.NoError(t, err, "it has ended")
+}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
@@ -53,13 +54,20 @@ func (i Instance) check(c api.HealthCheck) healthcheck.Check {
 const settle = 500 * time.Millisecond
 
 // LookAfter has the end of a watched instance, and every change of its health, told to its workflow from now on; also an
-// end that came before. An instance that is looked after already, or is not watched, is left as it is.
-func (s *Supervisor) LookAfter(instance Instance) {
+// end that came before. An instance that is looked after already, or is not watched, is left as it is. Routes that came
+// before are newer than its own.
+//
+// It returns what the workflow is taken to know of the instance's readiness: that of the instance, or, for one that is
+// looked after already, what it was told last.
+func (s *Supervisor) LookAfter(instance Instance) (ready bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok := s.watches[instance.ID]
-	if !ok || !w.adopt(instance.clone()) {
-		return
+	if !ok {
+		return instance.Ready
+	}
+	if !w.adopt(instance.clone()) {
+		return w.toldReady()
 	}
 	s.checks.Add(instance.ID, healthcheck.Checks{
 		Liveness:  instance.check(instance.Liveness),
@@ -74,14 +82,47 @@ func (s *Supervisor) LookAfter(instance Instance) {
 		s.deliver(w)
 	default:
 	}
+	return instance.Ready
 }
 
-// Route gives an instance that is looked after other routes, and another version where that is not empty. One that is not
-// looked after, as it has ended, is left as it is.
-func (s *Supervisor) Route(instance, version string, uris []string) {
-	if w := s.Watched(instance); w != nil {
-		w.route(version, uris)
+// routes are an instance's, and its version where that has changed with them.
+type routes struct {
+	version string
+	uris    []string
+}
+
+// after is r once it has come after what came before it, which may be nil.
+func (r routes) after(before *routes) *routes {
+	if before != nil {
+		r.version = cmp.Or(r.version, before.version)
 	}
+	return &r
+}
+
+// give has an instance take the routes on.
+func (r routes) give(to *Instance) {
+	to.URIs = slices.Clone(r.uris)
+	to.Version = cmp.Or(r.version, to.Version)
+}
+
+// ErrNotResumed is the error of Route before Resume: an instance that is not known may be one that is still to be looked for.
+var ErrNotResumed = errors.New("the node's instances are not looked after yet")
+
+// Route gives an instance that is looked after other routes, and another version where that is not empty. One that is
+// looked for takes them on when it is found. One that is not known has ended, unless that cannot be known yet: then it
+// fails with ErrNotResumed, and is to be called again.
+func (s *Supervisor) Route(instance, version string, uris []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := routes{version, uris}
+	if w, ok := s.watches[instance]; ok {
+		w.route(to)
+	} else if one, ok := s.searches[instance]; ok {
+		one.routes = to.after(one.routes)
+	} else if !s.resumed {
+		return ErrNotResumed
+	}
+	return nil
 }
 
 // Instances are those that are looked after and have not ended, by app and index.

@@ -1,9 +1,8 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"time"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/pause"
@@ -18,13 +17,15 @@ type outcome struct {
 // news is what the workflow of a looked-after instance has yet to hear. There is no queue: an older readiness that was
 // not delivered is worth nothing beside a newer one, and nothing is worth anything beside the end.
 //
-//	ready -- Readied --> the newest is told until it is heard
+//	ready -- Readied --> the newest is told until it is heard: a loss at once, a regain readyGap after the loss
 //	outcome -- the first of exited and unhealthy --> told until it is heard, and then nothing any more
 type news struct {
 	// outcome is nil while the instance lives.
 	outcome *outcome
 	// heard is the readiness that the workflow knows; only where it is sure: a signal that failed may have arrived.
 	heard, sure bool
+	// lost is when the workflow was told last that its instance is not ready; zero while it was not.
+	lost time.Time
 	// over is set when the outcome was heard.
 	over bool
 	// delivering is set while a goroutine delivers.
@@ -37,6 +38,9 @@ func (w *Watch) adopt(instance Instance) bool {
 	defer w.mu.Unlock()
 	if w.adopted {
 		return false
+	}
+	if w.routes != nil {
+		w.routes.give(&instance)
 	}
 	w.adopted, w.about = true, instance
 	w.news.heard, w.news.sure = instance.Ready, true
@@ -67,12 +71,22 @@ func (w *Watch) isAdopted() bool {
 	return w.adopted
 }
 
-// route keeps what routes the instance has now.
-func (w *Watch) route(version string, uris []string) {
+// toldReady is the readiness that the workflow was told last.
+func (w *Watch) toldReady() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.about.URIs = slices.Clone(uris)
-	w.about.Version = cmp.Or(version, w.about.Version)
+	return w.news.heard
+}
+
+// route keeps what routes the instance has now, or is to have once it is looked after.
+func (w *Watch) route(to routes) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.adopted {
+		to.give(&w.about)
+	} else {
+		w.routes = to.after(w.routes)
+	}
 }
 
 // setReady keeps what the readiness check has found.
@@ -114,6 +128,10 @@ func (s *Supervisor) deliver(w *Watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.news.delivering {
+		select {
+		case w.stirred <- struct{}{}:
+		default:
+		}
 		return
 	}
 	w.news.delivering = true
@@ -124,7 +142,13 @@ func (s *Supervisor) deliver(w *Watch) {
 func (s *Supervisor) tellAll(w *Watch) {
 	wait := firstPause
 	for {
-		tell := w.next()
+		tell, in := w.next()
+		if in > 0 {
+			if !w.awaitNews(in) {
+				return
+			}
+			continue
+		}
 		if tell == nil {
 			return
 		}
@@ -143,19 +167,41 @@ func (s *Supervisor) tellAll(w *Watch) {
 	}
 }
 
-// next is what to tell, nil when there is nothing: then whoever delivers stops.
-func (w *Watch) next() func(context.Context, *Supervisor) error {
+// awaitNews waits until there may be other news, or what there is may be told; false when the watch ends first.
+func (w *Watch) awaitNews(in time.Duration) bool {
+	timer := time.NewTimer(in)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.stirred:
+		return true
+	case <-w.ctx.Done():
+		return false
+	}
+}
+
+// readyGap is how long after a loss of readiness a regain is told at the earliest. Of an instance that flaps its workflow
+// then hears two changes in that time at most, whatever the interval of its check: each costs the histories of the
+// instance and of its app some events. It holds nobody's routes up who is ready for the first time.
+const readyGap = 5 * time.Second
+
+// next is what to tell, and in what time it may be told. It is nil when there is nothing: then whoever delivers stops.
+func (w *Watch) next() (tell func(context.Context, *Supervisor) error, in time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := &w.news
 	switch {
 	case n.outcome != nil && !n.over:
-		return w.tellOutcome
+		return w.tellOutcome, 0
 	case n.outcome == nil && w.adopted && (n.heard != w.about.Ready || !n.sure):
-		return w.tellReadiness
+		if w.about.Ready && !n.lost.IsZero() {
+			in = max(0, readyGap-time.Since(n.lost))
+		}
+		return w.tellReadiness, in
 	default:
 		n.delivering = false
-		return nil
+		return nil, 0
 	}
 }
 
@@ -176,6 +222,9 @@ func (w *Watch) tellReadiness(ctx context.Context, s *Supervisor) error {
 	w.mu.Lock()
 	ready := w.about.Ready
 	w.news.heard, w.news.sure = ready, false
+	if !ready {
+		w.news.lost = time.Now()
+	}
 	w.mu.Unlock()
 	id := api.InstanceWorkflowID(w.instance)
 	err := api.SignalInstanceReadiness.Send(ctx, s.temporal, id, api.InstanceReadiness{Ready: ready})

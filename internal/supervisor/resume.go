@@ -37,6 +37,8 @@ type search struct {
 	cancel      context.CancelFunc
 	// first is closed after the first look.
 	first chan struct{}
+	// routes are those that came while it was looked for, nil when none did; guarded by Supervisor.mu.
+	routes *routes
 	// said is set when the workflow was told that its instance is looked for.
 	said bool
 }
@@ -59,6 +61,9 @@ func (s *Supervisor) Resume(ctx context.Context, ledger api.NodeStatus) error {
 			begun = append(begun, found)
 		}
 	}
+	s.mu.Lock()
+	s.resumed = true
+	s.mu.Unlock()
 	for _, one := range begun {
 		select {
 		case <-one.first:

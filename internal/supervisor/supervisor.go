@@ -68,6 +68,8 @@ type Supervisor struct {
 	// searches are for instances that are not found yet.
 	searches map[string]*search
 	lease    *Lease
+	// resumed is set once Resume knows whom to look for.
+	resumed bool
 
 	// reaping is held by the one Reap that is at work; it guards seen.
 	reaping sync.Mutex

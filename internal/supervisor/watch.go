@@ -30,6 +30,8 @@ type Watch struct {
 	ctx    context.Context //nolint:containedctx // the watch's own life, which no caller has
 	cancel context.CancelFunc
 	done   chan struct{}
+	// stirred holds an element when there may be other news for who waits to tell some.
+	stirred chan struct{}
 
 	// exit is written before done is closed and never after.
 	exit api.InstanceExit
@@ -40,6 +42,8 @@ type Watch struct {
 	adopted bool
 	about   Instance
 	news    news
+	// routes are those that came before the instance was looked after, nil when none did.
+	routes *routes
 }
 
 // Done is closed when the job has ended, or can no longer be found.
@@ -65,7 +69,12 @@ func (s *Supervisor) watch(instance string, job uint32) *Watch {
 		s.drop(w)
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	w := &Watch{instance: instance, job: job, ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	w := &Watch{
+		instance: instance, job: job, ctx: ctx, cancel: cancel, done: make(chan struct{}), stirred: make(chan struct{}, 1),
+	}
+	if one, ok := s.searches[instance]; ok {
+		w.routes = one.routes
+	}
 	s.watches[instance] = w
 	s.running.Go(func() { s.await(w) })
 	return w
