@@ -78,12 +78,17 @@ type build struct {
 	space   workspace.Workspace
 	// job is the one to link, 0 when there is none any more.
 	job uint32
-	// ended is what Link said of the job, nil when nobody was there to hear it.
+	// spawned is set once a job of this attempt's own was not turned away by the runner: no other is spawned.
+	spawned bool
+	// ended is what Link said of a job that may have been the build, nil when nobody was there to hear it.
 	ended *wardenpb.LinkResponse
 }
 
-// run ends with a build that has ended. Two attempts can both spawn a job, when the first one's heartbeat was lost but
-// not its life: the runner lets only one of them build, and who linked the other goes on to that one.
+// run ends with a build that has ended: when no job is left, and either the build had begun or this attempt's own job
+// came to nothing. The end of one job alone tells neither. Several attempts can be at it, when one's heartbeat was lost
+// but not its life, or a worker's last request outlived it: they can all spawn a job, of which the runner lets one build
+// and turns the others away, and what an attempt finds in the container may be another's job that makes the link to the
+// app.
 func (b *build) run(ctx context.Context) error {
 	for {
 		if err := b.findOrSpawn(ctx); err != nil {
@@ -95,9 +100,17 @@ func (b *build) run(ctx context.Context) error {
 		if err := b.link(ctx); err != nil {
 			return err
 		}
-		if b.ended != nil && b.ended.GetExitStatus() != runspec.ExitAlreadyStarted {
-			return nil
-		}
+	}
+}
+
+// heard notes how a job ended. Only a status other than 0 tells something that the result does not.
+func (b *build) heard(response *wardenpb.LinkResponse) {
+	if response.GetExitStatus() == runspec.ExitAlreadyStarted {
+		b.spawned = false // Should the other have died before it began, nobody has built.
+		return
+	}
+	if b.ended == nil || response.GetExitStatus() != 0 {
+		b.ended = response
 	}
 }
 
@@ -119,24 +132,21 @@ func (b *build) concluded() bool {
 	return !errors.Is(err, runspec.ErrNoResult)
 }
 
-// findOrSpawn ends with a job to link: that of an earlier attempt, or one of its own. There is none when the build has
-// begun and its job is gone; its result says the rest.
+// over tells whether Warden refused something because another attempt, which has heard of the build's end, has stopped the
+// container: the result says the rest.
+func (b *build) over(err error) bool {
+	return errors.Is(err, warden.ErrWrongState) && (b.started() || b.concluded())
+}
+
+// findOrSpawn ends with a job to link: one that is there, or one of its own. There is none when the build has begun, or
+// its job is gone; its result says the rest.
 func (b *build) findOrSpawn(ctx context.Context) error {
 	// Looked at first: a job that begins between two looks must not pass for one that was there and is gone.
 	begun := b.started()
-	b.job, b.ended = 0, nil
+	b.job = 0
 	info, err := b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
-	if errors.Is(err, warden.ErrUnknownHandle) && !begun {
-		// Somebody took it away before anything was done in it.
-		if err := b.prepare(ctx); err != nil {
-			return err
-		}
-		info, err = b.warden.Info(ctx, &wardenpb.InfoRequest{Handle: proto.String(b.handle)})
-	}
-	switch {
-	case errors.Is(err, warden.ErrUnknownHandle) && begun:
-		return nil
-	case err != nil:
+	away := errors.Is(err, warden.ErrUnknownHandle)
+	if err != nil && (!away || b.spawned && !begun) {
 		return wardenFault("look at the container", err)
 	}
 	jobs := info.GetJobIds()
@@ -145,10 +155,17 @@ func (b *build) findOrSpawn(ctx context.Context) error {
 		b.job = uint32(jobs[0])
 		b.log.Info("going on with a build", "task", b.request.TaskID, "job", b.job)
 		return nil
-	case begun, b.concluded():
+	case begun, b.spawned, b.concluded():
 		return nil
 	}
-	return b.spawn(ctx)
+	// Also one that is there: it may be as an attempt has left it that died before it had set the limits, or is about to.
+	if err = b.prepare(ctx); err == nil {
+		err = b.spawn(ctx)
+	}
+	if b.over(err) {
+		return nil
+	}
+	return err
 }
 
 func (b *build) spawn(ctx context.Context) error {
@@ -166,7 +183,7 @@ func (b *build) spawn(ctx context.Context) error {
 	if err != nil {
 		return wardenFault("start the build", err)
 	}
-	b.job = spawned.GetJobId()
+	b.job, b.spawned = spawned.GetJobId(), true
 	b.log.Info("building", "app", b.request.AppID, "task", b.request.TaskID, "job", b.job)
 	return nil
 }
@@ -205,7 +222,7 @@ func (b *build) link(ctx context.Context) error {
 	})
 	switch {
 	case err == nil:
-		b.ended = response
+		b.heard(response)
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -232,13 +249,12 @@ const sizeLook = time.Second
 // watchSize gives a context that ends with errBuildSize when the build has written more onto the node's disk than it may:
 // a droplet and a cache are packed from the container's own disk, so each can be as large as that, and the log has its limit.
 func (b *build) watchSize(ctx context.Context) (watched context.Context, stop func()) {
-	most := b.mostWritten()
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for pause.For(watched, sizeLook) {
-			if size, err := b.space.Size(); err == nil && size > most {
+			if b.wroteTooMuch() {
 				cancel(errBuildSize)
 			}
 		}
@@ -246,8 +262,10 @@ func (b *build) watchSize(ctx context.Context) (watched context.Context, stop fu
 	return watched, func() { cancel(nil); <-ended }
 }
 
-func (b *build) mostWritten() int64 {
-	return (2*b.diskMB() + b.config.Staging.Limits.LogMB + packingOverheadMB) * bytesPerMB
+func (b *build) wroteTooMuch() bool {
+	most := (2*b.diskMB() + b.config.Staging.Limits.LogMB + packingOverheadMB) * bytesPerMB
+	size, err := b.space.Size()
+	return err == nil && size > most
 }
 
 // packingOverheadMB is more than what archives of incompressible files are larger than these.
@@ -293,7 +311,7 @@ func (b *build) result() (BuildResult, error) {
 	case result.Error != nil:
 		return BuildResult{}, api.Final(stagingType(result.Error.Type), clip(result.Error.Message), nil)
 	}
-	if size, err := b.space.Size(); err == nil && size > b.mostWritten() {
+	if b.wroteTooMuch() {
 		return BuildResult{}, tooMuch(b.diskMB())
 	}
 	result.DetectedBuildpack = cleantext.Line(result.DetectedBuildpack)
@@ -305,6 +323,10 @@ func (b *build) noResult(cause error) error {
 	if slices.Contains(b.ended.GetInfo().GetEvents(), api.ExitOutOfMemory) {
 		return api.Final(api.ErrStaging,
 			fmt.Sprintf("the build ran out of memory: %d MB are its limit", b.memoryMB()), cause)
+	}
+	// Another attempt may have stopped it for either.
+	if b.wroteTooMuch() {
+		return tooMuch(b.diskMB())
 	}
 	if time.Now().After(b.deadline()) {
 		return timeExpired(cause)

@@ -186,6 +186,40 @@ func TestTwoAttemptsBuildOnce(t *testing.T) {
 	require.Equal(t, "run\n", b.read(t, "runs"))
 }
 
+// As when an attempt that is given up is still making the link to the app, or a worker died at it.
+func TestBuildIsNotTakenForAnotherJob(t *testing.T) {
+	for name, script := range map[string]string{"that went well": "exit 0", "that failed": "exit 7"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBuildTest(t, `result '{"detected_buildpack":"x"}'`)
+			_, err := b.setUp(t)
+			require.NoError(t, err)
+			_, err = b.server.Client.Spawn(t.Context(), &wardenpb.SpawnRequest{Handle: b.handle(), Script: proto.String(script)})
+			require.NoError(t, err)
+			result, err := b.build(t.Context(), t)
+			require.NoError(t, err)
+			require.Equal(t, "x", result.Result.DetectedBuildpack)
+			require.Equal(t, "run\n", b.read(t, "runs"))
+		})
+	}
+}
+
+// A worker may have died before it had set the limits of the container that it had made.
+func TestBuildBeginsInNoContainerWithoutLimits(t *testing.T) {
+	b := newBuildTest(t, `until [ -e "$out/go" ]; do sleep 0.01; done; result '{}'`)
+	_, err := b.setUp(t)
+	require.NoError(t, err)
+	limited, err := b.server.Client.LimitMemory(t.Context(), &wardenpb.LimitMemoryRequest{Handle: b.handle()})
+	require.NoError(t, err)
+	_, err = b.server.Client.LimitMemory(t.Context(), &wardenpb.LimitMemoryRequest{
+		Handle: b.handle(), LimitInBytes: proto.Uint64(2 * limited.GetLimitInBytes()),
+	})
+	require.NoError(t, err)
+	b.interrupt(t, "runs")
+	now, err := b.server.Client.LimitMemory(t.Context(), &wardenpb.LimitMemoryRequest{Handle: b.handle()})
+	require.NoError(t, err)
+	require.Equal(t, limited.GetLimitInBytes(), now.GetLimitInBytes())
+}
+
 func TestBuildLeavesNobodyRunning(t *testing.T) {
 	b := newBuildTest(t, `(trap "" TERM HUP; setsid sleep 1000 & echo $! > "$out/pid.part"; mv "$out/pid.part" "$out/pid"; wait) &
 		until [ -e "$out/pid" ]; do sleep 0.01; done; result '{}'`)
@@ -279,8 +313,11 @@ func TestBuildThatWritesTooMuch(t *testing.T) {
 	b := newBuildTest(t, `for file in droplet.tgz buildpack_cache.tgz; do
 		head -c 1G /dev/zero > "$out/$file" || stat -c %s "$out/$file" >> "$out/sizes"; done; sleep 1000`)
 	b.config.Staging.DiskLimitMB, b.config.Staging.Limits.LogMB = 4, 1
-	_, err := b.build(t.Context(), t)
-	requireFault(t, err, api.ErrStaging, true, "larger than its disk of 4 MB could hold")
+	// The second time as an attempt hears of it that did not stop it.
+	for range 2 {
+		_, err := b.build(t.Context(), t)
+		requireFault(t, err, api.ErrStaging, true, "larger than its disk of 4 MB could hold")
+	}
 	require.Equal(t, strings.Repeat("71303168\n", 2), b.read(t, "sizes"), "no file is larger than the disk, and what packing adds")
 	info, err := b.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: b.handle()})
 	require.NoError(t, err)

@@ -33,15 +33,8 @@ type startup struct {
 // look. No look asks Warden.
 func (s *instanceStart) awaitHealthy(ctx context.Context) error {
 	check := s.startup()
-	waiting, cancel := context.WithTimeout(ctx, check.timeout)
+	waiting, cancel := s.whileItRuns(ctx, check.timeout)
 	defer cancel()
-	go func() {
-		select {
-		case <-s.watch.Done():
-			cancel()
-		case <-waiting.Done():
-		}
-	}()
 	for wait := firstProbePause; ; wait = min(wait*2, longestProbePause) {
 		if check.healthy(waiting) {
 			return nil
@@ -50,6 +43,41 @@ func (s *instanceStart) awaitHealthy(ctx context.Context) error {
 			return s.unhealthy(ctx)
 		}
 	}
+}
+
+// whileItRuns ends when the instance does, or after a time.
+func (s *instanceStart) whileItRuns(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	go func() {
+		select {
+		case <-s.watch.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// longestReadyLook bounds the look whether an instance that starts is ready, which keeps it from being RUNNING: what takes
+// longer is left to the supervisor's looks.
+const longestReadyLook = 10 * time.Second
+
+// ready looks once whether the instance is ready. One that asks for no readiness check is, and one without a port, which
+// the supervisor does not look at either.
+func (s *instanceStart) ready(ctx context.Context) bool {
+	if s.created.ContainerPort == 0 {
+		return true
+	}
+	check := s.message.Readiness()
+	ctx, cancel := s.whileItRuns(ctx, min(healthcheck.Timeout(check), longestReadyLook))
+	defer cancel()
+	return s.probe(check).Probe(ctx) == nil
+}
+
+// probe looks at the instance's own port.
+func (s *instanceStart) probe(check api.HealthCheck) healthcheck.Probe {
+	return healthcheck.New(check, net.JoinHostPort(
+		s.info.GetContainerIp(), strconv.FormatUint(uint64(s.created.ContainerPort), 10)))
 }
 
 // unhealthy says why an instance is not waited for any more.
@@ -81,8 +109,7 @@ func (s *instanceStart) startup() startup {
 		timeout = s.config.DefaultHealthCheckTimeout
 	}
 	check := s.message.Startup()
-	address := net.JoinHostPort(s.info.GetContainerIp(), strconv.FormatUint(uint64(s.created.ContainerPort), 10))
-	probe := healthcheck.New(check, address)
+	probe := s.probe(check)
 	if _, process := probe.(healthcheck.Process); process {
 		probe = launched{s.info}
 	}
@@ -109,11 +136,11 @@ func (l launched) Probe(context.Context) error {
 	return nil
 }
 
-// running is what the supervisor has to know of an instance that is healthy.
+// running is what the supervisor has to know of an instance that is healthy, but for whether it is ready.
 func (s *instanceStart) running() supervisor.Instance {
 	m := s.message
 	return supervisor.Instance{
-		ID: s.id, AppID: m.AppID, Index: m.Index, Version: m.Version, URIs: m.URIs, Address: s.created.Address, Ready: true,
+		ID: s.id, AppID: m.AppID, Index: m.Index, Version: m.Version, URIs: m.URIs, Address: s.created.Address,
 		ContainerIP: s.info.GetContainerIp(), ContainerPort: s.created.ContainerPort, ContainerPath: s.info.GetContainerPath(),
 		Limits: m.Limits, Liveness: m.Liveness(), Readiness: m.Readiness(),
 	}

@@ -128,3 +128,57 @@ func TestHealthyInstanceIsLookedAfter(t *testing.T) {
 	i.retire(t, activities.RetireParams{})
 	require.Empty(t, i.supervisor.Instances())
 }
+
+// TestInstanceIsNotReadyBeforeItsReadinessCheckSucceeds: routes would lead to it.
+func TestInstanceIsNotReadyBeforeItsReadinessCheckSucceeds(t *testing.T) {
+	for name, ready := range map[string]bool{"ready": true, "not yet": false} {
+		t.Run(name, func(t *testing.T) {
+			i := newInstanceTest(t, writesOnce)
+			i.message.ReadinessCheck = &api.HealthCheck{Type: api.CheckHTTP, Endpoint: "/ready"}
+			created := i.create(t)
+			var serves atomic.Bool
+			serves.Store(ready)
+			serve(t, created.Address, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/ready" || !serves.Load() {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			})
+			i.temporal.is(anInstance, api.StateRunning)
+			for range 2 { // Also for who has to ask again, as the answer was lost.
+				launched, err := execute(t.Context(), t, i.containers.Launch,
+					activities.LaunchParams{InstanceID: anInstance, Message: i.message, Created: created})
+				require.NoError(t, err)
+				require.Equal(t, !ready, launched.Unready)
+			}
+			require.Equal(t, ready, i.supervisor.Instances()[0].Ready)
+			require.Empty(t, i.temporal.told)
+			if !ready {
+				serves.Store(true)
+				<-i.temporal.told
+				require.Equal(t, []bool{true}, i.temporal.readiness)
+			}
+			i.retire(t, activities.RetireParams{})
+		})
+	}
+}
+
+// TestFirstLookAtReadinessEndsWithTheInstance: how it ended is told as of any that runs.
+func TestFirstLookAtReadinessEndsWithTheInstance(t *testing.T) {
+	i := newInstanceTest(t, `until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done; exit 5`)
+	i.message.ReadinessCheck = &api.HealthCheck{Type: api.CheckHTTP, InvocationTimeout: 600}
+	created := i.create(t)
+	i.temporal.is(anInstance, api.StateRunning)
+	asked := make(chan struct{}, 2)
+	serve(t, created.Address, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	})
+	done := make(chan error)
+	go func() { done <- i.launch(t, created) }()
+	<-asked
+	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	require.NoError(t, <-done)
+	<-i.temporal.told
+	require.Equal(t, []api.InstanceExit{{Status: 5, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))
+	i.retire(t, activities.RetireParams{})
+}

@@ -77,25 +77,39 @@ type LaunchParams struct {
 	Created    CreateResult     `json:"created"`
 }
 
-// Launch runs the app and waits until it is healthy; from then on the supervisor looks after it. An instance that ends or
-// stays unhealthy fails it with api.ErrStartFailed, whose message is the exit description.
+// LaunchResult says how an instance is that has been launched.
+type LaunchResult struct {
+	// Unready is set where the instance asks for a readiness check that does not succeed yet. When it does is told by
+	// api.SignalInstanceReadiness.
+	Unready bool `json:"unready,omitempty"`
+}
+
+// Launch runs the app and waits until it is healthy; from then on the supervisor looks after it. It looks once whether
+// the app is ready, which it does not wait for. An instance that ends or stays unhealthy fails it with api.ErrStartFailed,
+// whose message is the exit description.
 //
 // Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
 // Cancelled it leaves the container as it is. It heartbeats each second.
-func (c *Containers) Launch(ctx context.Context, params LaunchParams) (None, error) {
+func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchResult, error) {
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
 	for _, step := range []func(context.Context) error{start.findOrSpawn, start.awaitHealthy} {
 		if err := step(ctx); err != nil {
-			return None{}, err
+			return LaunchResult{}, err
 		}
 	}
 	if err := start.hook(ctx, config.HookAfterStart); err != nil {
 		c.log.Warn("hook failed", "hook", config.HookAfterStart, "instance", start.id, "error", err)
 	}
-	c.supervisor.LookAfter(start.running())
-	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address)
-	return None{}, nil
+	running := start.running()
+	running.Ready = start.ready(ctx)
+	if err := ctx.Err(); err != nil {
+		return LaunchResult{}, err // It may have failed the look, and is of the next attempt.
+	}
+	ready := c.supervisor.LookAfter(running)
+	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address,
+		"ready", ready)
+	return LaunchResult{Unready: !ready}, nil
 }
 
 // instanceStart is one attempt to start one instance.

@@ -63,7 +63,7 @@ var (
 	DownloadDroplet = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
 	StartInstance   = Activity[StartParams, StartResult]{"StartInstance"}
 	CreateInstance  = Activity[CreateParams, CreateResult]{"CreateInstance"}
-	LaunchInstance  = Activity[LaunchParams, None]{"LaunchInstance"}
+	LaunchInstance  = Activity[LaunchParams, LaunchResult]{"LaunchInstance"}
 	RouteInstance   = Activity[RouteParams, None]{"RouteInstance"}
 	RetireInstance  = Activity[RetireParams, None]{"RetireInstance"}
 	Supervise       = Activity[SuperviseParams, SuperviseResult]{"Supervise"}

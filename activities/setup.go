@@ -36,7 +36,7 @@ func (c *Containers) SetUp(ctx context.Context, params SetUpParams) (SetUpResult
 	}
 	b := c.newBuild(params.Request)
 	if !b.concluded() {
-		if err := b.prepare(ctx); err != nil {
+		if err := b.prepare(ctx); err != nil && !b.over(err) {
 			return SetUpResult{}, containerFault(err)
 		}
 	}

@@ -21,6 +21,7 @@ type StartParams struct {
 // StartResult says where the instance answers, and who knows.
 type StartResult struct {
 	Created CreateResult `json:"created"`
+	LaunchResult
 	// Told is set when the owner was told that the instance runs.
 	Told bool `json:"told,omitempty"`
 }
@@ -44,10 +45,13 @@ func (c *Containers) Start(ctx context.Context, params StartParams) (StartResult
 		}
 	}
 	launch := LaunchParams{InstanceID: params.InstanceID, Message: params.Message, Created: created}
-	if _, err := c.Launch(ctx, launch); err != nil {
+	launched, err := c.Launch(ctx, launch)
+	if err != nil {
 		return StartResult{}, err
 	}
-	return StartResult{Created: created, Told: c.tellOwner(ctx, params, created)}, nil
+	result := StartResult{Created: created, LaunchResult: launched}
+	result.Told = c.tellOwner(ctx, params, result)
+	return result, nil
 }
 
 // made is what an earlier attempt has noted of an instance's container; false when it noted nothing, or what a loss of
@@ -73,14 +77,15 @@ func (c *Containers) noteMade(instance, sha1 string, created CreateResult) error
 }
 
 // tellOwner is false also when the owner may have been told: its workflow says it again then.
-func (c *Containers) tellOwner(ctx context.Context, params StartParams, created CreateResult) bool {
+func (c *Containers) tellOwner(ctx context.Context, params StartParams, result StartResult) bool {
 	if params.Owner == "" {
 		return false
 	}
 	m, now := params.Message, time.Now()
 	err := c.supervisor.TellOwner(ctx, params.Owner, api.InstanceStatus{
 		InstanceID: params.InstanceID, AppID: m.AppID, Version: m.Version, Index: m.Index, Node: c.supervisor.Node(),
-		State: api.StateRunning, Since: now, RunningSince: now, Address: created.Address, FilesURL: params.FilesURL,
+		State: api.StateRunning, Since: now, RunningSince: now, Address: result.Created.Address, FilesURL: params.FilesURL,
+		Unready: result.Unready,
 	})
 	if err != nil {
 		c.log.Warn("the owner of an instance was not told that it runs", "instance", params.InstanceID, "error", err)

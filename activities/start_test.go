@@ -41,6 +41,16 @@ func TestStartTellsTheOwner(t *testing.T) {
 	i.retire(t, activities.RetireParams{Created: again.Created})
 }
 
+func TestStartSaysWhoIsNotReady(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.message.ReadinessCheck = &api.HealthCheck{Type: api.CheckPort}
+	started, err := i.start(t, "app/app")
+	require.NoError(t, err)
+	require.True(t, started.Unready)
+	require.True(t, i.temporal.changes[0].Unready, "its owner is not to stop what it replaces")
+	i.retire(t, activities.RetireParams{Created: started.Created})
+}
+
 // A worker may die at any moment of a start: what was made is gone on with under the ports that it has.
 func TestStartGoesOnWhereItDied(t *testing.T) {
 	i := newInstanceTest(t, writesOnce)

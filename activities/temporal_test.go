@@ -20,6 +20,8 @@ type temporalWorld struct {
 	exits map[string][]api.InstanceExit
 	// changes are what owners were told of their instances.
 	changes []api.InstanceStatus
+	// readiness is what instances were told of theirs.
+	readiness []bool
 	// released are the reservations that were given back.
 	released []string
 	// states are what workflows answer to a query, by workflow id; one without is not there.
@@ -43,6 +45,8 @@ func (w *temporalWorld) SignalWorkflow(_ context.Context, id, _, _ string, arg a
 			return serviceerror.NewNotFound("no such workflow")
 		}
 		w.exits[id] = append(w.exits[id], value)
+	case api.InstanceReadiness:
+		w.readiness = append(w.readiness, value.Ready)
 	case api.InstanceStatus:
 		w.changes = append(w.changes, value)
 	case api.ReleaseRequest:

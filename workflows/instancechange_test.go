@@ -97,6 +97,30 @@ func TestReadinessIsToldAndChangesNoState(t *testing.T) {
 	require.NotContains(t, changes(ended), api.StateCrashed)
 }
 
+func TestInstanceThatIsNotReadyYetSaysSoFromTheBeginning(t *testing.T) {
+	unready := activities.LaunchResult{Unready: true}
+	for shape := range api.InstanceShape + 1 {
+		w := newWorld(t).alone()
+		works(w, activities.CreateInstance, activities.CreateResult{})
+		works(w, activities.LaunchInstance, unready)
+		works(w, activities.StartInstance, activities.StartResult{LaunchResult: unready})
+		works(w, activities.RetireInstance, activities.None{})
+		w.at(time.Minute, func() {
+			w.SignalWorkflow(api.SignalInstanceReadiness.Name(), api.InstanceReadiness{Ready: true})
+		})
+		stopAt(w, 2*time.Minute)
+		in := anInstance()
+		in.Shape = shape
+		w.ExecuteWorkflow(api.WorkflowRunInstance, in)
+		require.NoError(t, w.GetWorkflowError())
+		var told []bool
+		for _, status := range sentOf(w, api.AppWorkflowID("hello"), api.SignalInstanceChanged) {
+			told = append(told, status.Unready)
+		}
+		require.Equal(t, []bool{true, false, false}, told)
+	}
+}
+
 func TestEvacuatedInstanceRunsUntilItIsStopped(t *testing.T) {
 	w, ended := runInstance(t, func(w *world) {
 		evacuate := api.EvacuateInstance{Reason: "a new kernel", BailOut: time.Hour}

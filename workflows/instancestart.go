@@ -85,7 +85,7 @@ func (i *instance) bringUp(ctx workflow.Context) error {
 		return err
 	}
 	i.created, i.told = started.Created, started.Told
-	i.status.Address = started.Created.Address
+	i.status.Address, i.status.Unready = started.Created.Address, started.Unready
 	return nil
 }
 
@@ -101,8 +101,9 @@ func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	i.created = created
 	i.status.Address = created.Address
 	launch := patient(onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy"), in.Grace)
-	_, err = askTwice(workflow.WithScheduleToCloseTimeout(launch, launchLimit(in.Message)), activities.LaunchInstance,
+	launched, err := askTwice(workflow.WithScheduleToCloseTimeout(launch, launchLimit(in.Message)), activities.LaunchInstance,
 		activities.LaunchParams{InstanceID: in.InstanceID, Message: in.Message, Created: created})
+	i.status.Unready = launched.Unready
 	return err
 }
 
