@@ -60,8 +60,8 @@ func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 	return err
 }
 
-// reapReservations gives back what is held by nobody any more, and takes it out of ledger, so that what it named is an
-// orphan from now on.
+// reapReservations gives back what is held by nobody any more, and takes it out of ledger. The containers go first: their
+// room is not given out while they use it.
 func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatus, now sightings) error {
 	var failed []error
 	var stale []string
@@ -73,10 +73,15 @@ func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatu
 			failed = append(failed, err)
 		case holder.open && (holder.node == "" || holder.node == s.node):
 		case s.due(s.seen.reservations, now.reservations, r.ID):
-			stale = append(stale, r.ID)
+			if err := s.destroy(ctx, r.ID, api.ExitNotDetermined); err != nil {
+				now.reservations[r.ID] = s.seen.reservations[r.ID]
+				failed = append(failed, err)
+				break
+			}
 			if !holder.open {
 				s.mourn(ctx, r)
 			}
+			stale = append(stale, r.ID)
 			continue
 		}
 		held = append(held, r)
@@ -135,10 +140,9 @@ func (s *Supervisor) orphans(ctx context.Context, ledger api.NodeStatus) ([]stri
 	}), nil
 }
 
-// destroy takes down a container that nobody owns. A workflow that believes its instance to run in it is told first that
+// destroy takes down a container that nobody owns, if it is there. A workflow that believes its instance to run in it is told first that
 // the instance has ended, by the description given: it would believe so for ever. Told twice, it heeds the first.
 func (s *Supervisor) destroy(ctx context.Context, handle, description string) error {
-	s.log.Warn("destroying a container that nobody owns", "handle", handle)
 	holder, err := s.standing(ctx, api.InstanceWorkflowID(handle))
 	if err == nil && holder.open && holder.node == s.node {
 		err = s.signalEnd(ctx, handle, outcome{api.SignalInstanceExited, api.InstanceExit{
@@ -150,8 +154,12 @@ func (s *Supervisor) destroy(ctx context.Context, handle, description string) er
 	}
 	s.Forget(handle)
 	_, err = s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
-	if err != nil && !errors.Is(err, warden.ErrUnknownHandle) {
+	switch {
+	case errors.Is(err, warden.ErrUnknownHandle):
+	case err != nil:
 		return fmt.Errorf("destroy %s: %w", handle, err)
+	default:
+		s.log.Warn("destroyed a container that nobody owns", "handle", handle)
 	}
 	return nil
 }

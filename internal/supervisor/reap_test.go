@@ -83,6 +83,23 @@ func TestReservationOfAnInstanceElsewhere(t *testing.T) {
 	require.Empty(t, n.temporal.heard("i"))
 }
 
+// TestRoomIsGivenBackAfterItsContainerIsGone, whose workflow has ended without taking it down.
+func TestRoomIsGivenBackAfterItsContainerIsGone(t *testing.T) {
+	n := newNodeTest(t)
+	node := api.NodeWorkflowID("n")
+	n.temporal.isThere(node, api.RunningInstance{})
+	a := n.start(t, "i")
+	n.temporal.ends("i")
+	require.NoError(t, n.supervisor.Reap(t.Context(), ledger(a)))
+	n.server.Kill()
+	require.Error(t, n.supervisor.Reap(t.Context(), ledger(a)))
+	require.Empty(t, n.temporal.heardBy(node), "it still uses the room")
+	n.server.Start()
+	require.NoError(t, n.supervisor.Reap(t.Context(), ledger(a)))
+	require.Empty(t, n.handles(t))
+	require.Equal(t, []said{{node, api.SignalRelease.Name(), api.ReleaseRequest{IDs: []string{"i"}}}}, n.temporal.heardBy(node))
+}
+
 func TestSightingsMustBeApart(t *testing.T) {
 	n := newNodeTest(t)
 	n.supervisor.Close()

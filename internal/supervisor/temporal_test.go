@@ -108,6 +108,13 @@ func (w *temporal) isThere(id string, running api.RunningInstance) {
 	w.running[id] = running
 }
 
+// ends has the workflow of an instance be over, and forgotten.
+func (w *temporal) ends(instance string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.running, api.InstanceWorkflowID(instance))
+}
+
 // goes takes the server away, or brings it back.
 func (w *temporal) goes(away bool) {
 	w.mu.Lock()
