@@ -7,5 +7,6 @@
 //	             |                                                 |
 //	             +------ Threshold failed liveness looks ----------+--> Unhealthy, and no look any more
 //
-// An instance between two looks costs an entry in a heap, no goroutine and no timer.
+// Whether one is ready that is added unready is looked at right away, and soon again until it is. An instance between two
+// looks costs an entry in a heap, no goroutine and no timer.
 package healthcheck
