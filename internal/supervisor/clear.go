@@ -3,10 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/durable-dea/dea/api"
@@ -19,7 +16,7 @@ const clearers = 8
 // ErrLeaseLost is the error of Clear for who does not hold the lease any more.
 var ErrLeaseLost = errors.New("somebody newer has taken the lease")
 
-// Clear takes down every container of an instance or a staging that no reservation of the ledger names. It is for a node
+// Clear takes down every container that no reservation of the ledger names. It is for a node
 // that was lost or forgotten: its reservations were dropped, and its memory is given out anew as soon as it is advertised. Until then
 // nothing is booked there, so that one look is enough, other than for Reap.
 //
@@ -38,7 +35,7 @@ func (s *Supervisor) Clear(ctx context.Context, lease *Lease, ledger api.NodeSta
 	}
 	var group errgroup.Group
 	group.SetLimit(clearers)
-	for _, handle := range slices.DeleteFunc(orphans, func(handle string) bool { return !isOurs(handle) }) {
+	for _, handle := range orphans {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -53,9 +50,4 @@ func (s *Supervisor) Clear(ctx context.Context, lease *Lease, ledger api.NodeSta
 		})
 	}
 	return group.Wait()
-}
-
-// isOurs tells whether a container's handle is that of an instance or of a staging.
-func isOurs(handle string) bool {
-	return strings.HasPrefix(handle, api.StagingHandle("")) || uuid.Validate(handle) == nil
 }
