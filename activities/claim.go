@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.temporal.io/sdk/activity"
 
@@ -19,7 +20,7 @@ func (p SetUpParams) claim() string   { return api.StagingHandle(p.Request.TaskI
 func (p BuildParams) claim() string   { return api.StagingHandle(p.Request.TaskID) }
 func (p UploadParams) claim() string  { return api.StagingHandle(p.Request.TaskID) }
 func (p CleanUpParams) claim() string { return api.StagingHandle(p.TaskID) }
-func (p DropletParams) claim() string { return "droplet-" + p.SHA1 }
+func (p DropletParams) claim() string { return "droplet-" + strings.ToLower(p.SHA1) }
 func (p StartParams) claim() string   { return p.InstanceID }
 func (p CreateParams) claim() string  { return p.InstanceID }
 func (p LaunchParams) claim() string  { return p.InstanceID }

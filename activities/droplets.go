@@ -21,9 +21,10 @@ import (
 	"github.com/durable-dea/dea/warden"
 )
 
-// WorkflowStarter is the part of a Temporal client that starts workflows.
+// WorkflowStarter is the part of a Temporal client that starts workflows, and waits for those that others have started.
 type WorkflowStarter interface {
 	ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error)
+	GetWorkflow(ctx context.Context, workflowID, runID string) client.WorkflowRun
 }
 
 // DropletsDeps is what Droplets works with.
@@ -49,9 +50,8 @@ type Droplets struct {
 	warden   *warden.Client
 	http     *fetch.Client
 	log      hclog.Logger
-	// waits are at Temporal, downloads on the wire, both by SHA-1.
-	waits     share.Group[string, struct{}]
-	downloads share.Group[string, DropletResult]
+	// waits are at Temporal, by SHA-1; each gives the URL that the droplet was fetched from, as far as that is known.
+	waits share.Group[string, string]
 }
 
 // NewDroplets makes the activities of one node's droplet cache.
@@ -81,47 +81,68 @@ type DropletResult struct {
 }
 
 // Await waits until a droplet is in the node's cache. It starts the workflow FetchDroplet, or joins the one that is
-// under way; however many wait on this node for one droplet, there is one download and one wait at Temporal.
+// under way; however many wait on this node for one droplet, there is one download at a time and one wait at Temporal.
 //
-// Run twice it waits twice. Cancelled it leaves the others that wait, and the download, alone. It heartbeats each
-// second.
-func (d *Droplets) Await(ctx context.Context, params DropletParams) (DropletResult, error) {
+// Each start message brings a URL of its own, which may be signed and expire: a download that failed for good with
+// another one's URL says nothing of this one, and is followed by one with this one. It is done when ctx ends, and leaves
+// the others that wait, and the download, alone.
+func (d *Droplets) Await(ctx context.Context, params DropletParams) error {
 	params.SHA1 = strings.ToLower(params.SHA1)
-	if result, err := d.look(params.SHA1); err != nil || result.Cached {
-		return result, err
+	for {
+		if result, err := d.look(params.SHA1); err != nil || result.Cached {
+			return err
+		}
+		from, err := d.waits.Do(ctx, params.SHA1, func(ctx context.Context) (string, error) { return d.wait(ctx, params) })
+		switch {
+		case err == nil:
+			return d.mustHave(params.SHA1)
+		case ctx.Err() != nil, !isFinal(err), from == params.URI:
+			return err
+		}
+		d.log.Info("a droplet could not be fetched for another instance, trying this one's URL", "sha1", params.SHA1)
 	}
-	defer heartbeat(ctx)()
-	_, err := d.waits.Do(ctx, params.SHA1, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, d.wait(ctx, params)
-	})
-	if err != nil {
-		return DropletResult{}, err
-	}
-	size, ok := d.cache.Has(params.SHA1)
-	if !ok {
-		return DropletResult{}, api.Transient(api.ErrDroplet, droplets.ErrGone.Error(),
-			fmt.Errorf("%w: it was fetched, and has been taken away", droplets.ErrGone))
-	}
-	return DropletResult{Bytes: size}, nil
 }
 
-func (d *Droplets) wait(ctx context.Context, params DropletParams) error {
+// mustHave fails for a droplet that was fetched and is not here.
+func (d *Droplets) mustHave(sha1 string) error {
+	if _, ok := d.cache.Has(sha1); ok {
+		return nil
+	}
+	return api.Transient(api.ErrDroplet, droplets.ErrGone.Error(),
+		fmt.Errorf("%w: it was fetched, and has been taken away", droplets.ErrGone))
+}
+
+func isFinal(err error) bool {
+	var failed *temporal.ApplicationError
+	return errors.As(err, &failed) && failed.NonRetryable()
+}
+
+// wait gives the URL that the droplet is fetched from: none for a workflow that was under way, which an earlier worker of
+// the node may have started.
+func (d *Droplets) wait(ctx context.Context, params DropletParams) (from string, err error) {
+	id := api.DropletWorkflowID(d.node, params.SHA1)
 	run, err := d.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       api.DropletWorkflowID(d.node, params.SHA1),
-		TaskQueue:                api.TaskQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		WorkflowTaskTimeout:      api.WorkflowTaskTimeout,
-		StaticSummary:            "Fetches a droplet to node " + d.node,
+		ID:                                       id,
+		TaskQueue:                                api.TaskQueue,
+		WorkflowIDConflictPolicy:                 enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		WorkflowTaskTimeout:                      api.WorkflowTaskTimeout,
+		StaticSummary:                            "Fetches a droplet to node " + d.node,
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			api.SearchKind.ValueSet(string(api.KindDroplet)),
 			api.SearchNode.ValueSet(d.node),
 		),
 	}, api.WorkflowFetchDroplet, api.FetchDropletInput{Node: d.node, SHA1: params.SHA1, URI: params.URI})
+	from = params.URI
+	var other *serviceerror.WorkflowExecutionAlreadyStarted
+	if errors.As(err, &other) {
+		from, run, err = "", d.temporal.GetWorkflow(ctx, id, other.RunId), nil
+	}
 	if err == nil {
 		err = run.Get(ctx, nil)
 	}
-	return dropletFault(ctx, err)
+	return from, dropletFault(ctx, err)
 }
 
 // dropletFault carries the outcome of FetchDroplet over to whoever waits for it. A workflow that failed has had its own
@@ -145,16 +166,14 @@ func dropletFault(ctx context.Context, err error) error {
 // Download fetches a droplet into the node's cache. Its SHA-1 is made as it comes; a droplet that has another one is
 // thrown away and fails with api.ErrDroplet.
 //
-// Run twice at once, the second waits for the first and then finds the droplet. Cancelled, or after a death, what
-// came stays and the next attempt goes on from there. It heartbeats each second.
+// Run twice at once, the second ends the first and goes on from what came. Cancelled, or after a death, that stays, and the
+// next attempt goes on from there. It heartbeats each second.
 func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletResult, error) {
 	params.SHA1 = strings.ToLower(params.SHA1)
 	if result, err := d.look(params.SHA1); err != nil || result.Cached {
 		return result, err
 	}
-	result, err := d.downloads.Do(ctx, params.SHA1, func(ctx context.Context) (DropletResult, error) {
-		return d.download(ctx, params)
-	})
+	result, err := d.download(ctx, params)
 	if errors.Is(err, errWrongDigest) {
 		return DropletResult{}, api.Final(api.ErrDroplet,
 			"the droplet is not the one that was asked for: its SHA-1 is wrong", err)
@@ -171,9 +190,6 @@ func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletR
 var errWrongDigest = errors.New("wrong SHA-1")
 
 func (d *Droplets) download(ctx context.Context, params DropletParams) (DropletResult, error) {
-	if result, err := d.look(params.SHA1); err != nil || result.Cached {
-		return result, err
-	}
 	result, err := d.downloadOnce(ctx, params)
 	if errors.Is(err, errWrongDigest) && result.ResumedBytes > 0 {
 		// The part may have been of another version of the file; only a whole download tells.

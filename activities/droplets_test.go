@@ -27,6 +27,9 @@ type starter struct {
 	fetch  func(api.FetchDropletInput) error
 	starts atomic.Int32
 	ids    chan string
+
+	mu   sync.Mutex
+	runs map[string]*workflowRun
 }
 
 func (s *starter) ExecuteWorkflow(_ context.Context, o client.StartWorkflowOptions, _ any, args ...any) (client.WorkflowRun, error) {
@@ -34,12 +37,44 @@ func (s *starter) ExecuteWorkflow(_ context.Context, o client.StartWorkflowOptio
 	if s.ids != nil {
 		s.ids <- o.ID
 	}
-	return &workflowRun{id: o.ID, done: func() error { return s.fetch(args[0].(api.FetchDropletInput)) }}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runs[o.ID] != nil {
+		return nil, serviceerror.NewWorkflowExecutionAlreadyStarted("already started", "", "run")
+	}
+	run := &workflowRun{id: o.ID, ended: make(chan struct{})}
+	if s.runs == nil {
+		s.runs = map[string]*workflowRun{}
+	}
+	s.runs[o.ID] = run
+	go func() {
+		err := s.fetch(args[0].(api.FetchDropletInput))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		run.err = err
+		delete(s.runs, o.ID)
+		close(run.ended)
+	}()
+	return run, nil
+}
+
+// GetWorkflow gives a run that was under way a moment ago; one that has ended since is as good as one that went well.
+func (s *starter) GetWorkflow(_ context.Context, id, _ string) client.WorkflowRun {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if run := s.runs[id]; run != nil {
+		return run
+	}
+	run := &workflowRun{id: id, ended: make(chan struct{})}
+	close(run.ended)
+	return run
 }
 
 type workflowRun struct {
-	id   string
-	done func() error
+	id    string
+	ended chan struct{}
+	// err is to be read once it has ended.
+	err error
 }
 
 func (r *workflowRun) GetID() string    { return r.id }
@@ -48,11 +83,9 @@ func (r *workflowRun) GetRunID() string { return "run" }
 func (r *workflowRun) GetFirstExecutionRunID() string { return "run" }
 
 func (r *workflowRun) Get(ctx context.Context, _ any) error {
-	ended := make(chan error, 1)
-	go func() { ended <- r.done() }()
 	select {
-	case err := <-ended:
-		return err
+	case <-r.ended:
+		return r.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -84,9 +117,7 @@ func TestDownload(t *testing.T) {
 	result, err = execute(t.Context(), t, d.Download, params)
 	require.NoError(t, err)
 	require.Equal(t, activities.DropletResult{Bytes: 9, Cached: true}, result)
-	result, err = execute(t.Context(), t, d.Await, params)
-	require.NoError(t, err)
-	require.True(t, result.Cached)
+	require.NoError(t, d.Await(t.Context(), params))
 	require.Equal(t, 1, s.count("/d"))
 }
 
@@ -160,12 +191,12 @@ func TestManyAwaitOneDownload(t *testing.T) {
 	params := activities.DropletParams{SHA1: sum(content), URI: s.url("/d")}
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	go func() { _, err := execute(leaving, t, d.Await, params); left <- err }()
+	go func() { left <- d.Await(leaving, params) }()
 	require.Equal(t, api.DropletWorkflowID("node-1", sum(content)), <-begun)
 	var all sync.WaitGroup
 	results := make(chan error, 10)
 	for range cap(results) {
-		all.Go(func() { _, err := execute(t.Context(), t, d.Await, params); results <- err })
+		all.Go(func() { results <- d.Await(t.Context(), params) })
 	}
 	leave()
 	require.Error(t, <-left)
@@ -176,6 +207,78 @@ func TestManyAwaitOneDownload(t *testing.T) {
 	}
 	require.Equal(t, 1, s.count("/d"))
 	require.LessOrEqual(t, temporal.starts.Load(), int32(2), "one wait, or a second after the first had no waiter left")
+}
+
+// A URL may have expired of which another has not.
+func TestAwaitTriesItsOwnURL(t *testing.T) {
+	content := []byte("a droplet")
+	for name, c := range map[string]struct {
+		// own is the path of the second one's URL, status what the first one's is answered with.
+		own    string
+		status int
+		words  string
+	}{
+		"expired":        {"/good", http.StatusForbidden, ""},
+		"not there":      {"/good", http.StatusNotFound, ""},
+		"wrong as well":  {"/none", http.StatusForbidden, "the droplet is not there"},
+		"the same again": {"/bad", http.StatusForbidden, "credentials for the droplet were refused"},
+	} {
+		for _, by := range []string{"this worker", "an earlier worker"} {
+			t.Run(name+", begun by "+by, func(t *testing.T) {
+				n, s := newNode(t), newStore(t)
+				s.put("/good", content)
+				gate := make(chan struct{})
+				s.answer = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path != "/bad" {
+						return false
+					}
+					<-gate
+					w.WriteHeader(c.status)
+					return true
+				}
+				temporal := &starter{ids: make(chan string, 100)}
+				first := n.newDroplets(temporal)
+				second := first
+				if by == "an earlier worker" {
+					second = n.newDroplets(temporal)
+				}
+				temporal.fetch = func(in api.FetchDropletInput) error {
+					_, err := execute(context.Background(), t, first.Download, activities.DropletParams{SHA1: in.SHA1, URI: in.URI})
+					return err
+				}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- first.Await(t.Context(), activities.DropletParams{SHA1: sum(content), URI: s.url("/bad")})
+				}()
+				<-temporal.ids
+				var all sync.WaitGroup
+				results := make(chan error, 3)
+				for range cap(results) {
+					all.Go(func() {
+						results <- second.Await(t.Context(), activities.DropletParams{SHA1: sum(content), URI: s.url(c.own)})
+					})
+				}
+				if second != first {
+					<-temporal.ids // It has joined.
+				} else {
+					require.Eventually(t, func() bool { return first.Waiting(sum(content)) == 1+cap(results) }, patience, time.Millisecond)
+				}
+				close(gate)
+				requireFault(t, <-ended, api.ErrDroplet, true, "the droplet")
+				all.Wait()
+				for range cap(results) {
+					if err := <-results; c.words == "" {
+						require.NoError(t, err)
+					} else {
+						requireFault(t, err, api.ErrDroplet, true, c.words)
+					}
+				}
+				if c.words == "" {
+					require.Equal(t, 1, s.count("/good"))
+				}
+			})
+		}
+	}
 }
 
 func TestAwaitFaults(t *testing.T) {
@@ -195,11 +298,10 @@ func TestAwaitFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := n.newDroplets(&starter{fetch: func(api.FetchDropletInput) error { return c.err }})
-			_, err := execute(t.Context(), t, d.Await, params)
-			requireFault(t, err, api.ErrDroplet, c.final, c.words)
+			requireFault(t, d.Await(t.Context(), params), api.ErrDroplet, c.final, c.words)
 		})
 	}
-	_, err := execute(t.Context(), t, n.newDroplets(nil).Await, activities.DropletParams{SHA1: "x"})
+	err := n.newDroplets(nil).Await(t.Context(), activities.DropletParams{SHA1: "x"})
 	requireFault(t, err, api.ErrDroplet, true, "40 hexadecimal digits")
 }
 
@@ -212,7 +314,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-begun; cancel() }()
 	begin := time.Now()
-	_, err := execute(ctx, t, d.Await, activities.DropletParams{SHA1: sum(nil), URI: "http://h/"})
+	err := d.Await(ctx, activities.DropletParams{SHA1: sum(nil), URI: "http://h/"})
 	require.ErrorContains(t, err, "cancel")
 	require.Less(t, time.Since(begin), patience)
 }

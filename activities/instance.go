@@ -48,7 +48,7 @@ func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateRes
 	}
 	droplet := DropletParams{SHA1: start.message.SHA1, URI: start.message.ExecutableURI}
 	for tries := 1; ; tries++ {
-		_, err := c.droplets.Await(ctx, droplet)
+		err := c.droplets.Await(ctx, droplet)
 		if err != nil && !errors.Is(err, droplets.ErrGone) {
 			return CreateResult{}, err
 		}

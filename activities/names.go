@@ -59,7 +59,6 @@ var (
 	BuildApp        = Activity[BuildParams, BuildResult]{"BuildApp"}
 	UploadDroplet   = Activity[UploadParams, UploadResult]{"UploadDroplet"}
 	CleanUpStaging  = Activity[CleanUpParams, None]{"CleanUpStaging"}
-	AwaitDroplet    = Activity[DropletParams, DropletResult]{"AwaitDroplet"}
 	DownloadDroplet = Activity[DropletParams, DropletResult]{"DownloadDroplet"}
 	StartInstance   = Activity[StartParams, StartResult]{"StartInstance"}
 	CreateInstance  = Activity[CreateParams, CreateResult]{"CreateInstance"}
@@ -91,7 +90,6 @@ func (s Set) RegisterNode(to worker.ActivityRegistry) {
 	BuildApp.register(to, claiming(&one, s.Containers.Build))
 	UploadDroplet.register(to, claiming(&one, s.CloudController.Upload))
 	CleanUpStaging.register(to, retiring(&one, silent(s.Containers.CleanUp)))
-	AwaitDroplet.register(to, s.Droplets.Await)
 	DownloadDroplet.register(to, claiming(&one, s.Droplets.Download))
 	StartInstance.register(to, claiming(&one, s.Containers.Start))
 	CreateInstance.register(to, claiming(&one, s.Containers.Create))
