@@ -2,9 +2,13 @@ package healthcheck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -39,18 +43,22 @@ func NewHTTP(address, endpoint string) *HTTP {
 	}
 }
 
-// Probe asks, and looks at the status of the answer.
+// errNoHTTP: what came is not quoted, since it is the app's, and may be what it was asked.
+var errNoHTTP = errors.New("the answer cannot be read as HTTP")
+
+// Probe asks, and looks at the status of the answer. Its errors name the endpoint without its query, in which there may be
+// a password.
 func (h *HTTP) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url, http.NoBody)
 	if err != nil {
-		return err
+		return h.fault(err)
 	}
 	request.Header.Set("User-Agent", "dea-healthcheck")
 	response, err := h.client.Do(request)
 	if err != nil {
-		return err
+		return h.fault(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -60,4 +68,21 @@ func (h *HTTP) Probe(ctx context.Context) error {
 	defer enough.Stop()
 	_, _ = io.CopyN(io.Discard, response.Body, maxBodyBytes) // The status has said it.
 	return nil
+}
+
+// fault is an error of net/http's without the query and the answer that it may hold.
+func (h *HTTP) fault(err error) error {
+	whole, broken := (*url.Error)(nil), (*net.OpError)(nil)
+	if errors.As(err, &whole) {
+		err = whole.Err
+	}
+	switch {
+	case whole != nil && whole.Op == "parse":
+	case errors.As(err, &broken), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	default:
+		err = errNoHTTP
+	}
+	plain, _, _ := strings.Cut(h.url, "?")
+	return fmt.Errorf("GET %s: %w", plain, err)
 }

@@ -99,6 +99,33 @@ func answering(t *testing.T, answer func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
+// A query may hold a password, and what fails a look goes to the node's log.
+func TestFailedHTTPTellsNoQuery(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	for name, c := range map[string]struct{ address, endpoint, words string }{
+		"nobody listens": {listener.Addr().String(), "/health?token=hunter2", "/health: .*connection refused"},
+		"hangs up":       {answering(t, func(net.Conn) {}), "/health?token=hunter2", "/health: EOF"},
+		"no path":        {"127.0.0.1:1", "/%zz?token=hunter2", "/%zz: invalid URL escape"},
+		"echoes":         {answering(t, func(c net.Conn) { _, _ = c.Write([]byte("GET /health?token=hunter2\r\n\r\n")) }), "/health?token=hunter2", "/health: the answer cannot be read"},
+		"does not answer": {
+			answering(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "/health?token=hunter2", "/health: context deadline exceeded",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timeout := ample
+			if name == "does not answer" {
+				timeout = 100 * time.Millisecond
+			}
+			err := look(t, NewHTTP(c.address, c.endpoint), timeout)
+			require.Error(t, err)
+			require.Regexp(t, "^GET http://127.0.0.1:[0-9]+"+c.words, err.Error())
+			require.NotContains(t, err.Error(), "hunter2")
+		})
+	}
+}
+
 func TestHostileHTTP(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	endless := func(line string) func(net.Conn) {
