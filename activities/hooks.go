@@ -16,11 +16,13 @@ import (
 // hookTimeout bounds one hook. The job of one that takes longer goes on, and is ended with its container.
 const hookTimeout = time.Minute
 
-// hookError is a hook that ended with another status than 0, did not end in time, or cannot be read.
+// hookError is a hook that ended with another status than 0, did not end in time, or cannot be read. What it said is in the
+// app's logs alone.
 type hookError struct {
 	name   string
 	status uint32
-	stderr string
+	// late tells that it did not end in time.
+	late bool
 	// cause is why it was not run at all; nil when it was.
 	cause error
 }
@@ -28,17 +30,21 @@ type hookError struct {
 func (e *hookError) Unwrap() error { return e.cause }
 
 func (e *hookError) Error() string {
-	if e.cause != nil {
+	switch {
+	case e.cause != nil:
 		return fmt.Sprintf("hook %s cannot be run: %v", e.name, e.cause)
+	case e.late:
+		return fmt.Sprintf("hook %s did not end within %s", e.name, hookTimeout)
+	default:
+		return fmt.Sprintf("hook %s ended with %d; the app's logs have what it said", e.name, e.status)
 	}
-	return fmt.Sprintf("hook %s ended with %d: %s", e.name, e.status, tail(e.stderr))
 }
 
 // maxHookBytes bounds an operator's hook: it travels to Warden as a script.
 const maxHookBytes = 1 << 20
 
-// hook runs one of the operator's scripts in the instance's container, with the instance's environment. A hook that
-// is not configured is no error, nor one whose file is missing, which is only logged, as dea_ng had it; one that cannot
+// hook runs one of the operator's scripts in the instance's container, with the instance's environment; run twice, it does
+// so once, see hookScript, and has the same outcome. A hook that is not configured is no error, nor one whose file is missing, which is only logged, as dea_ng had it; one that cannot
 // be read, that ends with anything but 0, or not within hookTimeout, is a hookError.
 func (s *instanceStart) hook(ctx context.Context, name string) error {
 	path := s.config.Hooks[name]
@@ -61,17 +67,17 @@ func (s *instanceStart) hook(ctx context.Context, name string) error {
 	defer cancel()
 	response, err := s.warden.Run(limited, &wardenpb.RunRequest{
 		Handle:  s.handle(),
-		Script:  proto.String(findRoot + "\n" + exports + "\n" + string(text)),
+		Script:  proto.String(hookScript(name, exports, string(text))),
 		Rlimits: s.rlimits(),
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return &hookError{name: name, stderr: "it did not end in time"}
+		return &hookError{name: name, late: true}
 	}
 	if err != nil {
 		return fmt.Errorf("hook %s: %w", name, err)
 	}
 	if status := response.GetExitStatus(); status != 0 {
-		return &hookError{name: name, status: status, stderr: response.GetStderr()}
+		return &hookError{name: name, status: status}
 	}
 	return nil
 }

@@ -88,7 +88,8 @@ type LaunchResult struct {
 // the app is ready, which it does not wait for. An instance that ends or stays unhealthy fails it with api.ErrStartFailed,
 // whose message is the exit description.
 //
-// Run twice it goes on with the job that the first run spawned; the app's process is never started a second time.
+// Run twice it goes on with the job that the first run spawned; the app's process is never started a second time, nor is a
+// hook.
 // Cancelled it leaves the container as it is. It heartbeats each second.
 func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchResult, error) {
 	start := c.newStart(params.InstanceID, params.Message)

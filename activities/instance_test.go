@@ -247,14 +247,62 @@ func TestHooksRunAroundAnInstance(t *testing.T) {
 	i.retire(t, activities.RetireParams{})
 }
 
+func TestHooksRunOnceWhateverDies(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	ran := filepath.Join(t.TempDir(), "ran")
+	i.config.Hooks = map[string]string{}
+	for _, name := range []string{"before_start", "after_start", "before_stop", "after_stop"} {
+		i.config.Hooks[name] = filepath.Join(i.base, name)
+		require.NoError(t, os.WriteFile(i.config.Hooks[name], []byte("echo "+name+" >> "+ran+"; exit 0"), 0o644))
+	}
+	created := i.create(t)
+	for range 2 {
+		require.NoError(t, i.launch(t, created))
+		i.die(t)
+	}
+	// A worker that died in RetireInstance, after the first of the two.
+	_, err := i.server.Client.Run(t.Context(), &wardenpb.RunRequest{
+		Handle: proto.String(anInstance), Script: proto.String(activities.HookScript("before_stop", "", "echo before_stop >> "+ran)),
+	})
+	require.NoError(t, err)
+	i.retire(t, activities.RetireParams{Created: created, Graceful: true})
+	text, err := os.ReadFile(ran)
+	require.NoError(t, err)
+	require.Equal(t, "before_start\nafter_start\nbefore_stop\nafter_stop\n", string(text))
+}
+
 func TestFailingHookFailsTheStart(t *testing.T) {
 	i := newInstanceTest(t, writesOnce)
+	said := i.logged(nil)
 	script := filepath.Join(i.base, "hook")
-	require.NoError(t, os.WriteFile(script, []byte("exit 3\n"), 0o644))
+	require.NoError(t, os.WriteFile(script, []byte("env >&2; exit 3\n"), 0o644))
+	i.message.Env = []string{"PASSWORD=" + secret}
 	i.config.Hooks = map[string]string{"before_start": script}
-	err := i.launch(t, i.create(t))
-	require.Equal(t, api.ErrorInfo{Type: api.ErrStartFailed, Message: api.ExitFailedToStart}, api.Explain(err, ""))
-	i.retire(t, activities.RetireParams{})
+	created := i.create(t)
+	for range 2 {
+		err := i.launch(t, created)
+		require.Equal(t, api.ErrorInfo{Type: api.ErrStartFailed, Message: api.ExitFailedToStart}, api.Explain(err, ""))
+		require.ErrorContains(t, err, "hook before_start ended with 3")
+		require.NotContains(t, err.Error(), secret)
+	}
+	require.Contains(t, i.awaitFile(t, "logs/hooks.log"), "PASSWORD="+secret, "the app's user can see it")
+	i.config.Hooks = map[string]string{"before_stop": script}
+	i.retire(t, activities.RetireParams{Created: created, Graceful: true})
+	require.Contains(t, said.String(), "hook before_stop ended with 3")
+	require.NotContains(t, said.String(), secret)
+}
+
+// A crash and a stop can arrive together: the container is stopped, and the logs are still to be kept.
+func TestLogsOfAStoppedContainerAreKept(t *testing.T) {
+	i := newInstanceTest(t, `echo last words; exec sleep 600`)
+	created := i.create(t)
+	require.NoError(t, i.launch(t, created))
+	require.Equal(t, "last words\n", i.awaitFile(t, "logs/stdout.log"))
+	_, err := i.server.Client.Stop(t.Context(), &wardenpb.StopRequest{Handle: proto.String(anInstance), Kill: proto.Bool(true)})
+	require.NoError(t, err)
+	i.retire(t, activities.RetireParams{Created: created, KeepLogs: true})
+	requireFile(t, filepath.Join(i.crashes().Dir(anInstance), "logs", "stdout.log"), []byte("last words\n"))
+	i.retire(t, activities.RetireParams{Created: created, KeepLogs: true})
 }
 
 // ledger has a reservation for the instance of the test.
@@ -401,6 +449,7 @@ func TestHookThatOutlivesItsWorkerIsNotTakenForTheApp(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
 	require.NoError(t, i.launch(t, created))
 	require.Equal(t, "started\n", i.awaitFile(t, "tmp/starts"))
+	require.Equal(t, "hook\n", i.awaitFile(t, "tmp/hooks"), "it is not run again")
 	require.Empty(t, i.temporal.heard(anInstance))
 	i.retire(t, activities.RetireParams{})
 }

@@ -91,6 +91,8 @@ const (
 	PathInstanceInfo = PathHome + "/staging_info.yml"
 	// PathLogs is the directory of the app's output.
 	PathLogs = PathHome + "/logs"
+	// PathHooksLog has what the operator's hooks said, which run with the app's environment.
+	PathHooksLog = PathLogs + "/hooks.log"
 	// PathStdout and PathStderr are the app's output. Each is bounded; what was before is in a file with ".1".
 	PathStdout = PathLogs + "/stdout.log"
 	PathStderr = PathLogs + "/stderr.log"
@@ -104,6 +106,10 @@ const (
 	// tells ExitMissingCommand from an app that ends with that number.
 	PathLaunchFault = "/tmp/.dea-launch-fault"
 )
+
+// PathHook is there once a hook of this name has begun, and holds the id of its process; whoever finds it must not run the
+// hook again. With ".status" it holds the hook's exit status in decimal, once that has ended.
+func PathHook(name string) string { return "/tmp/.dea-hook-" + name }
 
 // Beneath turns a contract path into one of the machine, for a container whose root is root; root is "" or "/" in a
 // container that has its own.
