@@ -108,7 +108,7 @@ func (s *instanceStart) startup() startup {
 	if timeout <= 0 {
 		timeout = s.config.DefaultHealthCheckTimeout
 	}
-	check := s.message.Startup()
+	check := s.message.Liveness()
 	probe := s.probe(check)
 	if _, process := probe.(healthcheck.Process); process {
 		probe = launched{s.info}

@@ -44,10 +44,8 @@ const (
 	maxEndpoint       = 1024
 )
 
-// Startup is how an instance of the message is looked at until it is healthy: the type of its HealthCheck.
-func (m StartMessage) Startup() HealthCheck { return m.Liveness() }
-
-// Liveness is the check by which a running instance may crash, with every default filled in.
+// Liveness is the check by which a running instance may crash, and by which one that starts is healthy, with every default
+// filled in.
 func (m StartMessage) Liveness() HealthCheck {
 	var check HealthCheck
 	if m.HealthCheck != nil {

@@ -29,7 +29,6 @@ func TestDefaultsOfChecks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, test.liveness, test.message.Liveness())
-			require.Equal(t, test.liveness, test.message.Startup())
 			require.Equal(t, test.readiness, test.message.Readiness())
 		})
 	}
