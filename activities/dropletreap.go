@@ -26,6 +26,19 @@ func (d *Droplets) Reap(ctx context.Context) {
 	}
 }
 
+// Relieve removes droplets that no instance uses, the least recently used first, while the node's disk is fuller than it may
+// be. It comes before any crash is removed for that reason: a droplet can be fetched again, and what is kept of a crash is
+// there but once. What fails is for the next time.
+func (d *Droplets) Relieve(ctx context.Context) {
+	reaped, err := d.cache.MakeRoom(ctx, d.disk.Exceeded)
+	if len(reaped) > 0 {
+		d.log.Warn("the node's disk is fuller than it may be, removed droplets that nobody uses", "sha1", reaped)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("unused droplets cannot be removed", "error", err)
+	}
+}
+
 // makeRoom removes every droplet that no instance uses, when err says that the node's disk is full: what failed is tried
 // again, and another droplet that might be of use some day is worth less than the one that is wanted now.
 func (d *Droplets) makeRoom(ctx context.Context, err error) {

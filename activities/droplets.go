@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/share"
@@ -35,6 +36,8 @@ type DropletsDeps struct {
 	Cache    *droplets.Store
 	// Keep says which droplets stay that nobody uses.
 	Keep droplets.Keep
+	// Disk is how full the disk may be before they go all the same; see Relieve.
+	Disk diskuse.Threshold
 	// Warden knows which instances are on the node, whatever the ledger says.
 	Warden *warden.Client
 	HTTP   *fetch.Client
@@ -47,6 +50,7 @@ type Droplets struct {
 	temporal WorkflowStarter
 	cache    *droplets.Store
 	keep     droplets.Keep
+	disk     diskuse.Threshold
 	warden   *warden.Client
 	http     *fetch.Client
 	log      hclog.Logger
@@ -57,8 +61,8 @@ type Droplets struct {
 // NewDroplets makes the activities of one node's droplet cache.
 func NewDroplets(deps DropletsDeps) *Droplets {
 	return &Droplets{
-		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, keep: deps.Keep, warden: deps.Warden,
-		http: deps.HTTP, log: deps.Log.Named("droplets"),
+		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, keep: deps.Keep, disk: deps.Disk,
+		warden: deps.Warden, http: deps.HTTP, log: deps.Log.Named("droplets"),
 	}
 }
 

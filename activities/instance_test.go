@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/crashes"
+	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -31,6 +33,10 @@ type instanceTest struct {
 	supervisor *supervisor.Supervisor
 	containers *activities.Containers
 	message    api.StartMessage
+	// disk is how full the disk may be, from the next begin on.
+	disk diskuse.Threshold
+	// said is the log of the node's droplets.
+	said bytes.Buffer
 }
 
 const anInstance = "7d1f-instance"
@@ -68,7 +74,9 @@ func (i *instanceTest) begin(t *testing.T) {
 	})
 	i.containers = activities.NewContainers(activities.ContainersDeps{
 		Warden: i.server.Client, Config: i.config, Workspaces: i.workspaces, Cache: i.droplets,
-		Droplets:   activities.NewDroplets(activities.DropletsDeps{Node: "n", Cache: i.droplets, HTTP: i.http, Log: log}),
+		Droplets: activities.NewDroplets(activities.DropletsDeps{
+			Node: "n", Cache: i.droplets, Disk: i.disk, HTTP: i.http, Log: hclog.New(&hclog.LoggerOptions{Output: &i.said}),
+		}),
 		Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
 	})
 }
@@ -82,7 +90,7 @@ func (i *instanceTest) die(t *testing.T) {
 
 func (i *instanceTest) crashes() *crashes.Store {
 	return crashes.New(crashes.Options{
-		BaseDir: i.config.BaseDir, Lifetime: time.Hour, BlockRatio: 1, InodeRatio: 1,
+		BaseDir: i.config.BaseDir, Lifetime: time.Hour,
 	})
 }
 
@@ -232,6 +240,22 @@ func TestLogsOfACrashAreKept(t *testing.T) {
 	require.Equal(t, "last words\n", string(said))
 	require.NoFileExists(t, filepath.Join(kept, "link"))
 	require.NoFileExists(t, filepath.Join(kept, "fifo"))
+}
+
+// A droplet can be fetched again, and the logs of a crash cannot.
+func TestAFullDiskTakesDropletsBeforeCrashes(t *testing.T) {
+	i := newInstanceTest(t, writesOnce)
+	i.disk = diskuse.Threshold{Dir: i.base, Blocks: 1e-12}
+	i.die(t)
+	unused := i.largeDroplet(t)
+	require.NoError(t, i.launch(t, i.create(t)))
+	i.retire(t, activities.RetireParams{KeepLogs: true})
+	require.DirExists(t, filepath.Join(i.crashes().Dir(anInstance), "logs"))
+	_, here := i.droplets.Has(unused)
+	require.False(t, here)
+	_, here = i.droplets.Has(i.message.SHA1)
+	require.True(t, here, "it was in use until its instance was gone")
+	require.Contains(t, i.said.String(), "the node's disk is fuller than it may be, removed droplets that nobody uses: sha1=[\""+unused+"\"]")
 }
 
 func TestHooksRunAroundAnInstance(t *testing.T) {

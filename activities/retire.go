@@ -49,7 +49,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 		start.stop(ctx)
 	}
 	if params.KeepLogs {
-		if err := start.keepLogs(); err != nil {
+		if err := start.keepLogs(ctx); err != nil {
 			c.log.Warn("the logs of a crashed instance could not be kept", "instance", start.id, "error", err)
 		}
 	}
@@ -73,11 +73,12 @@ func (s *instanceStart) stop(ctx context.Context) {
 }
 
 // keepLogs copies the instance's log directory to where it can be read after a crash.
-func (s *instanceStart) keepLogs() error {
+func (s *instanceStart) keepLogs(ctx context.Context) error {
 	logs, err := containerpath.OpenDir(s.info.GetContainerPath(), runspec.PathLogs)
 	if err != nil {
 		return err
 	}
 	defer logs.Close()
-	return s.crashes.Keep(crashes.Crash{InstanceID: s.id, AppID: s.message.AppID, Index: s.message.Index}, logs)
+	s.droplets.Relieve(ctx)
+	return s.crashes.Keep(ctx, crashes.Crash{InstanceID: s.id, AppID: s.message.AppID, Index: s.message.Index}, logs)
 }

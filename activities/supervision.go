@@ -40,8 +40,8 @@ type LedgerClient interface {
 	api.Signaller
 }
 
-// crashReap is the time between two looks for crashes that are no longer kept: a disk fills fast.
-const crashReap = 10 * time.Second
+// diskLook is the time between two looks for crashes that are no longer kept and how full the disk is: it fills fast.
+const diskLook = 10 * time.Second
 
 // Supervision is the node's heartbeat.
 type Supervision struct{ deps SupervisionDeps }
@@ -117,7 +117,7 @@ func (s *Supervision) work(ctx context.Context, lease *supervisor.Lease, node st
 	var running sync.WaitGroup
 	running.Go(func() { each(ctx, s.deps.OrphanReap, func() { s.look(ctx, node) }) })
 	running.Go(func() { each(ctx, s.deps.DropletGC, func() { s.deps.Droplets.Reap(ctx) }) })
-	running.Go(func() { each(ctx, crashReap, s.reapCrashes) })
+	running.Go(func() { each(ctx, diskLook, func() { s.relieve(ctx) }) })
 	running.Wait()
 	return nil
 }
@@ -195,9 +195,10 @@ func (s *Supervision) look(ctx context.Context, node string) {
 	}
 }
 
-// reapCrashes is tried again at the next tick.
-func (s *Supervision) reapCrashes() {
-	if err := s.deps.Crashes.Reap(); err != nil {
+// relieve removes crashes that are no longer kept, and what the disk has no room for. It is tried again at the next tick.
+func (s *Supervision) relieve(ctx context.Context) {
+	s.deps.Droplets.Relieve(ctx)
+	if err := s.deps.Crashes.Reap(ctx); err != nil && ctx.Err() == nil {
 		s.deps.Log.Warn("crashes that are no longer kept could not be removed", "error", err)
 	}
 }

@@ -33,7 +33,7 @@ type Node struct {
 	// CrashLifetime is how long the files of a crashed instance are kept.
 	CrashLifetime time.Duration `yaml:"crash_lifetime_secs"`
 	// CrashBlockUsageRatio and CrashInodeUsageRatio are how full base_dir's file system may be, above 0 and at most 1,
-	// before the oldest crashes go first.
+	// before droplets that nobody uses go, and then the oldest crashes.
 	CrashBlockUsageRatio float64 `yaml:"crash_block_usage_ratio_threshold"`
 	CrashInodeUsageRatio float64 `yaml:"crash_inode_usage_ratio_threshold"`
 	// OnStop is what becomes of the instances when the worker is told to end by TERM or INT: OnStopLeave or OnStopStop.
@@ -171,7 +171,7 @@ func (i Instance) CPUShares(memoryMB int64) int64 {
 
 // Droplets says which droplets the node keeps that no instance on it uses, so that the next instance starts sooner.
 type Droplets struct {
-	// MaxMB is how much droplets may take, packed and unpacked: while it is more, those that are not in use go, the least
+	// MaxMB is how much droplets may take, packed, unpacked and as they come: while it is more, those that are not in use go, the least
 	// recently used first. 0 keeps none of them. Those in use are kept whatever they take.
 	MaxMB int64 `yaml:"max_mb"`
 	// UnusedLifetime is how long one is kept from when it came or its last instance ended; 0 is not at all.

@@ -2,6 +2,7 @@ package crashes
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/rmtree"
 	"github.com/durable-dea/dea/internal/safename"
@@ -25,8 +29,9 @@ const (
 )
 
 const (
-	unfinished = ".new-"
-	gone       = ".gone-"
+	// partsDir has what is being made, with this ending, and what is being removed; see rmtree.Hide.
+	partsDir   = ".parts"
+	newEnding  = ".new"
 	recordFile = ".crash.json"
 )
 
@@ -36,8 +41,10 @@ type Options struct {
 	BaseDir string
 	// Lifetime is how long a crash is kept; 0 is not at all.
 	Lifetime time.Duration
-	// BlockRatio and InodeRatio are how full BaseDir's file system may be, above 0 and at most 1, before the oldest go.
-	BlockRatio, InodeRatio float64
+	// Disk is how full the disk may be before the oldest go.
+	Disk diskuse.Threshold
+	// Log is told of those; nil for nobody.
+	Log hclog.Logger
 	// Now tells the time; nil for time.Now.
 	Now func() time.Time
 }
@@ -59,6 +66,9 @@ func New(o Options) *Store {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
 	return &Store{options: o, dir: filepath.Join(o.BaseDir, "crashes"), now: o.Now, busy: map[string]bool{}}
 }
 
@@ -75,11 +85,12 @@ type Crash struct {
 func (s *Store) Dir(instance string) string { return filepath.Join(s.dir, safename.Of(instance)) }
 
 // Keep copies the regular files of an instance's log directory, through logs alone, which no link leads out of. The
-// earlier crashes of the app go. Where a file cannot be read the others are kept, and it is in the error. Of an
-// instance whose logs are kept already it does nothing more.
-func (s *Store) Keep(crash Crash, logs *os.Root) error {
-	// Before, too: a full disk may hold what is to make room for this one.
-	return errors.Join(s.Reap(), s.keep(crash, logs), s.Reap())
+// earlier crashes of the app go. Where a file cannot be read the others are kept, and it is in the error, as is ctx's end
+// where something is left to remove. Of an instance whose logs are kept already it does nothing more.
+func (s *Store) Keep(ctx context.Context, crash Crash, logs *os.Root) error {
+	// Before, for a full disk may hold what is to make room for this one; after, for the app's earlier ones are not to go
+	// before there is this one, and it may be too much for the disk.
+	return errors.Join(s.Reap(ctx), s.keep(crash, logs), s.Reap(ctx))
 }
 
 func (s *Store) keep(crash Crash, logs *os.Root) error {
@@ -106,14 +117,16 @@ func (s *Store) keep(crash Crash, logs *os.Root) error {
 	return errors.Join(partly, s.place(part, crash.InstanceID))
 }
 
+func (s *Store) parts() string { return filepath.Join(s.dir, partsDir) }
+
 // begin makes a directory that Reap lets be until end.
 func (s *Store) begin() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.parts(), 0o755); err != nil {
 		return "", fmt.Errorf("keep a crash: %w", err)
 	}
-	part, err := os.MkdirTemp(s.dir, unfinished+"*")
+	part, err := os.MkdirTemp(s.parts(), "*"+newEnding)
 	if err != nil {
 		return "", fmt.Errorf("keep a crash: %w", err)
 	}
@@ -137,7 +150,7 @@ func (s *Store) place(part, instance string) error {
 	if _, err := readRecord(target); err == nil {
 		return nil
 	}
-	if err := rmtree.All(target); err != nil { // without a record: of no use
+	if err := rmtree.Hide(target, s.parts()); err != nil { // without a record: of no use
 		return fmt.Errorf("keep a crash: %w", err)
 	}
 	if err := os.Rename(part, target); err != nil {

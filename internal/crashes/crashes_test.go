@@ -1,6 +1,7 @@
 package crashes
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/diskuse"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,12 +26,16 @@ type world struct {
 	t    *testing.T
 	base string
 	time time.Time
+	said bytes.Buffer
 }
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, base: t.TempDir(), time: time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)}
-	o := Options{BaseDir: w.base, Lifetime: time.Hour, BlockRatio: 1, InodeRatio: 1, Now: func() time.Time { return w.time }}
+	o := Options{
+		BaseDir: w.base, Lifetime: time.Hour, Disk: diskuse.Threshold{Dir: w.base, Blocks: 1, Inodes: 1},
+		Log: hclog.New(&hclog.LoggerOptions{Output: &w.said}), Now: func() time.Time { return w.time },
+	}
 	for _, f := range change {
 		f(&o)
 	}
@@ -48,18 +56,22 @@ func (w *world) logs(text string) *os.Root {
 
 func (w *world) crash(instance, app string, index int) {
 	w.t.Helper()
-	require.NoError(w.t, w.Keep(Crash{InstanceID: instance, AppID: app, Index: index}, w.logs(instance)))
+	require.NoError(w.t, w.Keep(w.t.Context(), Crash{InstanceID: instance, AppID: app, Index: index}, w.logs(instance)))
 	w.time = w.time.Add(time.Minute)
 }
 
-// kept is what is in the directory, also what is hidden.
+// kept is what is in the directory, also what is hidden or half made.
 func (w *world) kept() []string {
 	w.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(w.base, "crashes"))
 	require.NoError(w.t, err)
+	parts, err := os.ReadDir(filepath.Join(w.base, "crashes", partsDir))
+	require.NoError(w.t, err)
 	names := []string{}
-	for _, e := range entries {
-		names = append(names, e.Name())
+	for _, e := range append(entries, parts...) {
+		if e.Name() != partsDir {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
@@ -67,7 +79,7 @@ func (w *world) kept() []string {
 func TestACrashIsKeptOnce(t *testing.T) {
 	w := newWorld(t)
 	w.crash("i", "a", 0)
-	require.NoError(t, w.Keep(Crash{InstanceID: "i", AppID: "a"}, w.logs("later")))
+	require.NoError(t, w.Keep(w.t.Context(), Crash{InstanceID: "i", AppID: "a"}, w.logs("later")))
 	text, err := os.ReadFile(filepath.Join(w.Dir("i"), "logs", "stdout.log"))
 	require.NoError(t, err)
 	require.Equal(t, "i", string(text))
@@ -91,15 +103,15 @@ func TestCrashesGoWithTime(t *testing.T) {
 	w.time = w.time.Add(58 * time.Minute)
 	w.crash("new", "b", 0)
 	require.Equal(t, []string{"new", "old"}, w.kept())
-	require.NoError(t, w.Reap())
+	require.NoError(t, w.Reap(t.Context()))
 	require.Equal(t, []string{"new"}, w.kept())
 }
 
 func TestWhatIsHalfMadeGoes(t *testing.T) {
 	w := newWorld(t)
-	require.NoError(t, w.Reap(), "before there is a directory")
+	require.NoError(t, w.Reap(t.Context()), "before there is a directory")
 	w.crash("i", "a", 0)
-	for _, name := range []string{".new-1", ".gone-x", "i-2", "i-3"} {
+	for _, name := range []string{".parts/1.new", ".parts/x.0.gone", "i-2", "i-3"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(w.base, "crashes", name, "logs"), 0o700))
 	}
 	for name, age := range map[string]time.Duration{"i-2": 2 * time.Hour, "i-3": time.Minute} { // kept without a record
@@ -108,7 +120,7 @@ func TestWhatIsHalfMadeGoes(t *testing.T) {
 	}
 	part, err := w.begin()
 	require.NoError(t, err)
-	require.NoError(t, w.Reap())
+	require.NoError(t, w.Reap(t.Context()))
 	require.DirExists(t, part, "somebody is at it")
 	w.end(part)
 	require.Equal(t, []string{"i", "i-3"}, w.kept())
@@ -134,7 +146,7 @@ func TestHarmfulLogs(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 
-	require.NoError(t, w.Keep(Crash{InstanceID: "../../i", AppID: "a"}, logs))
+	require.NoError(t, w.Keep(w.t.Context(), Crash{InstanceID: "../../i", AppID: "a"}, logs))
 	kept := filepath.Join(w.Dir("../../i"), "logs")
 	entries, err := os.ReadDir(kept)
 	require.NoError(t, err)
@@ -152,13 +164,12 @@ func TestManyLogs(t *testing.T) {
 	for i := range 3 * maxLogs {
 		require.NoError(t, os.WriteFile(filepath.Join(logs.Name(), strings.Repeat("x", i+1)), nil, 0o600))
 	}
-	require.NoError(t, w.Keep(Crash{InstanceID: "i", AppID: "a"}, logs))
+	require.NoError(t, w.Keep(w.t.Context(), Crash{InstanceID: "i", AppID: "a"}, logs))
 	entries, err := os.ReadDir(filepath.Join(w.Dir("i"), "logs"))
 	require.NoError(t, err)
 	require.Len(t, entries, maxLogs)
 }
 
-// TestTheOldestGoWhenTheDiskIsFull has a file system of its own, in a mount namespace that goes with the test's thread.
 // An app may have made any number of files: its own words come first.
 func TestManyFilesDoNotHideTheLogs(t *testing.T) {
 	w := newWorld(t)
@@ -173,12 +184,13 @@ func TestManyFilesDoNotHideTheLogs(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	defer root.Close()
-	require.NoError(t, w.Keep(Crash{InstanceID: "i", AppID: "a"}, root))
+	require.NoError(t, w.Keep(w.t.Context(), Crash{InstanceID: "i", AppID: "a"}, root))
 	for _, name := range names {
 		require.FileExists(t, filepath.Join(w.Dir("i"), "logs", name))
 	}
 }
 
+// TestTheOldestGoWhenTheDiskIsFull has a file system of its own, in a mount namespace that goes with the test's thread.
 func TestTheOldestGoWhenTheDiskIsFull(t *testing.T) {
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -189,20 +201,22 @@ func TestTheOldestGoWhenTheDiskIsFull(t *testing.T) {
 		options string
 		change  func(*Options)
 	}{
-		"blocks": {"size=1m", func(o *Options) { o.BlockRatio = 0.8 }},
-		"inodes": {"nr_inodes=32", func(o *Options) { o.InodeRatio = 0.8 }},
+		"blocks": {"size=1m", func(o *Options) { o.Disk.Blocks = 0.8 }},
+		"inodes": {"nr_inodes=32", func(o *Options) { o.Disk.Inodes = 0.8 }},
 	} {
 		w := newWorld(t, c.change)
 		require.NoError(t, unix.Mount("tmpfs", w.base, "tmpfs", 0, c.options), name)
 		for _, id := range []string{"i-1", "i-2", "i-3", "i-4", "i-5", "i-6", "i-7", "i-8", "i-9"} {
-			require.NoError(t, w.Keep(Crash{InstanceID: id, AppID: id}, w.logs(strings.Repeat("x", 100<<10))), name)
+			require.NoError(t, w.Keep(w.t.Context(), Crash{InstanceID: id, AppID: id}, w.logs(strings.Repeat("x", 100<<10))), name)
 			w.time = w.time.Add(time.Minute)
 		}
 		kept := w.kept()
 		require.Contains(t, kept, "i-9", name)
 		require.NotContains(t, kept, "i-1", name)
 		require.GreaterOrEqual(t, len(kept), 4, "%s: no more than needed", name)
-		full, err := w.full()
+		require.Contains(t, w.said.String(), "removed what was kept of a crash: instance=i-1 app=i-1", name)
+		require.NotContains(t, w.said.String(), "instance=i-9", name)
+		full, err := w.options.Disk.Exceeded()
 		require.NoError(t, err)
 		require.False(t, full, name)
 		require.NoError(t, unix.Unmount(w.base, unix.MNT_DETACH))
@@ -210,7 +224,7 @@ func TestTheOldestGoWhenTheDiskIsFull(t *testing.T) {
 }
 
 func TestAFullDiskTakesAll(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.BlockRatio = 1e-12 })
+	w := newWorld(t, func(o *Options) { o.Disk.Blocks = 1e-12 })
 	w.crash("i", "a", 0)
 	require.Empty(t, w.kept())
 }

@@ -20,8 +20,8 @@ const partLifetime = time.Hour
 
 // Keep says which droplets Reap leaves that no instance uses.
 type Keep struct {
-	// MaxBytes is how much files and layers of all droplets may take, of those in use as well. While it is more, those that
-	// are not in use go, the least recently used first. 0 leaves none of them.
+	// MaxBytes is how much files and layers of all droplets may take, of those in use and of those that are coming as well.
+	// While it is more, those that are not in use go, the least recently used first. 0 leaves none of them.
 	MaxBytes int64
 	// Unused is how long a droplet stays that nobody uses, from when it came or its last use ended; 0 is not at all.
 	Unused time.Duration
@@ -34,11 +34,38 @@ func (s *Store) Reap(ctx context.Context, keep Keep) ([]string, error) {
 	s.reaping.Lock()
 	defer s.reaping.Unlock()
 	reaped, err := s.hideUnused(keep)
-	// Hidden from everybody else they may take their time.
-	if sweepErr := rmtree.Sweep(ctx, s.parts("")); sweepErr != nil {
-		err = errors.Join(err, fmt.Errorf("remove a droplet: %w", sweepErr))
+	return reaped, errors.Join(err, s.sweep(ctx))
+}
+
+// MakeRoom removes droplets, with their layers, that no instance uses, the least recently used first and one at a time,
+// for as long as full says that the disk is too full. What it returns is as for Reap, and an error of full's.
+func (s *Store) MakeRoom(ctx context.Context, full func() (bool, error)) (reaped []string, err error) {
+	if more, err := full(); err != nil || !more {
+		return nil, err // Who has room waits for no Reap.
 	}
-	return reaped, err
+	s.reaping.Lock()
+	defer s.reaping.Unlock()
+	for {
+		if more, err := full(); err != nil || !more {
+			return reaped, err
+		}
+		sha1, err := s.hideOldest()
+		if sha1 != "" {
+			reaped = append(reaped, sha1)
+		}
+		// What the disk holds is not less before it is removed.
+		if err := errors.Join(err, s.sweep(ctx)); err != nil || sha1 == "" {
+			return reaped, err
+		}
+	}
+}
+
+// sweep removes what is hidden, which may take its time.
+func (s *Store) sweep(ctx context.Context) error {
+	if err := rmtree.Sweep(ctx, s.parts("")); err != nil {
+		return fmt.Errorf("remove a droplet: %w", err)
+	}
+	return nil
 }
 
 // cached is a droplet with all that is here of it.
@@ -52,6 +79,15 @@ type cached struct {
 	layers, stale []string
 }
 
+// here tells whether there is more of it than a note.
+func (c *cached) here() bool { return c.bytes > 0 || len(c.layers) > 0 }
+
+// unused are the droplets that no instance uses, the least recently used first.
+func unused(all map[string]*cached) []*cached {
+	free := slices.SortedFunc(maps.Values(all), func(a, b *cached) int { return a.used.Compare(b.used) })
+	return slices.DeleteFunc(free, func(c *cached) bool { return c.inUse })
+}
+
 // hideUnused moves what is to be removed to where nobody looks for it.
 func (s *Store) hideUnused(keep Keep) ([]string, error) {
 	s.mu.Lock()
@@ -61,16 +97,13 @@ func (s *Store) hideUnused(keep Keep) ([]string, error) {
 		// What is in use is not known.
 		return nil, err
 	}
-	var total int64
+	total, err := s.hideParts()
 	for _, c := range all {
 		total += c.bytes
 	}
 	var reaped []string
-	for _, c := range slices.SortedFunc(maps.Values(all), func(a, b *cached) int { return a.used.Compare(b.used) }) {
-		switch {
-		case c.inUse:
-			continue
-		case time.Since(c.used) < keep.Unused && total <= keep.MaxBytes:
+	for _, c := range unused(all) {
+		if time.Since(c.used) < keep.Unused && total <= keep.MaxBytes {
 			err = errors.Join(err, s.hide(s.layers, c.stale...))
 			continue
 		}
@@ -79,11 +112,32 @@ func (s *Store) hideUnused(keep Keep) ([]string, error) {
 			continue
 		}
 		total -= c.bytes
-		if c.bytes > 0 || len(c.layers) > 0 {
+		if c.here() {
 			reaped = append(reaped, c.sha1)
 		}
 	}
-	return reaped, errors.Join(err, s.hideParts())
+	return reaped, err
+}
+
+// hideOldest is hideUnused of the one droplet that was not used for longest; none is left when it gives none.
+func (s *Store) hideOldest() (sha1 string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, err := s.survey()
+	if err != nil {
+		return "", err
+	}
+	for _, c := range unused(all) {
+		if !c.here() {
+			continue
+		}
+		hideErr := s.hideDroplet(c)
+		if hideErr == nil {
+			return c.sha1, err
+		}
+		err = errors.Join(err, hideErr)
+	}
+	return "", err
 }
 
 // survey looks at everything that is here.
@@ -173,17 +227,27 @@ func (s *Store) hide(place func(name string) string, names ...string) error {
 }
 
 // hideParts hides what nobody is at: downloads only once they are old, and layers at once, since they are unpacked from
-// the beginning.
-func (s *Store) hideParts() error {
+// the beginning. It gives how many bytes the downloads take that stay.
+func (s *Store) hideParts() (bytes int64, err error) {
 	entries, err := list(s.parts(""))
 	for _, entry := range entries {
 		name := entry.Name()
 		layer, isLayer := strings.CutSuffix(name, newEnding)
 		switch {
-		case rmtree.Hidden(name), isLayer && s.busy[layer], !isLayer && time.Since(modified(entry)) < partLifetime:
-			continue
+		case rmtree.Hidden(name), isLayer && s.busy[layer]:
+		case !isLayer && time.Since(modified(entry)) < partLifetime:
+			bytes += size(entry)
+		default:
+			err = errors.Join(err, s.hide(s.parts, name))
 		}
-		err = errors.Join(err, s.hide(s.parts, name))
 	}
-	return err
+	return bytes, err
+}
+
+func size(entry fs.DirEntry) int64 {
+	info, err := entry.Info()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }

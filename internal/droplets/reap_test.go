@@ -112,6 +112,58 @@ func TestReapByRoomTakesTheLeastRecentlyUsed(t *testing.T) {
 	require.True(t, here, "never one in use")
 }
 
+// What is still coming takes its room as well.
+func TestReapByRoomCountsWhatComes(t *testing.T) {
+	store, base, sha1 := cache(t, app()...)
+	keep := droplets.Keep{MaxBytes: 1 << 20, Unused: time.Hour}
+	part, err := store.Part(sha)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(part, nil, 0o600))
+	require.NoError(t, os.Truncate(part, 2<<20))
+	old := time.Now().Add(-2 * time.Hour)
+	require.NoError(t, os.Chtimes(part, old, old))
+	require.Empty(t, reap(t, store, keep), "one that nobody goes on with has gone by then")
+	require.NoFileExists(t, part)
+	require.NoError(t, os.WriteFile(filepath.Join(base, "droplets", ".parts", sha+".whole"), make([]byte, 2<<20), 0o600))
+	require.Equal(t, []string{sha1}, reap(t, store, keep))
+}
+
+func TestMakeRoomTakesTheLeastRecentlyUsedUntilThereIsEnough(t *testing.T) {
+	base := t.TempDir()
+	store := droplets.New(base)
+	var all []string
+	for n := range 4 {
+		sha1 := numbered(t, store, n)
+		layerOf(t, store, sha1)
+		usedAgo(t, base, sha1, time.Duration(50-10*n)*time.Minute)
+		all = append(all, sha1)
+	}
+	require.NoError(t, store.Claim("one", all[0]))
+	usedAgo(t, base, all[0], 50*time.Minute)
+	takes := func() int {
+		there, err := filepath.Glob(filepath.Join(base, "droplets", ".layers", "*"))
+		require.NoError(t, err)
+		hidden, err := filepath.Glob(filepath.Join(base, "droplets", ".parts", "*"))
+		require.NoError(t, err)
+		return len(there) + len(hidden)
+	}
+	fullAbove := func(most int) func() (bool, error) {
+		return func() (bool, error) { return takes() > most, nil }
+	}
+	for _, c := range []struct {
+		most   int
+		reaped []string
+	}{{4, nil}, {3, all[1:2]}, {3, nil}, {0, all[2:4]}, {0, nil}} {
+		reaped, err := store.MakeRoom(t.Context(), fullAbove(c.most))
+		require.NoError(t, err)
+		require.Equal(t, c.reaped, reaped, "while it is more than %d", c.most)
+	}
+	_, here := store.Has(all[0])
+	require.True(t, here, "never one in use")
+	_, err := store.MakeRoom(t.Context(), func() (bool, error) { return false, os.ErrPermission })
+	require.ErrorIs(t, err, os.ErrPermission)
+}
+
 func TestUsesOutliveTheProcess(t *testing.T) {
 	store, base, sha1 := cache(t, app()...)
 	layer := layerOf(t, store, sha1)

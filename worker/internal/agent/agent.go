@@ -22,6 +22,7 @@ import (
 	"github.com/durable-dea/dea/internal/buildpackstore"
 	"github.com/durable-dea/dea/internal/connection"
 	"github.com/durable-dea/dea/internal/crashes"
+	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
@@ -123,11 +124,14 @@ func (a *agent) prepare(ctx context.Context) error {
 	}
 	a.workspaces = workspace.New(a.node.BaseDir)
 	a.crashes = crashes.New(crashes.Options{
-		BaseDir: a.node.BaseDir, Lifetime: a.node.CrashLifetime,
-		BlockRatio: a.node.CrashBlockUsageRatio, InodeRatio: a.node.CrashInodeUsageRatio,
+		BaseDir: a.node.BaseDir, Lifetime: a.node.CrashLifetime, Disk: a.diskThreshold(), Log: a.log.Named("crashes"),
 	})
 	a.warden = warden.NewClient(a.node.WardenSocket)
 	return a.awaitWarden(ctx)
+}
+
+func (a *agent) diskThreshold() diskuse.Threshold {
+	return diskuse.Threshold{Dir: a.node.BaseDir, Blocks: a.node.CrashBlockUsageRatio, Inodes: a.node.CrashInodeUsageRatio}
 }
 
 // usable makes a directory and writes to it once.
@@ -219,6 +223,7 @@ func (a *agent) activities() activities.Set {
 	downloads := activities.NewDroplets(activities.DropletsDeps{
 		Node: a.id, Temporal: a.temporal, Cache: cache, Warden: a.warden, HTTP: http, Log: a.log,
 		Keep: droplets.Keep{MaxBytes: a.node.Droplets.MaxMB << 20, Unused: a.node.Droplets.UnusedLifetime},
+		Disk: a.diskThreshold(),
 	})
 	packages := activities.NewPackages(activities.PackagesDeps{
 		Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),
