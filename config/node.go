@@ -26,7 +26,7 @@ type Node struct {
 	Intervals           Intervals           `yaml:"intervals"`
 	PlacementProperties PlacementProperties `yaml:"placement_properties"`
 	DirectoryServer     DirectoryServer     `yaml:"directory_server"`
-	// NATSServers are where routes are registered; none means that the node registers no routes.
+	// NATSServers are checked and have no effect: no routes are registered.
 	NATSServers []URL `yaml:"nats_servers"`
 	// CCURL is the cloud controller, with basic auth, to which a finished staging is reported. Empty: to nobody.
 	CCURL URL `yaml:"cc_url"`
@@ -44,7 +44,7 @@ type Node struct {
 	DefaultHealthCheckTimeout time.Duration `yaml:"default_health_check_timeout"`
 	// Index tells the nodes of one deployment apart for people; 0 at least.
 	Index int `yaml:"index"`
-	// Domain is the one below which the node's own names stand; may be empty.
+	// Domain is checked and has no effect; may be empty.
 	Domain string `yaml:"domain"`
 	// LocalRoute is the address, without a port, at which the node's instances are reached.
 	LocalRoute string `yaml:"local_route"`
@@ -196,6 +196,8 @@ type BindMount struct {
 
 // Intervals are the times between two runs of what the node does again and again.
 type Intervals struct {
+	// Heartbeat, Advertise and RouterRegister are checked and have no effect: Temporal sees to heartbeats, a worker tells of
+	// itself when it begins, and no routes are registered.
 	Heartbeat      time.Duration `yaml:"heartbeat"`
 	Advertise      time.Duration `yaml:"advertise"`
 	RouterRegister time.Duration `yaml:"router_register_in_seconds"`
