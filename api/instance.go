@@ -103,8 +103,8 @@ type InstanceStatus struct {
 	Since time.Time `json:"since"`
 	// RunningSince is when it was RUNNING first; zero until then.
 	RunningSince time.Time `json:"running_since,omitzero"`
-	// Changes are the states up to now, the oldest first, at most MaxStateChanges: the first and the latest ones. They
-	// are in the instance's own answer alone.
+	// Changes are the states up to now, the oldest first, at most MaxStateChanges: the first FirstStateChanges and the
+	// latest ones. They are in the instance's own answer alone.
 	Changes []StateChange `json:"changes,omitempty"`
 	// Unready is set while the readiness check fails: no route leads to the instance.
 	Unready bool `json:"unready,omitempty"`
@@ -126,8 +126,11 @@ type StateChange struct {
 	At    time.Time     `json:"at"`
 }
 
-// MaxStateChanges bounds InstanceStatus.Changes.
-const MaxStateChanges = 32
+// MaxStateChanges bounds InstanceStatus.Changes. Where there were more, the FirstStateChanges stay and the latest.
+const (
+	MaxStateChanges   = 32
+	FirstStateChanges = MaxStateChanges / 4
+)
 
 // RunningInstance is what a node's worker has to know of an instance to look after it: of one that it did not start
 // itself, since it is another process than the one that did, it asks the instance's workflow.

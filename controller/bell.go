@@ -18,6 +18,11 @@ const longPoll = 70 * time.Second
 
 // bell rings when a workflow may have changed: its history grows with each of its tasks. That costs the server one waiting
 // request and no worker anything; what has changed is to be asked.
+//
+// The first run that is listened to is read from its first event, though only what comes is wanted: a request waits for new
+// events behind a page of the run alone, and where a page ends only the page before it says (the token is the server's
+// own). Other waiting requests wait for a run's end, and an update for one would be written to the history. That costs a
+// follower some thousand events once, in the background: Temporal suggests the next run at 4,096.
 type bell struct {
 	client     *Client
 	workflowID string
@@ -27,15 +32,24 @@ type bell struct {
 	// heard is the last event that what was asked since knows of; page is where the history goes on.
 	heard int64
 	page  []byte
-	// over is set once the run's last event was heard.
-	over bool
+	// over is set once the run's last event was heard, following then to the run that continues it, if one does.
+	over      bool
+	following string
+	// begun are the ids of the child workflows that were heard to begin; whoever listens takes them.
+	begun []string
 }
 
 // next returns at once when it is called first, and then when the workflow has done something since it returned last, however
 // much. It follows the workflow from run to run and is false once its last one has ended. It fails with serviceerror.NotFound for
 // a workflow that is not known, and when it cannot be listened to for as long as an outage may last.
 func (b *bell) next(ctx context.Context) (bool, error) {
-	for b.run != "" && !b.over {
+	for b.run != "" {
+		if b.over && b.following == "" {
+			break
+		}
+		if b.over { // of a run that began while it was listened to, every event is news
+			b.run, b.following, b.heard, b.page, b.over = b.following, "", 0, nil, false
+		}
 		if rang, err := b.listen(ctx); rang || err != nil {
 			return rang, err
 		}
@@ -43,8 +57,8 @@ func (b *bell) next(ctx context.Context) (bool, error) {
 	return b.newestRun(ctx)
 }
 
-// newestRun goes over to the workflow's newest run, of which everything up to now is to be asked; false when it is closed, or
-// one of another beginning: then the one that was listened to is gone.
+// newestRun goes over to the workflow's newest run, of which everything up to now is to be asked; false when it is closed,
+// forgotten, or one of another beginning: then the one that was listened to is gone.
 func (b *bell) newestRun(ctx context.Context) (bool, error) {
 	info, err := outlast(ctx, b.client, lasting(ctx), func() (*workflowpb.WorkflowExecutionInfo, error) {
 		limited, cancel := b.client.call(ctx)
@@ -52,10 +66,14 @@ func (b *bell) newestRun(ctx context.Context) (bool, error) {
 		description, err := b.client.temporal.DescribeWorkflowExecution(limited, b.workflowID, "")
 		return description.GetWorkflowExecutionInfo(), err
 	})
+	begun := b.run != ""
+	var gone *serviceerror.NotFound
+	if begun && errors.As(err, &gone) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	begun := b.run != ""
 	if begun && info.GetFirstRunId() != b.first {
 		return false, nil
 	}
@@ -67,22 +85,17 @@ func (b *bell) newestRun(ctx context.Context) (bool, error) {
 // listen waits for the next part of the run's history, as much as there is, and tells of a task that was done since the
 // workflow was asked last.
 func (b *bell) listen(ctx context.Context) (bool, error) {
-	answer, err := outlast(ctx, b.client, lasting(ctx), func() (*workflowservice.GetWorkflowExecutionHistoryResponse, error) {
-		limited, cancel := context.WithTimeout(ctx, longPoll)
-		defer cancel()
-		return b.client.temporal.WorkflowService().GetWorkflowExecutionHistory(limited, &workflowservice.GetWorkflowExecutionHistoryRequest{
-			Namespace:     b.client.namespace,
-			Execution:     &commonpb.WorkflowExecution{WorkflowId: b.workflowID, RunId: b.run},
-			NextPageToken: b.page, MaximumPageSize: pageSize,
-			WaitNewEvent: true, SkipArchival: true,
-		})
-	})
+	answer, err := b.client.poll(ctx, b.workflowID, b.run, b.page, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	var stale *serviceerror.InvalidArgument
-	if errors.As(err, &stale) && b.page != nil { // the server has been replaced by one that counts otherwise
+	var gone *serviceerror.NotFound
+	switch {
+	case errors.As(err, &stale) && b.page != nil: // the server has been replaced by one that counts otherwise
 		b.page = nil
 		return false, nil
-	}
-	if err != nil {
+	case errors.As(err, &gone): // of a run that ended long ago
+		b.over, b.following = true, ""
+		return false, nil
+	case err != nil:
 		return false, err
 	}
 	b.page = answer.GetNextPageToken()
@@ -90,13 +103,38 @@ func (b *bell) listen(ctx context.Context) (bool, error) {
 	return b.take(answer), nil
 }
 
+// poll waits for the next part of a run's history; it gives an empty one when nothing has come for a while.
+func (c *Client) poll(
+	ctx context.Context, workflowID, run string, page []byte, events enumspb.HistoryEventFilterType,
+) (*workflowservice.GetWorkflowExecutionHistoryResponse, error) {
+	return outlast(ctx, c, lasting(ctx), func() (*workflowservice.GetWorkflowExecutionHistoryResponse, error) {
+		limited, cancel := context.WithTimeout(ctx, longPoll)
+		defer cancel()
+		return c.temporal.WorkflowService().GetWorkflowExecutionHistory(limited, &workflowservice.GetWorkflowExecutionHistoryRequest{
+			Namespace:     c.namespace,
+			Execution:     &commonpb.WorkflowExecution{WorkflowId: workflowID, RunId: run},
+			NextPageToken: page, MaximumPageSize: pageSize, HistoryEventFilterType: events,
+			WaitNewEvent: true, SkipArchival: true,
+		})
+	})
+}
+
 // take reads a part of the history. Only a task that was done can have changed what a workflow answers: what else is written
-// comes with one or before one. A server that sends events as it stores them is taken at its word.
+// comes with one or before one. A server that sends events as it stores them is taken at its word, and tells of no child.
 func (b *bell) take(answer *workflowservice.GetWorkflowExecutionHistoryResponse) bool {
 	rang := len(answer.GetRawHistory()) > 0
 	for _, event := range answer.GetHistory().GetEvents() {
-		rang = rang || event.GetEventId() > b.heard && taskDone(event)
-		b.heard = max(b.heard, event.GetEventId())
+		if b.over {
+			b.following = event.GetWorkflowExecutionContinuedAsNewEventAttributes().GetNewExecutionRunId()
+		}
+		if event.GetEventId() <= b.heard {
+			continue
+		}
+		b.heard = event.GetEventId()
+		rang = rang || taskDone(event)
+		if child := event.GetChildWorkflowExecutionStartedEventAttributes(); child != nil {
+			b.begun = append(b.begun, child.GetWorkflowExecution().GetWorkflowId())
+		}
 	}
 	return rang
 }

@@ -2,184 +2,127 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"iter"
-	"maps"
-	"slices"
-
-	"go.temporal.io/api/serviceerror"
+	"time"
 
 	"github.com/durable-dea/dea/api"
 )
 
-// Follow tells of an app's instances as they change: first each that there is, then each at every change of its state, its
-// node, its address, its readiness, its routes or its version. One that is no longer among the app's is told of once more, as
-// DELETED with what is known of its exit. Changes that follow each other within milliseconds may be told of as one: what is
-// told last is what is.
+// Change is what has become of an instance: its status from then on.
+type Change struct {
+	api.InstanceStatus
+	// Missed is set where more may have happened to the instance, after what was told of it before, than is known.
+	Missed bool `json:"missed,omitempty"`
+}
+
+// Follow tells of an app's instances as they change: first each that there is, as its app knows it, then each change of the state of each, once,
+// with its true time and exit, by what the instance itself says; and when its node, its address, its readiness, its routes or
+// its version are others, which is told as it is by then. An instance's last change is DELETED, told once its own workflow has
+// ended. Changes of one instance come in their order, those of several as they are found: an instance that takes long to end
+// keeps nobody waiting.
 //
-// It ends without an error when the app is gone, after the last change. It ends with an error when ctx ends, for an app that
-// is not known (ErrNoSuchApp), and when the platform does not answer for longer than five minutes. While nothing changes it
-// costs one waiting request to Temporal, and no worker anything; each change costs a question for each follower. Nothing
-// is left of it when the loop over it ends.
-func (c *Client) Follow(ctx context.Context, app string) iter.Seq2[api.InstanceStatus, error] {
-	return func(yield func(api.InstanceStatus, error) bool) {
-		f := &follower{client: c, app: app}
-		b := &bell{client: c, workflowID: api.AppWorkflowID(app)}
-		tellAll(ctx, b, appSubject(app), yield, f.changes)
-	}
-}
-
-// FollowInstance is Follow for one instance, whoever started it. It ends without an error after the state DELETED, for one that
-// has ended at once. Fails with ErrNoSuchInstance.
-func (c *Client) FollowInstance(ctx context.Context, instance string) iter.Seq2[api.InstanceStatus, error] {
-	return func(yield func(api.InstanceStatus, error) bool) {
-		f := &follower{client: c}
-		b := &bell{client: c, workflowID: api.InstanceWorkflowID(instance)}
-		tellAll(ctx, b, instanceSubject(instance), yield, func(ctx context.Context, open bool) ([]api.InstanceStatus, error) {
-			status, err := f.instance(ctx, instance)
-			if err != nil {
-				return nil, err
+// Whoever does not take a change for a while, or whose platform is away, is told of all of it afterwards, also of instances that
+// began and ended meanwhile. What is lost, and told of by Missed at the change that follows: an instance remembers
+// api.MaxStateChanges changes, so that of one that had more between two looks those in the middle are not known; one whose
+// workflow was terminated by hand, or is forgotten after Temporal's retention, is told to be DELETED when that happened, with
+// what is known of its exit. Instances that began in a run of the app's workflow that is forgotten, or was reset, and ended
+// before the next look, are not told of at all.
+//
+// It ends without an error when the app is gone and the last of its instances DELETED. It ends with an error when ctx ends, for
+// an app that is not known (ErrNoSuchApp), and when the platform does not answer for longer than five minutes. While nothing
+// changes it costs one waiting request to Temporal, and no worker anything; each change costs a question to the app and one to
+// each instance that has changed, for each follower, and while instances end up to eight more requests wait. Nothing is left of
+// it when the loop over it ends.
+func (c *Client) Follow(ctx context.Context, app string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		f := newFollower(c, app)
+		following, stop := context.WithCancel(ctx)
+		defer f.work.Wait()
+		defer stop()
+		rings := f.listen(following)
+		for rings != nil || f.awaited > 0 {
+			var changes []Change
+			var err error
+			var again <-chan time.Time
+			if f.wait > 0 {
+				again = time.After(f.wait)
 			}
-			if !open {
-				status = f.deleted(status)
+			select {
+			case <-again:
+				changes, err = f.askUnsure(following)
+			case r := <-rings:
+				if changes, err = f.hear(following, r); !r.open {
+					rings = nil
+				}
+			case e := <-f.endings:
+				changes, err = f.ended(e), e.err
+			case <-ctx.Done():
+				err = ctx.Err()
 			}
-			return f.differing([]api.InstanceStatus{status}), nil
-		})
-	}
-}
-
-// tellAll tells what look finds at each ring of the bell, until it has rung for the last time.
-func tellAll(
-	ctx context.Context, b *bell, about subject, yield func(api.InstanceStatus, error) bool,
-	look func(ctx context.Context, open bool) ([]api.InstanceStatus, error),
-) {
-	for open := true; open; {
-		var changes []api.InstanceStatus
-		var err error
-		if open, err = b.next(ctx); err == nil {
-			changes, err = look(ctx, open)
-		}
-		if err != nil {
-			yield(api.InstanceStatus{}, explainFollow(ctx, err, about))
-			return
-		}
-		for _, change := range changes {
-			if !yield(change, nil) {
+			if !tell(ctx, yield, changes, err, appSubject(app)) {
 				return
 			}
 		}
 	}
 }
 
-// explainFollow is explain for what goes on as long as its context: the deadline of that is the caller's own.
-func explainFollow(ctx context.Context, err error, about subject) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return explain(ctx, err, about)
-}
-
-// follower knows what was told last.
-type follower struct {
-	client *Client
-	app    string
-	// told are the instances that live, by id; nil before the first look.
-	told map[string]api.InstanceStatus
-}
-
-// changes are what is other with the app's instances than at the last look. An app whose workflow has ended has none.
-func (f *follower) changes(ctx context.Context, open bool) ([]api.InstanceStatus, error) {
-	first := f.told == nil
-	var now []api.InstanceStatus
-	if open {
-		status, err := f.ask(ctx)
-		var gone *serviceerror.NotFound
-		if err != nil && (first || !errors.As(err, &gone)) {
-			return nil, err
+// FollowInstance is Follow for one instance, whoever started it. It ends without an error after the state DELETED, for one that
+// has ended at once. Fails with ErrNoSuchInstance.
+func (c *Client) FollowInstance(ctx context.Context, instance string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		i := &followed{}
+		b := &bell{client: c, workflowID: api.InstanceWorkflowID(instance)}
+		for open := true; open; {
+			var changes []Change
+			var err error
+			if open, err = b.next(ctx); err == nil {
+				changes, err = c.lookAt(ctx, i, instance, open)
+			}
+			if !tell(ctx, yield, changes, err, instanceSubject(instance)) {
+				return
+			}
 		}
-		now = status.Instances
-	} else if first {
-		return nil, serviceerror.NewNotFound("the app is gone")
 	}
-	sortInstances(now)
-	ended, err := f.ended(ctx, now)
-	return append(ended, f.differing(now)...), err
 }
 
-func (f *follower) ask(ctx context.Context) (api.AppStatus, error) {
-	return outlast(ctx, f.client, lasting(ctx), func() (api.AppStatus, error) {
-		limited, cancel := f.client.call(ctx)
-		defer cancel()
-		return ask(limited, f.client, api.QueryApp, api.AppWorkflowID(f.app))
-	})
-}
-
-func (f *follower) instance(ctx context.Context, id string) (api.InstanceStatus, error) {
-	return outlast(ctx, f.client, lasting(ctx), func() (api.InstanceStatus, error) {
-		limited, cancel := f.client.call(ctx)
-		defer cancel()
-		return api.QueryInstance.Ask(limited, f.client.temporal, api.InstanceWorkflowID(id))
-	})
-}
-
-// differing are those of the instances that were not told as they are now. They are taken for told.
-func (f *follower) differing(now []api.InstanceStatus) []api.InstanceStatus {
-	if f.told == nil {
-		f.told = map[string]api.InstanceStatus{}
+// lookAt asks an instance, or its workflow's end, what has become of it.
+func (c *Client) lookAt(ctx context.Context, i *followed, instance string, open bool) ([]Change, error) {
+	if !open {
+		e := c.end(ctx, instance)
+		return i.ended(e), e.err
 	}
-	var differing []api.InstanceStatus
-	for _, status := range now {
-		status.Changes = nil
-		if before, known := f.told[status.InstanceID]; !known || !alike(before, status) {
-			differing = append(differing, status)
-		}
-		f.told[status.InstanceID] = status
-	}
-	return differing
-}
-
-// alike tells whether nothing has changed that is told of.
-func alike(a, b api.InstanceStatus) bool {
-	sameExit := a.Exit == b.Exit || a.Exit != nil && b.Exit != nil && *a.Exit == *b.Exit
-	return a.State == b.State && a.Since.Equal(b.Since) && a.Node == b.Node && a.Address == b.Address &&
-		a.Version == b.Version && a.Unready == b.Unready && sameExit && slices.Equal(a.URIs, b.URIs)
-}
-
-// ended are the instances that were told of and are no longer among the app's, as DELETED: each is asked how it ended, and
-// what cannot be asked is told by what is known. They are told once.
-func (f *follower) ended(ctx context.Context, now []api.InstanceStatus) ([]api.InstanceStatus, error) {
-	gone := maps.Clone(f.told)
-	for _, status := range now {
-		delete(gone, status.InstanceID)
-	}
-	ended, err := forEach(slices.Collect(maps.Values(gone)), func(last api.InstanceStatus) (api.InstanceStatus, bool, error) {
-		limited, cancel := context.WithTimeout(ctx, detailTimeout)
-		defer cancel()
-		if own, err := f.instance(limited, last.InstanceID); err == nil {
-			last = own
-		}
-		return f.deleted(last), true, ctx.Err()
-	})
+	own, err := outlast(ctx, c, lasting(ctx), func() (api.InstanceStatus, error) { return c.askInstance(ctx, instance) })
 	if err != nil {
 		return nil, err
 	}
-	for id := range gone {
-		delete(f.told, id)
-	}
-	sortInstances(ended)
-	return ended, nil
+	return i.take(own), nil
 }
 
-// deleted is an instance whose end is known of, and perhaps of nothing but that: it is about to be DELETED, or its workflow was
-// terminated.
-func (f *follower) deleted(last api.InstanceStatus) api.InstanceStatus {
-	last.Changes = nil
-	if last.State == api.StateDeleted {
-		return last
+// askInstance is Instance with the error as it came.
+func (c *Client) askInstance(ctx context.Context, instance string) (api.InstanceStatus, error) {
+	limited, cancel := c.call(ctx)
+	defer cancel()
+	return retry(limited, func() (api.InstanceStatus, error) {
+		return api.QueryInstance.Ask(limited, c.temporal, api.InstanceWorkflowID(instance))
+	})
+}
+
+// tell hands on changes, and the error that ends them; it is false when nothing is to follow. The deadline of ctx is the
+// caller's own.
+func tell(ctx context.Context, yield func(Change, error) bool, changes []Change, err error, about subject) bool {
+	for _, change := range changes {
+		if !yield(change, nil) {
+			return false
+		}
 	}
-	last.State, last.Since = api.StateDeleted, f.client.now()
-	if last.Exit == nil {
-		last.Exit = &api.InstanceExit{Status: -1, Description: api.ExitNotDetermined}
+	switch {
+	case err == nil:
+		return true
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	default:
+		err = explain(ctx, err, about)
 	}
-	return last
+	yield(Change{}, err)
+	return false
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/durable-dea/dea/api"
 )
 
-// TestEveryChangeIsTold: and what is none is not.
-func TestEveryChangeIsTold(t *testing.T) {
+// TestWhatHasChangedIsToldAndNothingElse: of what is no change of the state.
+func TestWhatHasChangedIsToldAndNothingElse(t *testing.T) {
 	before := api.InstanceStatus{
 		InstanceID: "i", AppID: "a", Version: "v1", State: api.StateRunning, Since: time.Unix(1, 0),
 		URIs: []string{"x"}, Exit: &api.InstanceExit{Status: 1},
@@ -24,49 +25,212 @@ func TestEveryChangeIsTold(t *testing.T) {
 		change func(*api.InstanceStatus)
 		told   bool
 	}{
-		"nothing":              {func(*api.InstanceStatus) {}, false},
-		"where files are":      {func(i *api.InstanceStatus) { i.FilesURL = "http://n" }, false},
-		"what was before":      {func(i *api.InstanceStatus) { i.Changes = []api.StateChange{{}} }, false},
-		"another exit, alike":  {func(i *api.InstanceStatus) { i.Exit = &api.InstanceExit{Status: 1} }, false},
-		"the same moment":      {func(i *api.InstanceStatus) { i.Since = i.Since.UTC() }, false},
-		"the same routes":      {func(i *api.InstanceStatus) { i.URIs = []string{"x"} }, false},
-		"the state":            {func(i *api.InstanceStatus) { i.State = api.StateStopping }, true},
-		"since when":           {func(i *api.InstanceStatus) { i.Since = time.Unix(2, 0) }, true},
-		"the node":             {func(i *api.InstanceStatus) { i.Node = "n" }, true},
-		"the address":          {func(i *api.InstanceStatus) { i.Address = "h:1" }, true},
-		"the version":          {func(i *api.InstanceStatus) { i.Version = "v2" }, true},
-		"the readiness":        {func(i *api.InstanceStatus) { i.Unready = true }, true},
-		"the routes":           {func(i *api.InstanceStatus) { i.URIs = nil }, true},
-		"the exit":             {func(i *api.InstanceStatus) { i.Exit = &api.InstanceExit{Status: 2} }, true},
-		"no exit":              {func(i *api.InstanceStatus) { i.Exit = nil }, true},
-		"it is another's turn": {func(i *api.InstanceStatus) { i.InstanceID = "j" }, true},
+		"nothing":             {func(*api.InstanceStatus) {}, false},
+		"where files are":     {func(i *api.InstanceStatus) { i.FilesURL = "http://n" }, false},
+		"another exit, alike": {func(i *api.InstanceStatus) { i.Exit = &api.InstanceExit{Status: 1} }, false},
+		"the same moment":     {func(i *api.InstanceStatus) { i.Since = i.Since.UTC() }, false},
+		"the same routes":     {func(i *api.InstanceStatus) { i.URIs = []string{"x"} }, false},
+		"the state":           {func(i *api.InstanceStatus) { i.State, i.Since = api.StateStopping, time.Unix(2, 0) }, true},
+		"since when":          {func(i *api.InstanceStatus) { i.Since = time.Unix(2, 0) }, true},
+		"the node":            {func(i *api.InstanceStatus) { i.Node = "n" }, true},
+		"the address":         {func(i *api.InstanceStatus) { i.Address = "h:1" }, true},
+		"the version":         {func(i *api.InstanceStatus) { i.Version = "v2" }, true},
+		"the readiness":       {func(i *api.InstanceStatus) { i.Unready = true }, true},
+		"the routes":          {func(i *api.InstanceStatus) { i.URIs = nil }, true},
+		"the exit":            {func(i *api.InstanceStatus) { i.Exit = &api.InstanceExit{Status: 2} }, true},
+		"no exit":             {func(i *api.InstanceStatus) { i.Exit = nil }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &follower{}
-			require.Equal(t, []api.InstanceStatus{before}, f.differing([]api.InstanceStatus{before}))
+			own, repeated := &followed{}, &followed{said: before}
+			require.Equal(t, []Change{{InstanceStatus: before}}, own.take(before))
+			require.Equal(t, []Change{{InstanceStatus: before}}, repeated.repeat())
 			now := before
 			test.change(&now)
-			if !test.told {
-				require.Empty(t, f.differing([]api.InstanceStatus{now}))
-				return
+			repeated.said = now
+			if test.told {
+				require.Len(t, own.take(now), 1)
+				require.Len(t, repeated.repeat(), 1)
 			}
-			require.Len(t, f.differing([]api.InstanceStatus{now}), 1)
-			require.Empty(t, f.differing([]api.InstanceStatus{now}), "once")
+			require.Empty(t, own.take(now), "once")
+			require.Empty(t, repeated.repeat(), "once")
+		})
+	}
+}
+
+// life is an instance's own answer after so many of its changes, one each second.
+func life(states ...api.InstanceState) api.InstanceStatus {
+	own := api.InstanceStatus{InstanceID: "i", Node: "n", Address: "h:1"}
+	for n, state := range states {
+		own.State, own.Since = state, time.Unix(int64(n), 0)
+		if state == api.StateRunning && own.RunningSince.IsZero() {
+			own.RunningSince = own.Since
+		}
+		if state.Ended() {
+			own.Exit = &api.InstanceExit{Status: 7, Description: api.ExitAppExited}
+		}
+		own.Changes = append(own.Changes, api.StateChange{State: state, At: own.Since})
+	}
+	return own
+}
+
+// told are the states of changes, and the index of those before which some are missed.
+func told(changes []Change) (states []api.InstanceState, missed []int) {
+	for n, change := range changes {
+		states = append(states, change.State)
+		if change.Missed {
+			missed = append(missed, n)
+		}
+	}
+	return states, missed
+}
+
+// TestEveryChangeIsTold: what has happened between two looks, in order, each with what was so at the time.
+func TestEveryChangeIsTold(t *testing.T) {
+	all := []api.InstanceState{
+		api.StateBorn, api.StateStarting, api.StateRunning, api.StateResuming, api.StateRunning, api.StateCrashed, api.StateDeleted,
+	}
+	for looks := 1; looks < len(all); looks++ { // one each so many changes
+		i := &followed{whole: true}
+		var changes []Change
+		for n := looks; n < len(all)+looks; n += looks {
+			changes = append(changes, i.take(life(all[:min(n, len(all))]...))...)
+		}
+		states, missed := told(changes)
+		require.Equal(t, all, states, "%d changes at a look", looks)
+		require.Empty(t, missed)
+		for n, change := range changes {
+			require.Equal(t, time.Unix(int64(n), 0), change.Since)
+			require.Equal(t, change.State.Ended(), change.Exit != nil, change.State)
+			require.Equal(t, n < 2, change.RunningSince.IsZero(), change.State)
+			require.Nil(t, change.Changes)
+		}
+		require.True(t, i.over)
+	}
+	i := &followed{} // it was there before: what has been is not told
+	states, _ := told(i.take(life(all[:3]...)))
+	require.Equal(t, all[2:3], states)
+	states, _ = told(i.take(life(all...)))
+	require.Equal(t, all[3:], states)
+	require.Empty(t, within(life(all...), api.StateChange{State: api.StateBorn}).Address, "it had none yet")
+}
+
+// TestChangesOfOneMomentAreToldOnce: a worker that comes back finds at once what it looks for.
+func TestChangesOfOneMomentAreToldOnce(t *testing.T) {
+	own := life(api.StateRunning, api.StateResuming, api.StateRunning)
+	own.Changes[2].At, own.Since = own.Changes[1].At, own.Changes[1].At
+	i := &followed{}
+	i.take(life(api.StateRunning))
+	states, _ := told(i.take(own))
+	require.Equal(t, []api.InstanceState{api.StateResuming, api.StateRunning}, states)
+	require.Empty(t, i.take(own))
+}
+
+// TestWhatIsLostIsMarked: an instance remembers its first changes and its latest.
+func TestWhatIsLostIsMarked(t *testing.T) {
+	had := []api.InstanceState{api.StateBorn, api.StateStarting}
+	for range api.MaxStateChanges {
+		had = append(had, api.StateRunning, api.StateResuming)
+	}
+	remembers := func(number int) api.InstanceStatus {
+		own := life(had[:number]...)
+		if over := number - api.MaxStateChanges; over > 0 {
+			own.Changes = slices.Delete(own.Changes, api.FirstStateChanges, api.FirstStateChanges+over)
+		}
+		return own
+	}
+	for name, test := range map[string]struct {
+		seen, now int
+		told      int
+		missed    []int
+	}{
+		"as many as fit, but one":       {3, api.MaxStateChanges - 1, api.MaxStateChanges - 4, nil},
+		"all of them remembered":        {api.MaxStateChanges - 2, api.MaxStateChanges + 2, 4, nil},
+		"one is the last that is known": {api.MaxStateChanges, 2*api.MaxStateChanges - api.FirstStateChanges - 1, 23, nil},
+		"one is forgotten":              {api.MaxStateChanges, 2*api.MaxStateChanges - api.FirstStateChanges, 24, []int{0}},
+		"since its first changes":       {3, 2 * api.MaxStateChanges, api.MaxStateChanges - 3, []int{api.FirstStateChanges - 3}},
+		"of one that came meanwhile":    {0, 2 * api.MaxStateChanges, api.MaxStateChanges, []int{api.FirstStateChanges}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := &followed{whole: true}
+			if test.seen > 0 {
+				i.take(remembers(test.seen))
+			}
+			changes := i.take(remembers(test.now))
+			_, missed := told(changes)
+			require.Len(t, changes, test.told)
+			require.Equal(t, test.missed, missed)
+			require.True(t, slices.IsSortedFunc(changes, func(a, b Change) int { return a.Since.Compare(b.Since) }))
 		})
 	}
 }
 
 func TestAnEndIsToldAsDeleted(t *testing.T) {
-	now := time.Unix(9, 0)
-	f := &follower{client: &Client{now: func() time.Time { return now }}}
-	exit := &api.InstanceExit{Status: 1, Description: api.ExitAppExited}
-	whole := api.InstanceStatus{State: api.StateDeleted, Since: time.Unix(1, 0), Exit: exit}
-	require.Equal(t, whole, f.deleted(whole))
-	require.Equal(t, api.InstanceStatus{State: api.StateDeleted, Since: now, Exit: exit},
-		f.deleted(api.InstanceStatus{State: api.StateCrashed, Since: time.Unix(1, 0), Exit: exit}))
-	terminated := f.deleted(api.InstanceStatus{State: api.StateRunning, Changes: []api.StateChange{{}}})
-	require.Equal(t, api.ExitNotDetermined, terminated.Exit.Description)
-	require.Nil(t, terminated.Changes)
+	at := time.Unix(99, 0)
+	crashed := life(api.StateRunning, api.StateCrashed)
+	whole := life(api.StateRunning, api.StateCrashed, api.StateDeleted)
+	i := &followed{}
+	i.take(crashed)
+	deleted := whole
+	deleted.Changes = nil
+	require.Equal(t, []Change{{InstanceStatus: deleted}}, i.ended(ending{status: whole, at: at}))
+	require.Empty(t, i.ended(ending{status: whole, at: at}), "once")
+
+	i = &followed{} // its workflow was terminated after another change
+	i.take(life(api.StateRunning))
+	changes := i.ended(ending{status: crashed, at: at})
+	states, missed := told(changes)
+	require.Equal(t, []api.InstanceState{api.StateCrashed, api.StateDeleted}, states)
+	require.Equal(t, []int{1}, missed)
+	require.Equal(t, at, changes[1].Since)
+	require.Equal(t, crashed.Exit, changes[1].Exit, "as far as it is known")
+
+	i = &followed{} // it was terminated, and nobody answers for it
+	i.take(life(api.StateRunning))
+	changes = i.ended(ending{at: at})
+	require.Len(t, changes, 1)
+	require.True(t, changes[0].Missed)
+	require.Equal(t, api.ExitNotDetermined, changes[0].Exit.Description)
+	require.Empty(t, (&followed{}).ended(ending{at: at}), "of what was never heard of nothing is told")
+}
+
+// TestIdleInstancesAreNotAsked, at the first look neither: only those of which the app may not know it, and those of which it
+// says something else.
+func TestIdleInstancesAreNotAsked(t *testing.T) {
+	f := &follower{}
+	unsure := func() (ids []string) {
+		for id, i := range f.known {
+			if i.unsure {
+				ids = append(ids, id)
+			}
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	at := func(id string, state api.InstanceState) api.InstanceStatus {
+		return api.InstanceStatus{InstanceID: id, State: state}
+	}
+	states, _ := told(f.compare(t.Context(), []api.InstanceStatus{at("a", api.StateRunning), at("b", api.StateStarting)}, true))
+	require.Equal(t, []api.InstanceState{api.StateRunning}, states)
+	require.Equal(t, []string{"b"}, unsure())
+	f.known["b"].unsure = false
+	for range 2 {
+		require.Empty(t, f.compare(t.Context(), []api.InstanceStatus{at("a", api.StateRunning), at("b", api.StateStarting)}, false))
+		require.Empty(t, unsure())
+	}
+	f.compare(t.Context(), []api.InstanceStatus{at("b", api.StateRunning), at("c", api.StateRunning)}, false)
+	require.Equal(t, []string{"a", "b", "c"}, unsure(), "gone, changed and new")
+	require.False(t, f.known["b"].whole)
+	require.True(t, f.known["c"].whole)
+}
+
+// TestABirthIsHeardOnce: also after the end of the instance, which is not told again.
+func TestABirthIsHeardOnce(t *testing.T) {
+	f := &follower{known: map[string]*followed{"over": {over: true}, "told": {over: true, born: true}, "there": {}}}
+	f.forget()
+	require.Len(t, f.known, 2)
+	f.begin([]string{api.InstanceWorkflowID("over"), api.InstanceWorkflowID("there"), api.InstanceWorkflowID("new"), "droplet/n/x"})
+	f.forget()
+	require.Equal(t, map[string]*followed{"there": {born: true}, "new": {whole: true, unsure: true, born: true}}, f.known)
 }
 
 // TestBellRings for what a workflow has done since it was asked, and for nothing else.
@@ -92,6 +256,26 @@ func TestBellRings(t *testing.T) {
 	require.False(t, b.take(page(6, done, signalled)), "a page that is read again")
 	require.False(t, b.take(page(8)))
 	require.True(t, b.take(&workflowservice.GetWorkflowExecutionHistoryResponse{RawHistory: []*commonpb.DataBlob{{}}}))
+}
+
+// TestBellHearsOfChildrenAndOfTheNextRun, of what it has not heard yet.
+func TestBellHearsOfChildrenAndOfTheNextRun(t *testing.T) {
+	begins := func(event int64, child string) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{EventId: event, Attributes: &historypb.HistoryEvent_ChildWorkflowExecutionStartedEventAttributes{
+			ChildWorkflowExecutionStartedEventAttributes: &historypb.ChildWorkflowExecutionStartedEventAttributes{
+				WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: child},
+			},
+		}}
+	}
+	continues := &historypb.HistoryEvent{EventId: 7, Attributes: &historypb.HistoryEvent_WorkflowExecutionContinuedAsNewEventAttributes{
+		WorkflowExecutionContinuedAsNewEventAttributes: &historypb.WorkflowExecutionContinuedAsNewEventAttributes{NewExecutionRunId: "next"},
+	}}
+	b := &bell{heard: 4, over: true}
+	b.take(&workflowservice.GetWorkflowExecutionHistoryResponse{History: &historypb.History{
+		Events: []*historypb.HistoryEvent{begins(4, "a"), begins(5, "b"), begins(6, "c"), continues},
+	}})
+	require.Equal(t, []string{"b", "c"}, b.begun)
+	require.Equal(t, "next", b.following)
 }
 
 // TestAFollowerWaitsNoLongerThanItsContext: a deadline of its own questions passes, one of the caller's does not.

@@ -72,11 +72,7 @@ func (c *Client) UpdateRoutes(ctx context.Context, app string, routes api.Routes
 // Instance tells what is known of an instance, also of one that has ended, for as long as Temporal keeps its history.
 // Fails with ErrNoSuchInstance.
 func (c *Client) Instance(ctx context.Context, instance string) (api.InstanceStatus, error) {
-	limited, cancel := c.call(ctx)
-	defer cancel()
-	status, err := retry(limited, func() (api.InstanceStatus, error) {
-		return api.QueryInstance.Ask(limited, c.temporal, api.InstanceWorkflowID(instance))
-	})
+	status, err := c.askInstance(ctx, instance)
 	return status, explain(ctx, err, instanceSubject(instance))
 }
 

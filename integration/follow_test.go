@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -27,7 +29,7 @@ import (
 // following is what a follower has told so far.
 type following struct {
 	mu   sync.Mutex
-	told []api.InstanceStatus
+	told []controller.Change
 	err  error
 	over chan struct{}
 }
@@ -59,10 +61,10 @@ func follow(t *testing.T, c *controller.Client, app, instance string) *following
 }
 
 // lives are what was told of each instance, by its id.
-func (f *following) lives() map[string][]api.InstanceStatus {
+func (f *following) lives() map[string][]controller.Change {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lives := map[string][]api.InstanceStatus{}
+	lives := map[string][]controller.Change{}
 	for _, status := range f.told {
 		lives[status.InstanceID] = append(lives[status.InstanceID], status)
 	}
@@ -117,6 +119,95 @@ func (f *following) ends(t *testing.T) {
 		assert.Equal(t, api.StateDeleted, last.State, id)
 		assert.NotNil(t, last.Exit, id)
 	}
+}
+
+// tellsTheTruth compares what was told of instances that have ended with what they say themselves: each change of the state up
+// to the end, once, at its time. That one ran already may have been told by its node's clock.
+func tellsTheTruth(t *testing.T, temporal client.Client, lives map[string][]controller.Change) {
+	t.Helper()
+	for id, life := range lives {
+		var own api.InstanceStatus
+		require.NoError(t, temporal.GetWorkflow(t.Context(), api.InstanceWorkflowID(id), "").Get(t.Context(), &own))
+		var told []api.StateChange
+		for _, change := range life {
+			entered := api.StateChange{State: change.State, At: change.Since}
+			if len(told) == 0 || told[len(told)-1] != entered { // else its address, or the like, is another
+				told = append(told, entered)
+			}
+			assert.False(t, change.Missed, id)
+		}
+		require.LessOrEqual(t, len(told), len(own.Changes), id)
+		truth := own.Changes[len(own.Changes)-len(told):]
+		if told[0].State == api.StateRunning {
+			assert.WithinDuration(t, truth[0].At, told[0].At, soon, id)
+			told[0].At = truth[0].At
+		}
+		assert.Equal(t, truth, told, id)
+		assert.Equal(t, own.Exit, life[len(life)-1].Exit, id)
+	}
+}
+
+// TestAFollowerThatIsKeptWaitingIsToldOfAll: its consumer takes nothing while one instance after the other crashes and the app
+// is deleted.
+func TestAFollowerThatIsKeptWaitingIsToldOfAll(t *testing.T) {
+	const app = "follow-late"
+	ctx := t.Context()
+	instance := runsSleeping(t, app)
+	next, stop := iter.Pull2(shared.Control.Follow(ctx, app))
+	defer stop()
+	lives := map[string][]controller.Change{}
+	change, err, ok := next()
+	require.True(t, ok)
+	require.NoError(t, err)
+	require.Equal(t, api.StateRunning, change.State, "it was there before")
+	lives[change.InstanceID] = append(lives[change.InstanceID], change)
+
+	ids := []string{instance.InstanceID}
+	for range 2 {
+		killApp(t, instance)
+		eventually(t, later, func() error { return anotherRuns(ctx, app, instance.InstanceID) })
+		status, err := shared.Control.App(ctx, app)
+		require.NoError(t, err)
+		instance = status.Instances[len(status.Instances)-1]
+		ids = append(ids, instance.InstanceID)
+	}
+	remove(t, shared, app)
+	for {
+		change, err, ok := next()
+		if !ok {
+			break
+		}
+		require.NoError(t, err)
+		lives[change.InstanceID] = append(lives[change.InstanceID], change)
+	}
+	require.ElementsMatch(t, ids, slices.Collect(maps.Keys(lives)))
+	tellsTheTruth(t, shared.Temporal, lives)
+	for _, id := range ids[1:] {
+		assert.Equal(t, api.StateBorn, lives[id][0].State, "all of its life")
+	}
+}
+
+// TestFollowATerminatedInstance: that nobody has seen it end is told, and when its workflow did.
+func TestFollowATerminatedInstance(t *testing.T) {
+	t.Parallel()
+	ctx, id := t.Context(), uuid.NewString()
+	w := worker.New(shared.Temporal, id, worker.Options{})
+	w.RegisterWorkflowWithOptions(alone, workflow.RegisterOptions{Name: "alone"})
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	was := api.InstanceStatus{InstanceID: id, AppID: id, Version: "v1", State: api.StateRunning, Since: time.Unix(1, 0).UTC(), Node: "n"}
+	_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: api.InstanceWorkflowID(id), TaskQueue: id}, "alone", was)
+	require.NoError(t, err)
+	f := follow(t, shared.Control, "", id)
+	eventually(t, soon, func() error { return f.at(api.StateRunning, 1) })
+	require.NoError(t, shared.Temporal.TerminateWorkflow(ctx, api.InstanceWorkflowID(id), "", "the test wants it"))
+	f.ends(t)
+	description, err := shared.Temporal.DescribeWorkflowExecution(ctx, api.InstanceWorkflowID(id), "")
+	require.NoError(t, err)
+	gone := was
+	gone.State, gone.Since = api.StateDeleted, description.GetWorkflowExecutionInfo().GetCloseTime().AsTime()
+	gone.Exit = &api.InstanceExit{Status: -1, Description: api.ExitNotDetermined}
+	assert.Equal(t, []controller.Change{{InstanceStatus: was}, {InstanceStatus: gone, Missed: true}}, f.lives()[id])
 }
 
 // TestFollow follows an app through its life: it starts, grows, loses an instance, has another stopped, and is deleted.
@@ -178,6 +269,7 @@ func TestFollow(t *testing.T) {
 	assert.Equal(t, 3, strings.Count(shown(), `"state":"DELETED"`))
 	for _, f := range followers {
 		f.ends(t)
+		tellsTheTruth(t, shared.Temporal, f.lives())
 		assert.Len(t, f.lives(), 5)
 		life := f.lives()[told[0].InstanceID]
 		assert.Equal(t, api.ExitStopped, life[len(life)-1].Exit.Description)
@@ -233,13 +325,14 @@ func TestFollowThroughAnOutage(t *testing.T) {
 	_, err = f.Control.Delete(t.Context(), r.app, "the test wants it")
 	require.NoError(t, err)
 	follower.ends(t)
+	tellsTheTruth(t, f.Temporal, follower.lives())
 }
 
 // signalStep has a scripted app go on; it is the last one of its run where it says so.
 const signalStep = "step"
 
-// scripted answers as an app's workflow does, one status after the other: at each step the next, from run to run. Its
-// history is longer than a page from the start.
+// scripted answers as an app's workflow does, one status after the other: at each step the next, from run to run. Of its
+// instance nobody else knows anything. Its history is longer than a page from the start.
 func scripted(ctx workflow.Context, script [][]api.InstanceStatus) error {
 	now := script[0]
 	err := api.QueryApp.Handle(ctx, func() (api.AppStatus, error) { return api.AppStatus{Instances: now}, nil })
@@ -276,7 +369,7 @@ func TestFollowFromRunToRun(t *testing.T) {
 		}}
 	}
 	script := [][]api.InstanceStatus{
-		at(api.StateStarting, false), at(api.StateRunning, false), at(api.StateRunning, true), at(api.StateRunning, false),
+		at(api.StateRunning, false), at(api.StateRunning, true), at(api.StateRunning, false), at(api.StateEvacuating, false),
 	}
 	id := api.AppWorkflowID(app)
 	_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: app}, "scripted", script)

@@ -231,10 +231,10 @@ func TestEvacuationIsFollowed(t *testing.T) {
 	assert.Equal(t, other.ID, p.runs(t, 1)[0].Node)
 }
 
-func states(life []api.InstanceStatus) []api.InstanceState {
+func states(life []controller.Change) []api.InstanceState {
 	states := make([]api.InstanceState, 0, len(life))
-	for _, status := range life {
-		states = append(states, status.State)
+	for _, change := range life {
+		states = append(states, change.State)
 	}
 	return states
 }

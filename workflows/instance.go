@@ -25,7 +25,8 @@ func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus
 	i.listen(ctx)
 	i.speak(ctx)
 	i.route(ctx)
-	return i.status, i.run(ctx)
+	err = i.run(ctx) // before its status is taken for the result
+	return i.status, err
 }
 
 // instance is what a run of RunInstance knows.

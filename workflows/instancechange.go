@@ -92,7 +92,7 @@ func (i *instance) become(ctx workflow.Context, next api.InstanceState) {
 	i.status.Changes = append(i.status.Changes, api.StateChange{State: next, At: now})
 	if len(i.status.Changes) > api.MaxStateChanges {
 		// Its birth and start stay, and what happened last.
-		i.status.Changes = slices.Delete(i.status.Changes, api.MaxStateChanges/4, api.MaxStateChanges/4+1)
+		i.status.Changes = slices.Delete(i.status.Changes, api.FirstStateChanges, api.FirstStateChanges+1)
 	}
 	i.list(ctx, next)
 	workflow.SetCurrentDetails(ctx, i.details())

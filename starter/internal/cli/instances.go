@@ -128,9 +128,10 @@ func (s *session) followCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "follow NAME",
 		Short: "Show each change of an app's instances as it happens",
-		Long: `Shows the instances of an app, and then a line for each change of one: of its state, node, address, readiness,
-routes or version. It ends when the app is deleted, or by an interrupt. With --instance it is the changes of one instance,
-whoever started it, until it has ended. With --output json each line is an object of its own.`,
+		Long: `Shows the instances of an app, and then a line for each change of one: of its state, with the time of the change, or
+of its node, address, readiness, routes or version. It ends when the app is deleted and its last instance gone, or by an
+interrupt. With --instance it is the changes of one instance, whoever started it, until it has ended. A line says so where
+changes before it may be missing. With --output json each line is an object of its own, and has "missed" there.`,
 		Example: `  starter follow hello
   starter follow hello --output json | jq -r 'select(.exit) | .exit.description'
   starter follow --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11`,

@@ -88,9 +88,9 @@ func (s *session) awaitInstance(
 			}
 			return instance, err
 		}
-		instance = status
+		instance = status.InstanceStatus
 		switch {
-		case status.State == api.StateRunning:
+		case status.State.Alive() && !status.RunningSince.IsZero() && status.State != api.StateStopping:
 			return instance, nil
 		case status.State.Ended() && status.Exit != nil:
 			return fails("mend what it says and start another one", "has ended: %s", status.Exit.Description)

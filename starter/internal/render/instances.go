@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
 )
 
 // Instances writes a list of instances; none is what there is to say where it is empty.
@@ -41,7 +42,7 @@ func (r Renderer) instances(out io.Writer, instances []api.InstanceStatus) {
 }
 
 // Change writes what has become of an instance, as one line: an object for programs.
-func (r Renderer) Change(i api.InstanceStatus) error {
+func (r Renderer) Change(i controller.Change) error {
 	if r.Format == JSON {
 		encoder := json.NewEncoder(r.Out)
 		encoder.SetEscapeHTML(false)
@@ -50,8 +51,8 @@ func (r Renderer) Change(i api.InstanceStatus) error {
 		}
 		return nil
 	}
-	words := []string{i.Since.In(r.Now().Location()).Format(time.TimeOnly), fmt.Sprintf("[%d]", i.Index), state(i)}
-	if at := address(i); at != "" {
+	words := []string{i.Since.In(r.Now().Location()).Format(time.TimeOnly), fmt.Sprintf("[%d]", i.Index), state(i.InstanceStatus)}
+	if at := address(i.InstanceStatus); at != "" {
 		words = append(words, at)
 	}
 	if i.Node != "" {
@@ -63,6 +64,9 @@ func (r Renderer) Change(i api.InstanceStatus) error {
 	}
 	if i.Exit != nil {
 		words = append(words, "("+exit(i.Exit)+")")
+	}
+	if i.Missed {
+		words = append(words, "(what happened before it may be missing)")
 	}
 	if _, err := fmt.Fprintln(r.Out, oneLine(strings.Join(words, " "))); err != nil {
 		return fmt.Errorf("write the answer: %w", err)

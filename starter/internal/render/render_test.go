@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/render"
 )
 
@@ -94,12 +95,16 @@ func TestGolden(t *testing.T) {
 		"instances":    func(r render.Renderer) error { return r.Instances(append(apps()[0].Instances, unready()), "none") },
 		"no-instances": func(r render.Renderer) error { return r.Instances(nil, "No such instances.") },
 		"instance":     func(r render.Renderer) error { return r.Instance(apps()[1].Instances[0]) },
-		"change":       func(r render.Renderer) error { return r.Change(apps()[0].Instances[1]) },
-		"change-exit":  func(r render.Renderer) error { return r.Change(apps()[1].Instances[0]) },
-		"change-born": func(r render.Renderer) error {
-			return r.Change(api.InstanceStatus{InstanceID: "i-7", State: api.StateBorn, Since: now})
+		"change": func(r render.Renderer) error {
+			return r.Change(controller.Change{InstanceStatus: apps()[0].Instances[1]})
 		},
-		"change-unready": func(r render.Renderer) error { return r.Change(unready()) },
+		"change-exit": func(r render.Renderer) error {
+			return r.Change(controller.Change{InstanceStatus: apps()[1].Instances[0], Missed: true})
+		},
+		"change-born": func(r render.Renderer) error {
+			return r.Change(controller.Change{InstanceStatus: api.InstanceStatus{InstanceID: "i-7", State: api.StateBorn, Since: now}})
+		},
+		"change-unready": func(r render.Renderer) error { return r.Change(controller.Change{InstanceStatus: unready()}) },
 		"node":           func(r render.Renderer) error { return r.Node(nodes()[1]) },
 		"staging":        func(r render.Renderer) error { return r.Staging(staging) },
 		"deleted":        func(r render.Renderer) error { return r.Deleted(render.Deleted{App: "hello", Gone: true}) },
