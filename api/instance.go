@@ -1,6 +1,11 @@
 package api
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
 
 // StartMessage asks for one instance of an app. It is the cloud controller's start message; JSON names are the
 // wire's (cloud_controller_ng, Dea::StartAppMessage).
@@ -67,6 +72,9 @@ type InstanceInput struct {
 	// Shape is the workflow's shape that the instance goes through: InstanceShape for a new one, less where its history
 	// began with earlier code.
 	Shape int `json:"shape,omitempty"`
+	// Digest is that of the message as it came, by which whoever starts the same id again is answered; empty for an app's own
+	// instances.
+	Digest string `json:"digest,omitempty"`
 	// Run is what the last run of the instance's workflow has left to this one; nil in the first.
 	Run *InstanceRun `json:"run,omitempty"`
 }
@@ -78,6 +86,20 @@ type InstanceInput struct {
 //
 // It stands in the input, as workflow.GetVersion would cost each instance a marker and a write to visibility.
 const InstanceShape = 1
+
+// Digest tells a valid message from others, whatever their size: SHA-256 of its JSON, in hex. Secrets go into it, so it
+// stays where the message does.
+func (m StartMessage) Digest() string {
+	text, _ := json.Marshal(m) // Validate has written it before
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// InstanceStart is what an instance answers whoever starts one of its id again.
+type InstanceStart struct {
+	// Digest is that of InstanceInput.
+	Digest string `json:"digest,omitempty"`
+}
 
 // InstanceRun is what one run of RunInstance leaves to the next. Only an instance that was started is continued so.
 type InstanceRun struct {

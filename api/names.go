@@ -102,6 +102,8 @@ var (
 	QueryApp = Query[AppStatus]{"status"}
 	// QueryInstance asks RunInstance for its status.
 	QueryInstance = Query[InstanceStatus]{"status"}
+	// QueryStart asks RunInstance what it was started with.
+	QueryStart = Query[InstanceStart]{"start"}
 	// QueryRunning asks RunInstance for what its node's worker has to know.
 	QueryRunning = Query[RunningInstance]{"running"}
 	// QueryStagings asks AppStagings which staging is the newest.

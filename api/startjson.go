@@ -23,7 +23,8 @@ const MaxStartMessageBytes = MaxStagingRequestBytes
 //     apps that ask for them all the same.
 //   - executableFile: the droplet in a directory that cloud controller and DEAs shared. It is downloaded instead.
 //   - users, tags: for older controllers' own use; no app sees them.
-//   - instance_id, private_instance_id and what else is a DEA's own of its snapshot: each instance gets a new id.
+//   - instance_id, private_instance_id and what else is a DEA's own of its snapshot: an instance's id is
+//     none of the message's.
 func ParseStartMessage(text []byte) (StartMessage, error) {
 	var message StartMessage
 	var names spellings

@@ -60,6 +60,17 @@ func (m StartMessage) Validate() error {
 	return f.err("the start message is not valid")
 }
 
+// ValidateInstanceID says what is wrong with an id that is to be an instance's, in an error of type ErrInvalidRequest: it
+// becomes the handle of a container, the name of its directory and a part of a workflow's id.
+func ValidateInstanceID(id string) error {
+	var f findings
+	f.id("instance_id", id)
+	if strings.HasPrefix(id, StagingHandle("")) {
+		f.add("instance_id", fmt.Sprintf("may not begin with %q, as what is a staging's does", StagingHandle("")))
+	}
+	return f.err("the instance's id is not valid")
+}
+
 // ValidateStaged is Validate for a message whose droplet may be on its node alone: it needs no executableUri.
 func (m StartMessage) ValidateStaged() error {
 	var f findings

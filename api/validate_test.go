@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +177,28 @@ func TestInstancesValidate(t *testing.T) {
 		refused(t, api.ScaleRequest{Instances: n}.Validate(), "instances must be")
 	}
 	refused(t, api.AppSpec{}.Validate(), "message.droplet is missing")
+}
+
+func TestInstanceIDValidate(t *testing.T) {
+	for _, id := range []string{"a", "0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11", "hello.1_b", "staging", strings.Repeat("x", 200)} {
+		require.NoError(t, api.ValidateInstanceID(id), id)
+	}
+	for _, id := range []string{"", ".", "..", "-a", "a/b", "a b", "a\n", "ä", "staging-1", strings.Repeat("x", 201)} {
+		refused(t, api.ValidateInstanceID(id), "instance_id")
+	}
+}
+
+// TestDigest: of equal messages alike, also of one that has travelled, and of no others.
+func TestDigest(t *testing.T) {
+	m := message()
+	m.VCAPApplication = map[string]any{"b": 1, "a": []int{2}}
+	text, err := json.Marshal(m)
+	require.NoError(t, err)
+	read, err := api.ParseStartMessage(text)
+	require.NoError(t, err)
+	require.Equal(t, m.Digest(), read.Digest())
+	read.Index++
+	require.NotEqual(t, m.Digest(), read.Digest())
 }
 
 func FuzzRequestValidate(f *testing.F) {

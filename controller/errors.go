@@ -26,6 +26,8 @@ var (
 	ErrNoSuchInstance = errors.New("no such instance")
 	// ErrNoSuchNode: no node of that id has ever joined.
 	ErrNoSuchNode = errors.New("no such node")
+	// ErrInstanceExists: an instance of that id was started with another message.
+	ErrInstanceExists = errors.New("another instance has this id")
 	// ErrInvalid: what was asked can never work.
 	ErrInvalid = errors.New("invalid request")
 	// ErrStagingFailed: the staging ended without a droplet; api.Explain tells of which type.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/durable-dea/dea/api"
@@ -55,7 +57,9 @@ func TestStartInstance(t *testing.T) {
 	}, status)
 
 	require.Equal(t, []any{api.WorkflowRunInstance, api.WorkflowRunInstance}, s.types)
-	in := api.InstanceInput{InstanceID: status.InstanceID, Message: startMessage()}
+	in := api.InstanceInput{
+		InstanceID: status.InstanceID, Message: startMessage(), Shape: api.InstanceShape, Digest: startMessage().Digest(),
+	}
 	require.Equal(t, []any{in, in}, s.inputs, "the second try is of the same instance")
 	options := s.options[1]
 	require.Equal(t, api.InstanceWorkflowID(status.InstanceID), options.ID)
@@ -73,6 +77,64 @@ func TestStartInstance(t *testing.T) {
 		has, _ := attributes.GetKeyword(key)
 		require.Equal(t, want, has, key.GetName())
 	}
+}
+
+// TestALostAnswerIsNoConflict: the id is new, so that whoever has it is what was just begun.
+func TestALostAnswerIsNoConflict(t *testing.T) {
+	s := &starts{errs: []error{
+		serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "busy"),
+		serviceerror.NewWorkflowExecutionAlreadyStarted("there", "", ""),
+	}}
+	status, err := New(s, nil).StartInstance(context.Background(), startMessage())
+	require.NoError(t, err)
+	require.Equal(t, api.StateBorn, status.State)
+}
+
+// known is a Temporal that has an instance by a message, of which it lost the answer.
+type known struct {
+	starts
+	digest string
+}
+
+func (k *known) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
+	var answer any = api.InstanceStatus{InstanceID: strings.TrimPrefix(id, "instance/"), State: api.StateRunning}
+	if query == api.QueryStart.Name() {
+		answer = api.InstanceStart{Digest: k.digest}
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(answer)
+	return client.NewValue(payloads), err
+}
+
+// TestStartInstanceTwice: by one id and one message it is one instance, by another message none.
+func TestStartInstanceTwice(t *testing.T) {
+	there := serviceerror.NewWorkflowExecutionAlreadyStarted("there", "", "")
+	k := &known{digest: startMessage().Digest()}
+	c := New(k, nil)
+	start := func(message api.StartMessage, id string) (api.InstanceStatus, error) {
+		k.errs = []error{there}
+		return c.StartInstance(context.Background(), message, WithInstanceID(id))
+	}
+	status, err := start(startMessage(), "mine")
+	require.NoError(t, err)
+	require.Equal(t, api.InstanceStatus{InstanceID: "mine", State: api.StateRunning}, status, "as it is now")
+	require.True(t, k.options[0].WorkflowExecutionErrorWhenAlreadyStarted)
+
+	other := startMessage()
+	other.Env = []string{"PASSWORD=swordfish"}
+	_, err = start(other, "mine")
+	require.ErrorIs(t, err, ErrInstanceExists)
+	require.ErrorContains(t, err, "give another id")
+	require.NotContains(t, err.Error(), "swordfish")
+	k.digest = "" // an app's own
+	_, err = start(startMessage(), "mine")
+	require.ErrorIs(t, err, ErrInstanceExists)
+
+	begun := len(k.types)
+	for _, id := range []string{"", "a/b", ".", "staging-1", "a\nb", strings.Repeat("x", 201)} {
+		_, err = start(startMessage(), id)
+		require.ErrorIs(t, err, ErrInvalid, id)
+	}
+	require.Len(t, k.types, begun, "nothing was begun")
 }
 
 func TestWhatCannotBeStarted(t *testing.T) {

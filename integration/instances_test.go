@@ -145,21 +145,30 @@ func TestOneInstance(t *testing.T) {
 	require.NoError(t, err)
 	message := spec.Message
 	message.URIs, message.Index = nil, 7
-	start := func(m api.StartMessage) (api.InstanceStatus, error) {
+	start := func(m api.StartMessage, flags ...string) (api.InstanceStatus, error) {
 		text, err := json.Marshal(m)
 		require.NoError(t, err)
 		name := filepath.Join(t.TempDir(), "message.json")
 		require.NoError(t, os.WriteFile(name, text, 0o600))
 		var started api.InstanceStatus
-		return started, shared.StarterJSON(ctx, &started, "start-instance", "-f", name)
+		return started, shared.StarterJSON(ctx, &started, append([]string{"start-instance", "-f", name}, flags...)...)
 	}
-	instance, err := start(message)
+	id := "one-" + uuid.NewString()
+	instance, err := start(message, "--id", id)
 	require.NoError(t, err)
+	assert.Equal(t, id, instance.InstanceID)
 	assert.Equal(t, api.StateRunning, instance.State)
 	assert.Equal(t, 7, instance.Index)
 	assert.NotEmpty(t, instance.Node)
 	_, err = shared.Control.App(ctx, app)
 	require.ErrorIs(t, err, controller.ErrNoSuchApp, "no app is kept for it")
+	again, err := start(message, "--id", id)
+	require.NoError(t, err)
+	assert.Equal(t, instance, again, "it is the same one")
+	other := message
+	other.Index = 8
+	_, err = shared.Control.StartInstance(ctx, other, controller.WithInstanceID(id))
+	require.ErrorIs(t, err, controller.ErrInstanceExists)
 
 	follower := follow(t, shared.Control, app, instance.InstanceID)
 	var told struct {
@@ -175,6 +184,10 @@ func TestOneInstance(t *testing.T) {
 	follower.ends(t)
 	life := follower.lives()[instance.InstanceID]
 	assert.Equal(t, api.ExitStopped, life[len(life)-1].Exit.Description)
+	tellsTheTruth(t, shared.Temporal, follower.lives())
+	again, err = shared.Control.StartInstance(ctx, message, controller.WithInstanceID(id))
+	require.NoError(t, err)
+	assert.Equal(t, api.StateDeleted, again.State, "nor is it started again")
 
 	message.Limits.MemoryMB = 1 << 20
 	_, err = start(message)

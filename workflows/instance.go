@@ -15,7 +15,7 @@ import (
 //
 // It hears api.SignalStopInstance, api.SignalInstanceExited, api.SignalInstanceUnhealthy, api.SignalNodeLost,
 // api.SignalInstanceReadiness, api.SignalResumeInstance, api.SignalEvacuateInstance and api.SignalUpdateInstance, and
-// answers api.QueryInstance and api.QueryRunning. A cancelled one stops its instance. One whose instance runs continues as
+// answers api.QueryInstance, api.QueryStart and api.QueryRunning. A cancelled one stops its instance. One whose instance runs continues as
 // new when Temporal suggests it.
 func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus, error) {
 	i, err := newInstance(ctx, in)
@@ -106,6 +106,10 @@ func (i *instance) next() api.InstanceInput {
 
 func (i *instance) answer(ctx workflow.Context) error {
 	err := api.QueryInstance.Handle(ctx, func() (api.InstanceStatus, error) { return i.status, nil })
+	if err != nil {
+		return err
+	}
+	err = api.QueryStart.Handle(ctx, func() (api.InstanceStart, error) { return api.InstanceStart{Digest: i.in.Digest}, nil })
 	if err != nil {
 		return err
 	}

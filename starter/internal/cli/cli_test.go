@@ -225,6 +225,23 @@ func TestStartInstanceTellsWhatIsWrongWithAMessage(t *testing.T) {
 	}
 }
 
+// TestStartInstanceTellsWhatIsWrongWithAnID: before it looks for the platform.
+func TestStartInstanceTellsWhatIsWrongWithAnID(t *testing.T) {
+	const message = `{"droplet":"a","version":"v","stack":"s","sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709",
+		"executableUri":"http://cc/d","limits":{"mem":64,"disk":64}}`
+	for id, wanted := range map[string]string{
+		"":          "instance_id is missing",
+		"a/b":       "instance_id may hold only",
+		"staging-1": `may not begin with "staging-"`,
+	} {
+		r := starter(t, nil, message, "start-instance", "-f", "-", "--id", id)
+		require.Equal(t, exitUsage, r.code)
+		require.Contains(t, r.err, wanted, id)
+	}
+	r := starter(t, nil, message, "start-instance", "-f", "-", "--id", "hello-1")
+	require.Contains(t, r.err, "encryption_key_file", "it is right")
+}
+
 func TestRequestGetsATask(t *testing.T) {
 	read := func(text string) api.StagingRequest {
 		s := &session{process: Process{In: strings.NewReader(text)}}

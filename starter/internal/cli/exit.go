@@ -59,7 +59,7 @@ func exitCode(err error) int {
 	}{
 		{exitInterrupted, []error{context.Canceled}},
 		{exitAppFailed, []error{controller.ErrStagingFailed, watch.ErrAppFailed}},
-		{exitUsage, []error{controller.ErrInvalid, push.ErrUsage}},
+		{exitUsage, []error{controller.ErrInvalid, controller.ErrInstanceExists, push.ErrUsage}},
 		{exitNotFound, []error{
 			controller.ErrNoSuchApp, controller.ErrNoSuchInstance, controller.ErrNoSuchNode, controller.ErrNoSuchStaging,
 			cloudcontroller.ErrNotFound,

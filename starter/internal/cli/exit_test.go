@@ -29,6 +29,7 @@ func TestExitCode(t *testing.T) {
 		{usageError{errors.New("x")}, 2},
 		{fmt.Errorf("%w: x", push.ErrUsage), 2},
 		{&controller.Error{Kind: controller.ErrInvalid}, 2},
+		{&controller.Error{Kind: controller.ErrInstanceExists}, 2},
 		{&controller.Error{Kind: controller.ErrNoSuchApp}, 3},
 		{&controller.Error{Kind: controller.ErrNoSuchNode}, 3},
 		{&controller.Error{Kind: controller.ErrNoSuchInstance}, 3},

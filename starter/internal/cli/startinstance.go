@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/durable-dea/dea/api"
@@ -14,14 +15,18 @@ import (
 
 func (s *session) startInstanceCommand() *cobra.Command {
 	var w waiting
-	file := ""
+	file, id := "", ""
 	cmd := &cobra.Command{
 		Use:   "start-instance -f FILE",
 		Short: "Start one instance by a cloud controller's message",
 		Long: `Reads a start message in the form that a cloud controller sends it (JSON), starts the one instance that it
 describes, and waits until it runs. No app is kept: nobody starts it again when it ends, and "starter stop-instances" stops
-it. Fields that are not known are passed over. An interrupt does not stop the instance.`,
+it. Fields that are not known are passed over. An interrupt does not stop the instance.
+
+With --id the instance has the id that is given: the same message with the same id starts nothing twice, and is told of the
+instance as it is, also when it has ended. Without it the instance gets a new id.`,
 		Example: `  starter start-instance -f message.json
+  starter start-instance -f message.json --id hello-1-blue
   jq '.index = 1' message.json | starter start-instance -f - --no-wait --output json`,
 		Args: nothing(),
 	}
@@ -37,24 +42,34 @@ it. Fields that are not known are passed over. An interrupt does not stop the in
 		if err != nil {
 			return usage(err)
 		}
+		if !cmd.Flags().Changed("id") {
+			id = uuid.NewString()
+		}
+		if err := usage(api.ValidateInstanceID(id)); err != nil {
+			return err
+		}
 		c, err := s.open(cmd.Context())
 		if err != nil {
 			return err
 		}
-		instance, err := c.StartInstance(cmd.Context(), message)
-		if err != nil {
-			return err
-		}
-		if !w.noWait {
+		instance, err := c.StartInstance(cmd.Context(), message, controller.WithInstanceID(id))
+		switch {
+		case err != nil && instance.InstanceID != "":
+			s.report().Linef("it may have been started; the same command with --id %s starts nothing twice", id)
+		case err == nil && !w.noWait:
 			instance, err = s.awaitInstance(cmd.Context(), c, instance, w)
 		}
 		if err != nil {
-			s.partial = instance
+			if instance.InstanceID != "" {
+				s.partial = instance
+			}
 			return err
 		}
+		instance.Changes = nil
 		return s.render().Instance(instance)
 	})
 	fileFlag(cmd, &file, "message")
+	cmd.Flags().StringVar(&id, "id", "", "the `id` that the instance is to have")
 	w.flags(cmd)
 	return cmd
 }
