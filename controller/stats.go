@@ -69,7 +69,8 @@ func (c *Client) InstanceStats(ctx context.Context, instance string) (api.Instan
 	return stats, nil
 }
 
-// AppStats tells what each living instance of an app used, by index. Those that cannot be had are named in the error
+// AppStats tells what each living instance of an app used, by index, each with the time of its measurement: where a node cannot
+// measure one, its last numbers stay for a while (api.StatsOutdated). Those that cannot be had are named in the error
 // (ErrNoStats), beside the others. Fails with ErrNoSuchApp.
 func (c *Client) AppStats(ctx context.Context, app string) ([]api.InstanceStats, error) {
 	limited, cancel := c.call(ctx)

@@ -49,7 +49,8 @@ func (s *session) psCommand() *cobra.Command {
 		Use:   "ps NAME",
 		Short: "Show an app's instances",
 		Long: `Shows each instance of an app: its state and for how long it has it, its address, its node, what it uses of a
-processor, memory and disk where that can be had soon, and, of one that has crashed, why.`,
+processor, memory and disk where that can be had soon, with the age of numbers that are older than half a minute, and, of
+one that has crashed, why.`,
 		Example: `  starter ps hello
   starter ps hello -o json | jq -r '.instances[].address'`,
 		Args:              named("NAME"),

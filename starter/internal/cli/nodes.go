@@ -14,7 +14,8 @@ func (s *session) nodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "nodes",
 		Short: "List the nodes",
-		Long:  "Lists every node with its state, zone and stacks, what is booked of its memory and disk, what runs there, and what its machine uses where that can be had soon.",
+		Long: `Lists every node with its state, zone and stacks, what is booked of its memory and disk, what runs there, and what its
+machine uses where that can be had soon, with the age of numbers that are older than half a minute.`,
 		Example: `  starter nodes
   starter nodes --output json | jq '.nodes[].remaining'`,
 		Args:              nothing(),

@@ -88,23 +88,25 @@ func (r Renderer) app(out io.Writer, a AppUsage) {
 	slices.SortStableFunc(instances, func(x, y api.InstanceStatus) int {
 		return cmp.Or(cmp.Compare(x.Index, y.Index), x.Since.Compare(y.Since))
 	})
-	header := []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE"}
-	if len(a.Stats) > 0 {
-		header = append(header, "CPU", "MEMORY", "DISK")
-	}
+	header := []string{"INDEX", "STATE", "FOR", "ADDRESS", "NODE", "INSTANCE", "EXIT"}
 	rows := make([][]string, 0, len(instances))
+	ages := make([]string, 0, len(instances))
 	for _, i := range instances {
-		address := ""
-		if i.Address != "" && i.State.Alive() {
-			address = "http://" + i.Address
+		row := []string{strconv.Itoa(i.Index), state(i), age(r.Now(), i.Since), address(i), i.Node, i.InstanceID, exit(i.Exit)}
+		old := ""
+		if s := of(a.Stats, i.InstanceID); s != nil {
+			old = measured(r.Now(), s.At)
 		}
-		row := []string{strconv.Itoa(i.Index), string(i.State), age(r.Now(), i.Since), address, i.Node, i.InstanceID}
 		if len(a.Stats) > 0 {
-			row = append(row, usage(a.Stats, i.InstanceID)...)
+			row = slices.Insert(row, len(row)-1, usage(a.Stats, i.InstanceID)...)
 		}
-		rows = append(rows, append(row, exit(i.Exit)))
+		rows, ages = append(rows, row), append(ages, old)
 	}
-	table(out, append(header, "EXIT"), rows)
+	if len(a.Stats) > 0 {
+		header = slices.Insert(header, len(header)-1, "CPU", "MEMORY", "DISK")
+	}
+	header, rows = withMeasured(header, rows, ages)
+	table(out, header, rows)
 }
 
 func exit(e *api.InstanceExit) string {

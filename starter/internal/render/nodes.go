@@ -20,26 +20,27 @@ func (r Renderer) Nodes(nodes []NodeUsage) error {
 			_, _ = fmt.Fprintln(out, "No nodes. A worker that starts joins as one.")
 			return
 		}
-		writeNodes(out, nodes)
+		r.nodes(out, nodes)
 	})
 }
 
 // Node writes one node.
 func (r Renderer) Node(n api.NodeStatus) error {
-	return r.answer(n, func(out io.Writer) { writeNodes(out, []NodeUsage{{NodeStatus: n}}) })
+	return r.answer(n, func(out io.Writer) { r.nodes(out, []NodeUsage{{NodeStatus: n}}) })
 }
 
-func writeNodes(out io.Writer, nodes []NodeUsage) {
-	measured := slices.ContainsFunc(nodes, func(n NodeUsage) bool { return n.Stats != nil })
+func (r Renderer) nodes(out io.Writer, nodes []NodeUsage) {
+	known := slices.ContainsFunc(nodes, func(n NodeUsage) bool { return n.Stats != nil })
 	header := []string{"NODE", "STATE", "ZONE", "STACKS", "HOST", "MEMORY MB", "DISK MB", "INSTANCES", "STAGINGS"}
-	if measured {
+	if known {
 		header = append(header, "LOAD", "MEMORY USED")
 	}
 	rows := make([][]string, 0, len(nodes))
+	ages := make([]string, 0, len(nodes))
 	for _, n := range nodes {
 		instances, stagings := 0, 0
-		for _, r := range n.Reservations {
-			switch r.Kind {
+		for _, reservation := range n.Reservations {
+			switch reservation.Kind {
 			case api.KindInstance:
 				instances++
 			case api.KindStaging:
@@ -51,11 +52,16 @@ func writeNodes(out io.Writer, nodes []NodeUsage) {
 			used(n.Reserved.MemoryMB, n.Capacity.MemoryMB), used(n.Reserved.DiskMB, n.Capacity.DiskMB),
 			strconv.Itoa(instances), strconv.Itoa(stagings),
 		}
-		if measured {
+		if known {
 			row = append(row, machine(n.Stats)...)
 		}
-		rows = append(rows, row)
+		old := ""
+		if n.Stats != nil {
+			old = measured(r.Now(), n.Stats.At)
+		}
+		rows, ages = append(rows, row), append(ages, old)
 	}
+	header, rows = withMeasured(header, rows, ages)
 	table(out, header, rows)
 }
 

@@ -119,6 +119,18 @@ func TestGolden(t *testing.T) {
 				{InstanceID: "i-1", AppID: "hello", Index: 1, At: now, CPU: 0.256, MemoryBytes: 12 << 20, DiskBytes: 1 << 20},
 			}})
 		},
+		"nodes-usage-old": func(r render.Renderer) error {
+			return r.Nodes(nodesUsage(&api.NodeStats{Node: "n1", At: now.Add(-31 * time.Second), Load: 0.5, Cores: 2}))
+		},
+		"app-usage-old": func(r render.Renderer) error {
+			return r.AppUsage(render.AppUsage{AppStatus: apps()[0], Stats: []api.InstanceStats{
+				{InstanceID: "i-0", AppID: "hello", At: now.Add(-30 * time.Second), CPU: 0.5, MemoryBytes: 12 << 20},
+				{InstanceID: "i-1", AppID: "hello", Index: 1, At: now.Add(-95 * time.Second), MemoryBytes: 12 << 20},
+			}})
+		},
+		"app-unready": func(r render.Renderer) error {
+			return r.App(api.AppStatus{AppID: "hello", Desired: 1, Instances: []api.InstanceStatus{unready()}})
+		},
 		"setup": func(r render.Renderer) error {
 			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
 		},
