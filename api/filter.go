@@ -71,6 +71,11 @@ func (f InstanceFilter) Validate() error {
 	return found.err("the choice of instances is not valid")
 }
 
+// All tells whether the filter chooses every instance of its app, since it has no criterion.
+func (f InstanceFilter) All() bool {
+	return f.Version == "" && len(f.InstanceIDs) == 0 && len(f.Indices) == 0 && len(f.States) == 0
+}
+
 // Matches tells whether an instance is chosen.
 func (f InstanceFilter) Matches(status InstanceStatus) bool {
 	return f.AppID == status.AppID &&

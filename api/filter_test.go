@@ -123,3 +123,12 @@ func TestRoutesRequestValidate(t *testing.T) {
 		refused(t, request.Validate(), words)
 	}
 }
+
+func TestFilterThatChoosesAll(t *testing.T) {
+	require.True(t, api.InstanceFilter{AppID: "a"}.All())
+	for _, f := range []api.InstanceFilter{
+		{Version: "v"}, {InstanceIDs: []string{"i"}}, {Indices: []int{0}}, {States: []api.InstanceState{api.StateRunning}},
+	} {
+		require.False(t, f.All(), "%+v", f)
+	}
+}

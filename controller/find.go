@@ -13,9 +13,8 @@ import (
 )
 
 // FindInstances tells of the instances of an app that a filter chooses, by index: those that its workflow keeps and those
-// that StartInstance started. One that StartInstance started within the last 2 seconds may be missing, unless the filter has
-// its id. An app that has none,
-// or that is not known, gives none. Where some could not be asked, the others are returned with the error.
+// that StartInstance started and that have not ended. One that StartInstance started within the last 2 seconds may be missing,
+// unless the filter has its id. An app that has none, or that is not known, gives none. Where some could not be asked, the others are returned with the error.
 func (c *Client) FindInstances(ctx context.Context, filter api.InstanceFilter) ([]api.InstanceStatus, error) {
 	if err := filter.Validate(); err != nil {
 		return nil, invalid(err)
@@ -28,7 +27,7 @@ func (c *Client) FindInstances(ctx context.Context, filter api.InstanceFilter) (
 	return all, explain(ctx, err, appSubject(filter.AppID))
 }
 
-// StopInstances ends the instances of an app that a filter chooses, and returns those that it has told, as they were just
+// StopInstances ends the instances of an app that a filter chooses, all of them where it has no criterion, and returns those that it has told, as they were just
 // before. One that ends already is not told again. Where the app wants more than are left, its workflow starts others: Scale
 // and Stop change what it wants. An app that has none gives none. reason is for the operator, in the history. Where some could
 // not be told, the others are returned with the error.

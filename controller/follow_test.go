@@ -10,7 +10,11 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.uber.org/goleak"
 
 	"github.com/durable-dea/dea/api"
 )
@@ -125,6 +129,41 @@ func TestChangesOfOneMomentAreToldOnce(t *testing.T) {
 	require.Empty(t, i.take(own))
 }
 
+// TestItsNodeMayTellFirst that an instance runs: that is no change more, and an instance that does not know it yet takes nothing
+// back.
+func TestItsNodeMayTellFirst(t *testing.T) {
+	said := life(api.StateRunning)
+	said.Since = time.Unix(1, 999)
+	said.RunningSince, said.Changes = said.Since, nil
+	i := &followed{said: said}
+	require.Len(t, i.repeat(), 1)
+	require.Empty(t, i.take(life(api.StateBorn, api.StateStarting)))
+	require.Empty(t, i.take(life(api.StateBorn, api.StateStarting, api.StateRunning)))
+	states, missed := told(i.take(life(api.StateBorn, api.StateStarting, api.StateRunning, api.StateStopping)))
+	require.Equal(t, []api.InstanceState{api.StateStopping}, states)
+	require.Empty(t, missed)
+
+	i = &followed{said: said} // the next word is of its end, and the clocks of node and server differ
+	i.repeat()
+	early := life(api.StateBorn, api.StateStarting, api.StateRunning, api.StateCrashed)
+	for n := range early.Changes {
+		early.Changes[n].At = early.Changes[n].At.Add(-time.Hour)
+	}
+	states, missed = told(i.take(early))
+	require.Equal(t, []api.InstanceState{api.StateCrashed}, states)
+	require.Empty(t, missed)
+}
+
+// TestItsNodeMayBeWrong: the instance was ended before it had heard that it runs.
+func TestItsNodeMayBeWrong(t *testing.T) {
+	said := life(api.StateRunning)
+	said.RunningSince, said.Changes = said.Since, nil
+	i := &followed{said: said}
+	i.repeat()
+	states, _ := told(i.take(life(api.StateBorn, api.StateStarting, api.StateCrashed)))
+	require.Equal(t, []api.InstanceState{api.StateCrashed}, states)
+}
+
 // TestWhatIsLostIsMarked: an instance remembers its first changes and its latest.
 func TestWhatIsLostIsMarked(t *testing.T) {
 	had := []api.InstanceState{api.StateBorn, api.StateStarting}
@@ -197,30 +236,63 @@ func TestAnEndIsToldAsDeleted(t *testing.T) {
 // says something else.
 func TestIdleInstancesAreNotAsked(t *testing.T) {
 	f := &follower{}
-	unsure := func() (ids []string) {
-		for id, i := range f.known {
-			if i.unsure {
-				ids = append(ids, id)
-			}
-		}
-		slices.Sort(ids)
-		return ids
-	}
 	at := func(id string, state api.InstanceState) api.InstanceStatus {
 		return api.InstanceStatus{InstanceID: id, State: state}
 	}
 	states, _ := told(f.compare(t.Context(), []api.InstanceStatus{at("a", api.StateRunning), at("b", api.StateStarting)}, true))
 	require.Equal(t, []api.InstanceState{api.StateRunning}, states)
-	require.Equal(t, []string{"b"}, unsure())
+	require.Equal(t, []string{"b"}, f.unsure())
 	f.known["b"].unsure = false
 	for range 2 {
 		require.Empty(t, f.compare(t.Context(), []api.InstanceStatus{at("a", api.StateRunning), at("b", api.StateStarting)}, false))
-		require.Empty(t, unsure())
+		require.Empty(t, f.unsure())
 	}
 	f.compare(t.Context(), []api.InstanceStatus{at("b", api.StateRunning), at("c", api.StateRunning)}, false)
-	require.Equal(t, []string{"a", "b", "c"}, unsure(), "gone, changed and new")
+	require.Equal(t, []string{"a", "b", "c"}, f.unsure(), "gone, changed and new")
 	require.False(t, f.known["b"].whole)
 	require.True(t, f.known["c"].whole)
+}
+
+// answers is a Temporal whose instances answer one status after the other.
+type answers struct {
+	client.Client
+	left []api.InstanceStatus
+}
+
+func (a *answers) QueryWorkflow(context.Context, string, string, string, ...any) (converter.EncodedValue, error) {
+	if len(a.left) == 0 {
+		return nil, serviceerror.NewNotFound("none yet")
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(a.left[0])
+	a.left = a.left[1:]
+	return client.NewValue(payloads), err
+}
+
+// TestWhoIsNotYetWhatItsAppSaysIsAskedAgain: its app is told of nothing more then, so that no bell rings.
+func TestWhoIsNotYetWhatItsAppSaysIsAskedAgain(t *testing.T) {
+	a := &answers{}
+	f := newFollower(New(a, nil), "app")
+	says := func(state api.InstanceState) {
+		f.compare(t.Context(), []api.InstanceStatus{{InstanceID: "i", State: state, Node: "n"}}, false)
+	}
+	hears := func(wanted ...api.InstanceState) {
+		t.Helper()
+		changes, err := f.askUnsure(t.Context())
+		require.NoError(t, err)
+		states, _ := told(changes)
+		require.Equal(t, wanted, states)
+	}
+	says(api.StateStarting)
+	hears() // it has not begun
+	require.Equal(t, firstPause, f.wait)
+	says(api.StateRunning) // by its node
+	a.left = append(a.left, life(api.StateBorn, api.StateStarting))
+	hears(api.StateBorn, api.StateStarting)
+	require.Equal(t, 2*firstPause, f.wait)
+	a.left = append(a.left, life(api.StateBorn, api.StateStarting, api.StateRunning))
+	hears(api.StateRunning)
+	require.Zero(t, f.wait)
+	hears()
 }
 
 // TestABirthIsHeardOnce: also after the end of the instance, which is not told again.
@@ -276,6 +348,34 @@ func TestBellHearsOfChildrenAndOfTheNextRun(t *testing.T) {
 	}})
 	require.Equal(t, []string{"b", "c"}, b.begun)
 	require.Equal(t, "next", b.following)
+}
+
+// silent is a Temporal that takes questions and answers none.
+type silent struct {
+	client.Client
+	asked chan struct{}
+}
+
+func (s *silent) DescribeWorkflowExecution(ctx context.Context, _, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	close(s.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestNothingIsLeftOfAFollower whose context ends while it waits for an answer.
+func TestNothingIsLeftOfAFollower(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	s := &silent{asked: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-s.asked
+		cancel()
+	}()
+	for change, err := range New(s, nil).Follow(ctx, "app") {
+		require.Empty(t, change)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // TestAFollowerWaitsNoLongerThanItsContext: a deadline of its own questions passes, one of the caller's does not.

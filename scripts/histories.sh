@@ -73,7 +73,7 @@ message() {
 }
 message single 32 | starter start-instance -f - --output json >"$data/single.json"
 single=$(field instance_id <"$data/single.json" | head -n 1)
-starter stop-instances single >/dev/null
+starter stop-instances single --all >/dev/null
 message large 10000000 | starter start-instance -f - --output json >"$data/large.json" && fail "An instance without room was started."
 large=$(workflow instance/ | cut -d/ -f2)
 title_of "instances that are evacuated"

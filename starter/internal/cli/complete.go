@@ -49,6 +49,17 @@ func completeFirst[T any](s *session, list lister[T], name func(T) string) cobra
 	}
 }
 
+// completeInstances offers the ids of the instances of the app that stands in the command line.
+func (s *session) completeInstances(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	instances := func(c *controller.Client, ctx context.Context) ([]api.InstanceStatus, error) {
+		return c.FindInstances(ctx, api.InstanceFilter{AppID: args[0]})
+	}
+	return completeFirst(s, instances, func(i api.InstanceStatus) string { return i.InstanceID })(cmd, nil, "")
+}
+
 // addCompletions offers what is known of flags' values, and files for those that name one and no other.
 func addCompletions(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
@@ -21,16 +22,26 @@ type choice struct {
 	states    []string
 }
 
-func (c *choice) flags(cmd *cobra.Command) {
+// choiceFlags adds the flags of a choice to a command whose argument is an app.
+func (s *session) choiceFlags(cmd *cobra.Command, c *choice) {
 	f := cmd.Flags()
 	f.StringVar(&c.version, "version", "", "only those of an app's `version`")
 	f.StringSliceVar(&c.instances, "instance", nil, "only the instance of this `id`; may be given several times")
 	f.IntSliceVar(&c.indices, "index", nil, "only those with this `number`; may be given several times")
 	f.StringSliceVar(&c.states, "state", nil, "only those in this `state`; may be given several times")
+	if err := cmd.RegisterFlagCompletionFunc("instance", s.completeInstances); err != nil {
+		panic(err) // the flag was made above
+	}
 }
 
-// filter is checked before the platform is looked for: what is wrong with it is wrong usage.
-func (c *choice) filter(app string) (api.InstanceFilter, error) {
+// filter is checked before the platform is looked for: what is wrong with it is wrong usage. So is a flag that is blank, as a
+// variable of a script is that is not set: without it others would be chosen.
+func (c *choice) filter(flags *pflag.FlagSet, app string) (api.InstanceFilter, error) {
+	for _, name := range []string{"version", "instance", "index", "state"} {
+		if flag := flags.Lookup(name); flag.Changed && strings.Trim(flag.Value.String(), "[] ") == "" {
+			return api.InstanceFilter{}, usageError{fmt.Errorf("--%s is blank", name)}
+		}
+	}
 	filter := api.InstanceFilter{AppID: app, Version: c.version, InstanceIDs: c.instances, Indices: c.indices}
 	for _, state := range c.states {
 		filter.States = append(filter.States, api.InstanceState(strings.ToUpper(state)))
@@ -51,9 +62,10 @@ func (s *session) instancesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "instances NAME",
 		Short: "Find instances of an app",
-		Long: `Lists the instances of an app that fit every flag that is given: those that the app is kept at, and those that
-"starter start-instance" started by themselves. Of a flag that is given several times one value must fit. One that was
-started by itself is seen after two seconds at the latest.`,
+		Long: `Lists the instances of an app that fit every flag that is given: those that the app is kept at, with the last that
+crashed where none took its place yet, and those that "starter start-instance" started by themselves and that have not
+ended. Of a flag that is given several times one value must fit. One that was started by itself is seen after two seconds
+at the latest.`,
 		Example: `  starter instances hello
   starter instances hello --state running --index 0 --index 1
   starter instances hello --version 2 --output json | jq -r '.instances[].instance_id'`,
@@ -70,7 +82,7 @@ started by itself is seen after two seconds at the latest.`,
 			return s.render().Instances(found, "No such instances. `starter ps "+filter.AppID+"` shows what the app has.")
 		})),
 	}
-	chosen.flags(cmd)
+	s.choiceFlags(cmd, &chosen)
 	return cmd
 }
 
@@ -79,7 +91,7 @@ func (s *session) onInstances(
 	chosen *choice, do func(*controller.Client, context.Context, api.InstanceFilter) error,
 ) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		filter, err := chosen.filter(args[0])
+		filter, err := chosen.filter(cmd.Flags(), args[0])
 		if err != nil {
 			return err
 		}
@@ -93,13 +105,13 @@ func (s *session) onInstances(
 
 func (s *session) stopInstancesCommand() *cobra.Command {
 	var chosen choice
-	reason := ""
+	reason, all := "", false
 	cmd := &cobra.Command{
 		Use:   "stop-instances NAME",
 		Short: "Stop instances of an app",
 		Long: `Tells the instances of an app that fit every flag that is given to stop, as "starter instances" finds them, and
-shows them as they were. Where the app wants more than are left, others start in their place: "starter scale" changes
-what it wants, "starter stop" stops an app.`,
+shows them as they were. All of them are stopped by --all alone. Where the app wants more than are left, others start in
+their place: "starter scale" changes what it wants, "starter stop" stops an app.`,
 		Example: `  starter stop-instances hello --index 1
   starter stop-instances hello --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11 --reason "it hangs"`,
 		Args:              named("NAME"),
@@ -113,8 +125,21 @@ what it wants, "starter stop" stops an app.`,
 			return cmp.Or(s.render().Instances(told, "No such instances: nothing was stopped."), err)
 		})),
 	}
-	chosen.flags(cmd)
+	s.choiceFlags(cmd, &chosen)
 	reasonFlag(cmd, &reason)
+	cmd.Flags().BoolVar(&all, "all", false, "stop all instances of the app")
+	cmd.PreRunE = func(_ *cobra.Command, args []string) error {
+		filter, err := chosen.filter(cmd.Flags(), args[0])
+		switch {
+		case err != nil:
+			return err
+		case filter.All() && !all:
+			return errors.New("no instance was chosen: give a flag that chooses some, or --all")
+		case !filter.All() && all:
+			return errors.New("--all is for all instances: leave it out, or the flags that choose some")
+		}
+		return nil
+	}
 	return cmd
 }
 
@@ -137,7 +162,7 @@ changes before it may be missing. With --output json each line is an object of i
   starter follow --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("instance") {
-				return nothing()(cmd, args)
+				return cmp.Or(nothing()(cmd, args), usage(api.ValidateInstanceID(instance)))
 			}
 			return named("NAME")(cmd, args)
 		},

@@ -121,10 +121,20 @@ func (s *session) work(run func(cmd *cobra.Command, args []string) error) func(*
 func named(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == len(names) {
-			return nil
+			return notBlank(names, args)
 		}
 		return fmt.Errorf("it is used as %s %s", cmd.CommandPath(), strings.Join(names, " "))
 	}
+}
+
+// notBlank refuses arguments that name nothing, as a variable of a script does that is not set.
+func notBlank(names, args []string) error {
+	for n, arg := range args {
+		if strings.TrimSpace(arg) == "" {
+			return fmt.Errorf("%s is blank", names[n])
+		}
+	}
+	return nil
 }
 
 // nothing takes no arguments.
