@@ -133,6 +133,9 @@ const (
 	nextKeys        = "set temporal.encryption_key_file to the file that the installation's nodes have"
 )
 
+// longestName is more than the name of anything has; Temporal refuses a workflow's id of more than 1,000 characters.
+const longestName = 500
+
 // explainService explains what Temporal's server said, nil when it said nothing of these.
 func explainService(err error, s subject) error {
 	var (
@@ -149,6 +152,8 @@ func explainService(err error, s subject) error {
 		return &Error{ErrNotSetUp, "the namespace does not exist on this Temporal server", "make it, then " + nextSetUp, err}
 	case errors.As(err, &missing):
 		return &Error{s.missing, fmt.Sprintf("there is no %s %q", s.what, s.name), s.next, err}
+	case errors.As(err, &invalid) && len(s.name) > longestName:
+		return &Error{s.missing, fmt.Sprintf("there is no %s with a name of %d characters", s.what, len(s.name)), s.next, err}
 	case errors.As(err, &invalid):
 		return &Error{ErrNotSetUp, "Temporal refused the request", "if the namespace is new, " + nextSetUp, err}
 	case errors.As(err, &denied), status.Code(err) == codes.Unauthenticated:

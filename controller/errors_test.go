@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +19,14 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/codec"
 )
+
+// TestANameThatNothingHas: what Temporal refuses for its length is no namespace that is not set up.
+func TestANameThatNothingHas(t *testing.T) {
+	err := explain(context.Background(), serviceerror.NewInvalidArgument("WorkflowId length exceeds limit."),
+		appSubject(strings.Repeat("x", 1100)))
+	require.ErrorIs(t, err, ErrNoSuchApp)
+	require.ErrorContains(t, err, "no app with a name of 1100 characters")
+}
 
 func TestExplain(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -71,7 +71,7 @@ func (c *Client) InstanceStats(ctx context.Context, instance string) (api.Instan
 
 // AppStats tells what each living instance of an app used, by index, each with the time of its measurement: where a node cannot
 // measure one, its last numbers stay for a while (api.StatsOutdated). Those that cannot be had are named in the error
-// (ErrNoStats), beside the others. Fails with ErrNoSuchApp.
+// (ErrNoStats), the first of many, beside the others. Fails with ErrNoSuchApp.
 func (c *Client) AppStats(ctx context.Context, app string) ([]api.InstanceStats, error) {
 	limited, cancel := c.call(ctx)
 	defer cancel()
@@ -119,8 +119,19 @@ func (c *Client) StatsOfInstances(ctx context.Context, instances []api.InstanceS
 	if len(missing) == 0 {
 		return found, nil
 	}
-	slices.Sort(missing)
-	return found, noStats(ctx, "instances", strings.Join(missing, ", "), errors.Join(failed...))
+	return found, noStats(ctx, "instances", someOf(missing), errors.Join(failed...))
+}
+
+// mostNamed bounds how many instances an error names.
+const mostNamed = 5
+
+// someOf names the first of several, and how many more there are.
+func someOf(names []string) string {
+	slices.Sort(names)
+	if more := len(names) - mostNamed; more > 0 {
+		names = append(names[:mostNamed:mostNamed], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *Client) statsKey(base string) ([]byte, error) {

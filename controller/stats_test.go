@@ -51,3 +51,8 @@ func TestInstancesThatAreNotAliveHaveNoStatistics(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, found)
 }
+
+func TestAnErrorNamesAFew(t *testing.T) {
+	require.Equal(t, "a, b", someOf([]string{"b", "a"}))
+	require.Equal(t, "a, b, c, d, e, and 2 more", someOf([]string{"g", "f", "e", "d", "c", "b", "a"}))
+}

@@ -191,6 +191,17 @@ func TestFailureIsJSONToo(t *testing.T) {
 	require.Contains(t, failure.Error.Message, "encryption_key_file")
 }
 
+// TestFailureIsALineWhereTheAnswerIsLines, for programs that read one after the other.
+func TestFailureIsALineWhereTheAnswerIsLines(t *testing.T) {
+	for _, line := range []string{"follow hello -o json", "follow --instance i -o json", "logs hello -f -o json"} {
+		r := starter(t, nil, "", strings.Fields(line)...)
+		var failure render.Failure
+		require.NoError(t, json.Unmarshal([]byte(r.out), &failure), line)
+		require.Equal(t, exitUsage, failure.Error.ExitCode)
+		require.Equal(t, 1, strings.Count(r.out, "\n"), line)
+	}
+}
+
 func TestWrongUsageIsJSONToo(t *testing.T) {
 	for _, line := range []string{"apps --no -o json", "psh --output json", "ps --output=json", "-ojson apps x"} {
 		r := starter(t, nil, "", strings.Fields(line)...)

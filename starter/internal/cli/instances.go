@@ -168,6 +168,7 @@ changes before it may be missing. With --output json each line is an object of i
 		},
 		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
+			s.lines = true
 			c, err := s.open(cmd.Context())
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ instance that runs.
 		Args:              named("NAME"),
 		ValidArgsFunction: s.completeApps(),
 		RunE: s.work(func(cmd *cobra.Command, args []string) error {
-			q.App = args[0]
+			s.lines, q.App = true, args[0]
 			if err := checkLogs(cmd, &q, stream, staging); err != nil {
 				return usageError{err}
 			}

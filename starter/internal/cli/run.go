@@ -65,6 +65,8 @@ type session struct {
 	format  render.Format
 	debug   bool
 
+	// lines is set by a command whose answer in JSON is an object a line, that its failure is one, too.
+	lines bool
 	// ran is set once a command's own work begins: what fails before is wrong usage.
 	ran bool
 	// command is the one that was meant, for hints; set at the end.
@@ -104,13 +106,18 @@ func (s *session) finish(err error) int {
 	if info := api.Explain(err, ""); info.Type != "" {
 		detail.Type = string(info.Type)
 	}
-	var failure *watch.NotRunningError
-	if errors.As(err, &failure) {
-		detail.Log = failure.Log
+	var notRunning *watch.NotRunningError
+	if errors.As(err, &notRunning) {
+		detail.Log = notRunning.Log
 	}
 	s.tell(err, detail)
-	if s.format == render.JSON {
-		if err := s.render().Object(render.Failure{Error: detail, Result: s.partial}); err != nil {
+	failure := render.Failure{Error: detail, Result: s.partial}
+	switch {
+	case s.format != render.JSON:
+	case s.lines:
+		s.encode()(failure)
+	default:
+		if err := s.render().Object(failure); err != nil {
 			return exitFailed
 		}
 	}
