@@ -15,8 +15,8 @@ import (
 //
 // It hears api.SignalStopInstance, api.SignalInstanceExited, api.SignalInstanceUnhealthy, api.SignalNodeLost,
 // api.SignalInstanceReadiness, api.SignalResumeInstance, api.SignalEvacuateInstance and api.SignalUpdateInstance, and
-// answers api.QueryInstance, api.QueryStart and api.QueryRunning. A cancelled one stops its instance. One whose instance runs continues as
-// new when Temporal suggests it.
+// answers api.QueryInstance, api.QueryStart and api.QueryRunning. A cancelled one stops its instance. One whose instance
+// runs continues as new when Temporal suggests it.
 func RunInstance(ctx workflow.Context, in api.InstanceInput) (api.InstanceStatus, error) {
 	i, err := newInstance(ctx, in)
 	if err != nil {
