@@ -34,6 +34,8 @@ type DropletsDeps struct {
 	Node     string
 	Temporal WorkflowStarter
 	Cache    *droplets.Store
+	// MaxBytes is how large a droplet may be that is downloaded; 0 is without bound.
+	MaxBytes int64
 	// Keep says which droplets stay that nobody uses.
 	Keep droplets.Keep
 	// Disk is how full the disk may be before they go all the same; see Relieve.
@@ -49,6 +51,7 @@ type Droplets struct {
 	node     string
 	temporal WorkflowStarter
 	cache    *droplets.Store
+	most     int64
 	keep     droplets.Keep
 	disk     diskuse.Threshold
 	warden   *warden.Client
@@ -61,7 +64,7 @@ type Droplets struct {
 // NewDroplets makes the activities of one node's droplet cache.
 func NewDroplets(deps DropletsDeps) *Droplets {
 	return &Droplets{
-		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, keep: deps.Keep, disk: deps.Disk,
+		node: deps.Node, temporal: deps.Temporal, cache: deps.Cache, most: deps.MaxBytes, keep: deps.Keep, disk: deps.Disk,
 		warden: deps.Warden, http: deps.HTTP, log: deps.Log.Named("droplets"),
 	}
 }
@@ -211,7 +214,7 @@ func (d *Droplets) downloadOnce(ctx context.Context, params DropletParams) (Drop
 	whole := part + ".whole"
 	digest := sha1.New() //nolint:gosec // the wire's digest of a droplet
 	done, err := d.http.Get(ctx, fetch.Download{
-		URL: params.URI, To: whole, Part: part, AnyVersion: true, Hash: digest,
+		URL: params.URI, To: whole, Part: part, AnyVersion: true, Hash: digest, Limit: d.most,
 		Accept: func() error {
 			if got := hex.EncodeToString(digest.Sum(nil)); got != params.SHA1 {
 				return fmt.Errorf("%w: %s came, %s was asked for", errWrongDigest, got, params.SHA1)

@@ -15,6 +15,7 @@ import (
 // of an answer that refuses it. Neither the words nor the cause hold more of the URL than its host.
 //
 //	no connection, broken off      CloudControllerError   tried again
+//	redirected to nowhere          CloudControllerError   tried again
 //	408, 425, 429, 500 and above   CloudControllerError   tried again
 //	401, 403                       kind                   final: the URL's credentials are wrong
 //	404, 410                       kind                   final: it is not there
@@ -32,6 +33,9 @@ func httpFault(err error, kind api.ErrorType, what, url string) error {
 		return err
 	case errors.As(err, &answer):
 		return statusFault(answer, kind, what, host)
+	case errors.Is(err, fetch.ErrBadRedirect): // It comes beneath the next.
+		return api.Transient(api.ErrControllerUnreachable,
+			fmt.Sprintf("%s redirects the request for %s to nowhere", host, what), err)
 	case errors.Is(err, fetch.ErrUnreachable):
 		return api.Transient(api.ErrControllerUnreachable,
 			fmt.Sprintf("the cloud controller at %s cannot be reached", host), err)

@@ -82,6 +82,8 @@ type LaunchResult struct {
 	// Unready is set where the instance asks for a readiness check that does not succeed yet. When it does is told by
 	// api.SignalInstanceReadiness.
 	Unready bool `json:"unready,omitempty"`
+	// LookedAt is when that was so, by the node's clock.
+	LookedAt time.Time `json:"looked_at,omitzero"`
 }
 
 // Launch runs the app and waits until it is healthy; from then on the supervisor looks after it. It looks once whether
@@ -107,10 +109,10 @@ func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchRes
 	if err := ctx.Err(); err != nil {
 		return LaunchResult{}, err // It may have failed the look, and is of the next attempt.
 	}
-	ready := c.supervisor.LookAfter(running)
+	ready, at := c.supervisor.LookAfter(running), time.Now()
 	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address,
 		"ready", ready)
-	return LaunchResult{Unready: !ready}, nil
+	return LaunchResult{Unready: !ready, LookedAt: at}, nil
 }
 
 // instanceStart is one attempt to start one instance.

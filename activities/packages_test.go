@@ -217,7 +217,7 @@ func TestFetchFaults(t *testing.T) {
 					return true
 				}
 			},
-			api.ErrControllerUnreachable, false, "cannot be reached",
+			api.ErrControllerUnreachable, false, "redirects the request",
 		},
 		"buildpack is not there": {
 			func(s *store, r *api.StagingRequest) { r.AdminBuildpacks[1].URL = s.url("/none") },

@@ -173,9 +173,9 @@ func noRoomForUpdates(err error) bool {
 	return errors.As(err, &exhausted) || errors.As(err, &tooMany)
 }
 
-// takeBack releases what a node may have booked without saying so: a signal is carried out after an update that came
-// before it. It names the booking, so that it can't hit what another worker has booked under the same ids meanwhile. The
-// supervisor of a node that cannot be told either finds out in time.
+// takeBack releases what a node may have booked without saying so. An update that the node has yet to take up comes after
+// the signal all the same, and leaves a booking that its supervisor gives back in time. The signal names the booking, so that it can't hit what another worker has booked under the same ids meanwhile.
+// The supervisor of a node that cannot be told either finds out likewise.
 func (r *reserving) takeBack(ctx context.Context, node, booking string, request api.ReserveRequest) {
 	ctx, cancel := context.WithTimeout(ctx, nodePatience)
 	defer cancel()

@@ -39,13 +39,14 @@ func hookScript(name, exports, text string) string {
 exec > /dev/null 2>&1
 mark="$1` + runspec.PathHook(name) + `" said="$1` + runspec.PathHooksLog + `"
 if echo $$ > "$mark.$$" && ln "$mark.$$" "$mark" || [ ! -e "$mark" ]; then
+rm -f "$mark.$$"
 (: >> "$said") || said=/dev/null
 (
 ` + exports + `
 eval ` + quote(text) + `
 ) < /dev/null >> "$said" 2>&1
 status=$?
-echo $status > "$mark.$$" && mv -f "$mark.$$" "$mark.status"
+echo $status > "$mark.ended" && mv -f "$mark.ended" "$mark.status"
 exit $status
 fi
 rm -f "$mark.$$"

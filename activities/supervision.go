@@ -140,10 +140,8 @@ func (s *Supervision) takeOver(ctx context.Context, lease *supervisor.Lease, nod
 	if err != nil {
 		return api.Transient(api.ErrWarden, "the node's ledger cannot be read", err)
 	}
-	if namesNobody(ledger) {
-		if err := s.clear(ctx, lease, ledger); err != nil {
-			return api.Transient(api.ErrWarden, "what was lost with the node cannot be taken down", err)
-		}
+	if ledger, err = s.clear(ctx, lease, ledger); err != nil {
+		return api.Transient(api.ErrWarden, "what was lost with the node cannot be taken down", err)
 	}
 	if err := s.deps.Supervisor.Resume(ctx, ledger); err != nil {
 		return api.Transient(api.ErrWarden, "the node's containers cannot be seen", err)
@@ -167,19 +165,30 @@ const (
 	longestClearPause = 5 * time.Second
 )
 
-// clear takes down what is left on a node whose reservations were dropped, before its memory is given out again. It does not give up: a
-// Warden that is away may have all of it running.
-func (s *Supervision) clear(ctx context.Context, lease *supervisor.Lease, ledger api.NodeStatus) error {
-	for wait := firstClearPause; ; wait = min(2*wait, longestClearPause) {
-		err := s.deps.Supervisor.Clear(ctx, lease, ledger)
+// clear takes down what is left on a node whose reservations were dropped, before its memory is given out again, and gives
+// the ledger as it is then. It does not give up: a Warden that is away may have all of it running. Before each try the ledger
+// is asked again, in which something may be booked by now.
+func (s *Supervision) clear(
+	ctx context.Context, lease *supervisor.Lease, ledger api.NodeStatus,
+) (api.NodeStatus, error) {
+	var err error
+	for wait := firstClearPause; err != nil || namesNobody(ledger); wait = min(2*wait, longestClearPause) {
+		if err == nil {
+			err = s.deps.Supervisor.Clear(ctx, lease, ledger)
+		}
 		if err == nil || errors.Is(err, supervisor.ErrLeaseLost) || ctx.Err() != nil {
-			return err
+			return ledger, err
 		}
 		s.deps.Log.Warn("nothing is booked on the node, and what is left on it cannot be taken down yet", "error", err)
 		if !pause.For(ctx, wait) {
-			return errors.Join(ctx.Err(), err)
+			return ledger, errors.Join(ctx.Err(), err)
+		}
+		var now api.NodeStatus
+		if now, err = api.QueryNode.Ask(ctx, s.deps.Temporal, api.NodeWorkflowID(ledger.Node)); err == nil {
+			ledger = now
 		}
 	}
+	return ledger, nil
 }
 
 // look is not worth the lease when it fails: the next one comes.

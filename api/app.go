@@ -46,7 +46,8 @@ type AppStatus struct {
 	Running int `json:"running"`
 	// Deleting is set once the app is to go.
 	Deleting bool `json:"deleting,omitempty"`
-	// Instances are all that live, and of each index the last that crashed when none lives.
+	// Instances are all that live, and of each index the last that crashed when none lives. In the workflow's own answers
+	// none has URIs: those that are Rerouted have the app's.
 	Instances []InstanceStatus `json:"instances,omitempty"`
 	// Problem is why wanted and actual differ, in words for the user; empty when nothing is wrong.
 	Problem string `json:"problem,omitempty"`

@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"net/url"
+	"strings"
+	"time"
+)
 
 // CheckType is how an instance's health is looked at.
 type CheckType string
@@ -103,10 +107,17 @@ func (f *findings) check(field string, c *HealthCheck) {
 		f.add(field+".endpoint", "is for a check of type http alone")
 	case len(c.Endpoint) > maxEndpoint:
 		f.add(field+".endpoint", "is too long")
-	case !endpointShape.MatchString(c.Endpoint):
-		f.add(field+".endpoint", "must be a path that begins with '/', without blanks and control characters")
+	case !endpointShape.MatchString(c.Endpoint), !isRequestURI(c.Endpoint):
+		f.add(field+".endpoint", "must be a path that begins with '/', as a request has it: blanks, '#' and the like as %20, %23")
 	}
 	f.between(field+".interval", int64(c.Interval), 0, maxCheckSeconds)
 	f.between(field+".invocation_timeout", int64(c.InvocationTimeout), 0, maxCheckSeconds)
 	f.between(field+".threshold", int64(c.Threshold), 0, maxCheckThreshold)
+}
+
+// isRequestURI tells whether a request can be made of a path and query: "/%zz" stands for nothing, and "#" begins what no
+// server is sent.
+func isRequestURI(endpoint string) bool {
+	_, err := url.ParseRequestURI(endpoint)
+	return err == nil && !strings.Contains(endpoint, "#")
 }

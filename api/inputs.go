@@ -45,7 +45,17 @@ type AppInput struct {
 	Crashes map[int]CrashCount `json:"crashes,omitempty"`
 	// Deleting is set once the app is to go.
 	Deleting bool `json:"deleting,omitempty"`
+	// Shape is the workflow's shape that the run goes through: AppShape for a new run, less where its history began with
+	// earlier code.
+	Shape int `json:"shape,omitempty"`
 }
+
+// AppShape is the shape of EvaluateHealth that new runs go through:
+//
+//	0  what an instance says of its version and routes is believed; one that somebody else stops is replaced when it is
+//	   gone; an id that found no room is offered again for whatever size; a batch goes out as one task
+//	1  none of these
+const AppShape = 1
 
 // CrashCount is the restart policy's memory of one index of an app.
 type CrashCount struct {

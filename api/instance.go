@@ -132,8 +132,10 @@ type InstanceStatus struct {
 	Unready bool `json:"unready,omitempty"`
 	// Evacuating is set once the instance is to be replaced elsewhere, whatever its state is by then.
 	Evacuating bool `json:"evacuating,omitempty"`
-	// URIs are the instance's routes, where they are others than those of its start message.
-	URIs []string `json:"uris,omitempty"`
+	// Rerouted is set once the instance has routes that are others than those of its start message, and URIs are those
+	// then. Its app's workflow has them once for all its instances: see AppStatus.
+	Rerouted bool     `json:"rerouted,omitempty"`
+	URIs     []string `json:"uris,omitempty"`
 	// Address is host:port, where the instance answers; empty until it has a port.
 	Address string `json:"address,omitempty"`
 	// FilesURL is the base URL of the node's directory server.
@@ -197,6 +199,8 @@ type StopInstance struct {
 // InstanceReadiness is what the readiness check has found now, other than before.
 type InstanceReadiness struct {
 	Ready bool `json:"ready"`
+	// At is when it was found, by the node's clock.
+	At time.Time `json:"at,omitzero"`
 }
 
 // ResumeInstance tells an instance what has become of it while no worker looked.

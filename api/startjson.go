@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// MaxStartMessageBytes bounds a start message, for the same reason as a staging request.
-const MaxStartMessageBytes = MaxStagingRequestBytes
+// MaxStartMessageBytes bounds a start message, for the same reason as a staging request: it travels beside all that is known of
+// its app's instances.
+const MaxStartMessageBytes = 1 << 20
 
 // ParseStartMessage reads a start message in the wire's form, of at most MaxStartMessageBytes. It fails with an error of
 // type ErrInvalidRequest that repeats none of the message's values; what the values mean is left to Validate.

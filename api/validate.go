@@ -45,7 +45,7 @@ func (r StagingRequest) Validate() error {
 	var f findings
 	r.check(&f)
 	if len(f.list) == 0 {
-		f.payload("the whole", r)
+		f.payload("the whole", r, MaxStagingRequestBytes)
 	}
 	return f.err("the staging request is not valid")
 }
@@ -55,7 +55,7 @@ func (m StartMessage) Validate() error {
 	var f findings
 	m.check(&f, "", true)
 	if len(f.list) == 0 {
-		f.payload("the whole", m)
+		f.payload("the whole", m, MaxStartMessageBytes)
 	}
 	return f.err("the start message is not valid")
 }
@@ -84,6 +84,9 @@ func (s AppSpec) Validate() error {
 	var f findings
 	s.Message.check(&f, "message.", true)
 	f.between("instances", int64(s.Instances), 0, MaxInstances)
+	if len(f.list) == 0 {
+		f.payload("message", s.Message, MaxStartMessageBytes)
+	}
 	return f.err("the app's description is not valid")
 }
 
@@ -199,6 +202,9 @@ func (m StartMessage) check(f *findings, at string, droplet bool) {
 		f.sha1(at+"sha1", m.SHA1)
 	}
 	f.url(at+"executableUri", m.ExecutableURI, droplet)
+	if strings.Contains(m.StartCommand, "\x00") {
+		f.add(at+"start_command", "holds a NUL, which no command can")
+	}
 	f.between(at+"index", int64(m.Index), 0, MaxInstances-1)
 	f.between(at+"limits.mem", m.Limits.MemoryMB, 1, maxMemoryMB)
 	f.between(at+"limits.disk", m.Limits.DiskMB, 1, maxDiskMB)
@@ -225,13 +231,13 @@ func (f *findings) err(headline string) error {
 }
 
 // payload bounds what travels as one value. Its JSON may be longer than that of the wire: "<" becomes six bytes.
-func (f *findings) payload(field string, value any) {
+func (f *findings) payload(field string, value any, most int) {
 	text, err := json.Marshal(value)
 	switch {
 	case err != nil: // values that JSON does not have, in a map of the caller's
 		f.add(field, "cannot be written as JSON")
-	case len(text) > MaxStagingRequestBytes:
-		f.add(field, fmt.Sprintf("takes %d bytes, more than %d", len(text), MaxStagingRequestBytes))
+	case len(text) > most:
+		f.add(field, fmt.Sprintf("takes %d bytes, more than %d", len(text), most))
 	}
 }
 

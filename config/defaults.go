@@ -43,7 +43,7 @@ func DefaultNode() Node {
 			LogBurst:              4 << 20,
 		},
 		// The original keeps no droplet for longer than it is used, and so fetches it again for each restart.
-		Droplets: Droplets{MaxMB: 10 * 1024, UnusedLifetime: time.Hour},
+		Droplets: Droplets{MaxMB: 10 * 1024, MaxDropletMB: 4 * 1024, UnusedLifetime: time.Hour},
 		Intervals: Intervals{
 			Heartbeat:      10 * time.Second,
 			Advertise:      5 * time.Second,

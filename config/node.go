@@ -174,6 +174,8 @@ type Droplets struct {
 	// MaxMB is how much droplets may take, packed, unpacked and as they come: while it is more, those that are not in use go, the least
 	// recently used first. 0 keeps none of them. Those in use are kept whatever they take.
 	MaxMB int64 `yaml:"max_mb"`
+	// MaxDropletMB is how large one may be that is downloaded.
+	MaxDropletMB int64 `yaml:"max_droplet_mb"`
 	// UnusedLifetime is how long one is kept from when it came or its last instance ended; 0 is not at all.
 	UnusedLifetime time.Duration `yaml:"unused_lifetime"`
 }

@@ -56,6 +56,7 @@ func (l *loader) checkNode(n *Node) {
 	l.checkStaging(n.Staging)
 	l.checkInstance(n.Instance)
 	l.within("droplets.max_mb", n.Droplets.MaxMB, 0, maxMB)
+	l.within("droplets.max_droplet_mb", n.Droplets.MaxDropletMB, 1, maxMB)
 	l.checkMounts(n.BindMounts)
 	for moment, script := range n.Hooks {
 		l.regularFile("hooks."+moment, script)

@@ -20,11 +20,11 @@ func (c *Client) Run(ctx context.Context, spec api.AppSpec) (api.AppStatus, erro
 	id := spec.Message.AppID
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	status, err := begin(limited, c, keeper{
+	status, err := withRoutes(begin(limited, c, keeper{
 		id: api.AppWorkflowID(id), workflow: api.WorkflowEvaluateHealth, kind: api.KindApp, app: id,
 		summary: "Keeps app " + spec.Message.Name + " at its wanted number of instances",
-		input:   api.AppInput{AppID: id},
-	}, api.UpdateDesire, uuid.NewString(), spec)
+		input:   api.AppInput{AppID: id, Shape: api.AppShape},
+	}, api.UpdateDesire, uuid.NewString(), spec))
 	return status, explain(ctx, err, appSubject(id))
 }
 
@@ -77,7 +77,7 @@ func updateApp[In any](
 	defer cancel()
 	id := uuid.NewString()
 	status, err := retry(limited, func() (api.AppStatus, error) {
-		return update.Call(limited, c.temporal, api.AppWorkflowID(app), id, in)
+		return withRoutes(update.Call(limited, c.temporal, api.AppWorkflowID(app), id, in))
 	})
 	return status, explain(ctx, err, appSubject(app))
 }
@@ -86,8 +86,23 @@ func updateApp[In any](
 func (c *Client) App(ctx context.Context, app string) (api.AppStatus, error) {
 	limited, cancel := c.call(ctx)
 	defer cancel()
-	status, err := ask(limited, c, api.QueryApp, api.AppWorkflowID(app))
+	status, err := c.askApp(limited, app)
 	return status, explain(ctx, err, appSubject(app))
+}
+
+// askApp is App with the error as it came, within the time of ctx.
+func (c *Client) askApp(ctx context.Context, app string) (api.AppStatus, error) {
+	return withRoutes(ask(ctx, c, api.QueryApp, api.AppWorkflowID(app)))
+}
+
+// withRoutes says of each instance that has taken on new routes what they are: the app's, which its workflow tells once.
+func withRoutes(app api.AppStatus, err error) (api.AppStatus, error) {
+	for i := range app.Instances {
+		if app.Instances[i].Rerouted {
+			app.Instances[i].URIs = app.URIs
+		}
+	}
+	return app, err
 }
 
 // Apps lists every app, by id. One that was made within the last 2 seconds may be missing. Where some could not be
@@ -96,6 +111,9 @@ func (c *Client) Apps(ctx context.Context) ([]api.AppStatus, error) {
 	limited, cancel := c.call(ctx)
 	defer cancel()
 	apps, err := askAll(limited, c, api.WorkflowEvaluateHealth, api.QueryApp)
+	for _, app := range apps {
+		_, _ = withRoutes(app, nil)
+	}
 	slices.SortFunc(apps, func(a, b api.AppStatus) int { return strings.Compare(a.AppID, b.AppID) })
 	return apps, explain(ctx, err, subject{ErrNoSuchApp, "list of", "apps", ""})
 }

@@ -58,7 +58,7 @@ func (c *Client) StopInstances(
 // filter names by its id, which is not listed at once.
 func (c *Client) instancesOf(ctx context.Context, filter api.InstanceFilter) ([]api.InstanceStatus, error) {
 	app := filter.AppID
-	status, err := ask(ctx, c, api.QueryApp, api.AppWorkflowID(app))
+	status, err := c.askApp(ctx, app)
 	var missing *serviceerror.NotFound
 	if err != nil && !errors.As(err, &missing) {
 		return nil, err

@@ -100,7 +100,7 @@ func (f *follower) askApp(ctx context.Context) (api.AppStatus, error) {
 	return outlast(ctx, f.client, lasting(ctx), func() (api.AppStatus, error) {
 		limited, cancel := f.client.call(ctx)
 		defer cancel()
-		return ask(limited, f.client, api.QueryApp, api.AppWorkflowID(f.app))
+		return f.client.askApp(limited, f.app)
 	})
 }
 

@@ -71,18 +71,32 @@ func TestInstanceOutlivesItsHistory(t *testing.T) {
 	assert.Equal(t, api.ExitStopped, ended.Exit.Description)
 }
 
-// TestLargeMessages starts at once what no single workflow task could carry.
+// TestLargeMessages starts what no single workflow task could carry, and no single run should: each start is a part of the
+// history, which Temporal ends at 50 MB.
 func TestLargeMessages(t *testing.T) {
 	t.Parallel()
-	const instances = 20
+	const instances = 16
 	p := newPair(t, 0, stack.OwnOptions{MemoryMB: 4096, DiskMB: 8192, Ports: 60})
 	message := p.droplet.Message(p.app, "v2", stack.OwnStack)
-	for n := range 3 {
+	for n := range 9 {
 		message.Env = append(message.Env, fmt.Sprintf("LARGE_%d=%s", n, strings.Repeat("x", 100_000)))
 	}
 	_, err := p.Control.Run(t.Context(), api.AppSpec{Message: message, Instances: instances})
 	require.NoError(t, err)
 	p.runs(t, instances)
+	described, err := p.Temporal.DescribeWorkflowExecution(t.Context(), api.AppWorkflowID(p.app), "")
+	require.NoError(t, err)
+	const most = 8 << 20
+	require.Less(t, described.GetWorkflowExecutionInfo().GetHistorySizeBytes(), int64(most))
+	uris := make([]string, 900)
+	for n := range uris {
+		uris[n] = fmt.Sprintf("%d-%s.localhost", n, strings.Repeat("x", 40))
+	}
+	app, err := p.Control.UpdateRoutes(t.Context(), p.app, api.RoutesRequest{URIs: uris})
+	require.NoError(t, err)
+	for _, instance := range app.Instances {
+		require.Equal(t, uris, instance.URIs)
+	}
 	_, err = p.Control.Scale(t.Context(), p.app, 0)
 	require.NoError(t, err)
 	p.runs(t, 0)

@@ -15,7 +15,9 @@ import (
 // app is what EvaluateHealth knows of its app: what is wanted, and what there is. Its methods decide; they do
 // nothing.
 type app struct {
-	id       string
+	id string
+	// shape is the run's; see api.AppShape.
+	shape    int
 	spec     *api.AppSpec
 	deleting bool
 	// instances are those that live, by id.
@@ -47,17 +49,9 @@ func (m *member) shown() api.InstanceStatus {
 	return status
 }
 
-// hears takes in what the instance says of itself. Its version and its routes are what the app has told it last, which it
-// may not have heard yet. One that is stopping stops, whoever told it to.
-func (m *member) hears(status api.InstanceStatus) {
-	status.Version, status.URIs = m.status.Version, m.status.URIs
-	m.status = status
-	m.stopping = m.stopping || status.State == api.StateStopping
-}
-
 func newApp(in api.AppInput) *app {
 	a := &app{
-		id: in.AppID, spec: in.Spec, deleting: in.Deleting,
+		id: in.AppID, shape: in.Shape, spec: in.Spec, deleting: in.Deleting,
 		instances: map[string]*member{}, crashes: in.Crashes,
 	}
 	if a.crashes == nil {
@@ -71,7 +65,7 @@ func newApp(in api.AppInput) *app {
 
 // next is the input of the run that continues this one.
 func (a *app) next() api.AppInput {
-	in := api.AppInput{AppID: a.id, Spec: a.spec, Crashes: a.crashes, Deleting: a.deleting}
+	in := api.AppInput{AppID: a.id, Shape: api.AppShape, Spec: a.spec, Crashes: a.crashes, Deleting: a.deleting}
 	for _, m := range a.members() {
 		in.Instances = append(in.Instances, m.shown())
 	}
@@ -137,7 +131,7 @@ func (a *app) route(request api.RoutesRequest) []*member {
 		if m.stopping || m.status.Version != a.version() {
 			continue
 		}
-		m.status.URIs = request.URIs
+		m.status.Rerouted = true
 		m.status.Version = cmp.Or(request.Version, m.status.Version)
 		told = append(told, m)
 	}
@@ -153,13 +147,20 @@ func (a *app) heard(status api.InstanceStatus, now time.Time) {
 	if !known {
 		return // Its end was heard of already.
 	}
+	if a.shape > 0 {
+		// Its version and its routes are what the app has told it last, which it may not have heard yet.
+		status.Version, status.Rerouted = m.status.Version, m.status.Rerouted
+	}
 	if !status.State.Ended() {
-		m.hears(status)
+		status.URIs = nil
+		m.status = status
+		// One that is stopping stops, whoever told it to.
+		m.stopping = m.stopping || a.shape > 0 && status.State == api.StateStopping
 		return
 	}
 	delete(a.instances, status.InstanceID)
 	a.tryAgain() // Its room is, or is about to be, free.
-	expected := m.stopping || status.State != api.StateCrashed || m.status.Version != a.version()
+	expected := m.stopping || status.State != api.StateCrashed || status.Version != a.version()
 	if expected || status.Index >= a.desired() {
 		return
 	}

@@ -148,18 +148,24 @@ func (e *evaluation) farewell(ctx workflow.Context) error {
 	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
+// isDue tells whether the run is to be continued as new as soon as nothing is in hand.
+func (e *evaluation) isDue(ctx workflow.Context) bool {
+	return e.shape > 0 && workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+}
+
+// mayContinueAsNew tells whether nothing is in hand. What has changed is for the next run to see.
 func (e *evaluation) mayContinueAsNew(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && !e.changed && e.telling == 0 &&
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && (e.shape > 0 || !e.changed) && e.telling == 0 &&
 		workflow.AllHandlersFinished(ctx) && !e.anyOutdated() && api.SignalInstanceChanged.Len(ctx) == 0
 }
 
-// awaitChange waits until something was heard, or a start that had to wait is due. It fails when the workflow is
-// cancelled.
+// awaitChange waits until something was heard, a start that had to wait is due, or nothing is in hand any more of a run that
+// is to be continued. It fails when the workflow is cancelled.
 func (e *evaluation) awaitChange(ctx workflow.Context) error {
 	now := workflow.Now(ctx)
-	heard := func() bool { return e.changed }
+	heard := func() bool { return e.changed || e.isDue(ctx) && e.mayContinueAsNew(ctx) }
 	due := e.due(now)
-	if due.IsZero() {
+	if due.IsZero() || e.isDue(ctx) {
 		return workflow.Await(ctx, heard)
 	}
 	_, err := workflow.AwaitWithTimeout(ctx, due.Sub(now), heard)

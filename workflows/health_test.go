@@ -83,7 +83,7 @@ func (w *world) delete() {
 }
 
 func anApp(instances int) api.AppInput {
-	return api.AppInput{AppID: "hello", Spec: &api.AppSpec{Message: aMessage(), Instances: instances}}
+	return api.AppInput{AppID: "hello", Shape: api.AppShape, Spec: &api.AppSpec{Message: aMessage(), Instances: instances}}
 }
 
 // runApp runs the app's workflow under the id that its instances signal.
@@ -222,7 +222,7 @@ func TestAppContinuesAsNewOnlyWithNothingInHand(t *testing.T) {
 		_, _ = workflow.AwaitWithTimeout(ctx, time.Hour, told) // The environment waits for all children.
 		return api.StateStopped
 	})
-	w.RegisterDelayedCallback(func() { w.SetContinueAsNewSuggested(true); w.scale(1) }, time.Minute)
+	w.RegisterDelayedCallback(func() { w.suggestWithNext(); w.scale(1) }, time.Minute)
 	w.runApp(anApp(3))
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, w.GetWorkflowError(), &next)

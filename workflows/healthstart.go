@@ -16,11 +16,18 @@ type offered struct {
 	stack     string
 }
 
-// startMissing places what is missing as one batch, and starts what found room.
+// startMissing places what is missing as one batch, and starts what found room. Of large ones it is no more than one task
+// may carry: the rest is for the next round, which may be another run's, as each start is a part of the history. It starts
+// nothing while the run is to be continued as new.
 func (e *evaluation) startMissing(ctx workflow.Context) {
 	missing := e.missing(workflow.Now(ctx))
-	if len(missing) == 0 {
+	if len(missing) == 0 || e.isDue(ctx) {
 		return
+	}
+	if e.shape > 0 {
+		most := max(maxTaskBytes/taskBytes(e.spec.Message), 1)
+		e.changed = e.changed || len(missing) > most
+		missing = missing[:min(most, len(missing))]
 	}
 	inputs := make([]api.InstanceInput, 0, len(missing))
 	params := activities.PlaceParams{Spread: e.spread()}
@@ -47,7 +54,7 @@ func (e *evaluation) input(ctx workflow.Context, index int) api.InstanceInput {
 	message.Index = index
 	needs := message.Reservation("")
 	id := e.ids[index]
-	if id.id == "" || id.resources != needs.Resources || id.stack != needs.Stack {
+	if id.id == "" || e.shape > 0 && (id.resources != needs.Resources || id.stack != needs.Stack) {
 		id = offered{instanceID(ctx, e.made), needs.Resources, needs.Stack}
 		e.ids[index] = id
 		e.made++
@@ -58,12 +65,10 @@ func (e *evaluation) input(ctx workflow.Context, index int) api.InstanceInput {
 	}
 }
 
-// startPlaced starts what found room, as many at once as one task may carry. What is no longer wanted by now gives its
-// room back.
+// startPlaced starts what found room, all at once. What is no longer wanted by now gives its room back.
 func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInput, answer activities.PlaceResult) {
 	var refused api.Constraint
 	var starting []*start
-	left := maxTaskBytes
 	for _, in := range inputs {
 		placed, ok := answer.Placed[in.InstanceID]
 		if !ok {
@@ -71,12 +76,6 @@ func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInpu
 			continue
 		}
 		delete(e.ids, in.Message.Index)
-		if size := taskBytes(in.Message); len(starting) > 0 && size > left {
-			awaitStarted(ctx, starting)
-			starting, left = nil, maxTaskBytes-size
-		} else {
-			left -= size
-		}
 		in.Node, in.FilesURL, in.Grace = placed.Node, placed.FilesURL, placed.Grace
 		if in.Message.Index >= e.desired() || in.Message.Version != e.version() {
 			e.giveBack(ctx, in)

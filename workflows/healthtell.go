@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxTaskBytes is how much one workflow task may send: Temporal takes one of 4 MB in all.
+	// maxTaskBytes is how much one workflow task may send, and how much is started in one round: Temporal takes a task of
+	// 4 MB in all, and suggests to continue as new at as much of history.
 	maxTaskBytes = 2 << 20
 	// tellPause is before an instance is told again that could not be told and has not closed.
 	tellPause = 10 * time.Second
@@ -38,7 +39,7 @@ func (e *evaluation) stopSurplus(ctx workflow.Context) {
 			}
 			workflow.GetLogger(ctx).Error("an instance cannot be told to stop, trying again", "instance", id, "error", err)
 			_ = workflow.Sleep(ctx, tellPause)
-			m.stopping = false
+			m.stopping = m.status.State == api.StateStopping // It may be by now, for somebody else.
 		})
 	}
 }
@@ -69,7 +70,7 @@ func (e *evaluation) updateInstances(ctx workflow.Context, members []*member, re
 	left := maxTaskBytes
 	for _, m := range members {
 		left -= size
-		m.outdated = m.starting || left < 0
+		m.outdated = e.shape > 0 && (m.starting || left < 0)
 		if !m.outdated {
 			e.update(ctx, m)
 		}
@@ -88,7 +89,7 @@ func (e *evaluation) updateRest(ctx workflow.Context) {
 					break
 				}
 				m.outdated = false
-				left -= taskBytes(m.status.URIs)
+				left -= taskBytes(e.spec.Message.URIs)
 				e.update(ctx, m)
 			}
 			// A round of the server's lies between two tasks.
@@ -121,7 +122,7 @@ func (e *evaluation) nextOutdated() *member {
 // update tells an instance its routes and its version.
 func (e *evaluation) update(ctx workflow.Context, m *member) {
 	told := api.SignalUpdateInstance.SendFrom(ctx, api.InstanceWorkflowID(m.status.InstanceID),
-		api.UpdateInstance{Version: m.status.Version, URIs: m.status.URIs})
+		api.UpdateInstance{Version: m.status.Version, URIs: e.spec.Message.URIs})
 	e.tell(ctx, told, func(ctx workflow.Context, err error) {
 		if hasClosed(err) {
 			return

@@ -38,8 +38,10 @@ func TestNewVersionByRoutesRestartsNoStartingInstance(t *testing.T) {
 		require.Equal(t, 2, s.Running)
 		for _, one := range s.Instances {
 			require.Equal(t, "v2", one.Version)
-			require.Equal(t, []string{"new.localhost"}, one.URIs)
+			require.True(t, one.Rerouted)
+			require.Empty(t, one.URIs, "the app has them once")
 		}
+		require.Equal(t, []string{"new.localhost"}, s.URIs)
 		w.delete()
 	})
 	w.runApp(anApp(2))
@@ -97,6 +99,35 @@ func TestLargeBatchesAllArrive(t *testing.T) {
 	}
 }
 
+// Each start is a part of the history: a run that is full leaves what is missing to the next.
+func TestFullRunStartsNothingMore(t *testing.T) {
+	const wanted = 7
+	w := appWorld(t, func(ctx workflow.Context, _ api.InstanceInput) api.InstanceState {
+		told := func() bool { return api.SignalStopInstance.Len(ctx) > 0 }
+		_, _ = workflow.AwaitWithTimeout(ctx, time.Hour, told) // The environment waits for all children.
+		return api.StateStopped
+	})
+	places := 0
+	does(w, activities.Place, func(_ context.Context, p activities.PlaceParams) (activities.PlaceResult, error) {
+		if places++; places == 2 {
+			w.suggestWithNext()
+		}
+		placed := map[string]activities.Placed{}
+		for _, r := range p.Reservations {
+			placed[r.ID] = activities.Placed{Node: aNode}
+		}
+		return activities.PlaceResult{Placed: placed}, nil
+	})
+	app := anApp(wanted)
+	app.Spec.Message.VCAPApplication = map[string]any{"large": strings.Repeat("x", 900<<10)}
+	w.runApp(app)
+	next := nextInput[api.AppInput](w)
+	require.Equal(t, 2, places, "what is left is the next run's")
+	require.Len(t, next.Instances, 4, "two a round")
+	require.Equal(t, wanted, next.Spec.Instances)
+	require.Equal(t, api.AppShape, next.Shape)
+}
+
 // Somebody else stopped the instance: what takes its place does not wait for it to be gone.
 func TestInstanceStoppedFromOutsideIsReplacedAtOnce(t *testing.T) {
 	began := 0
@@ -121,6 +152,30 @@ func TestInstanceStoppedFromOutsideIsReplacedAtOnce(t *testing.T) {
 	w.runApp(anApp(1))
 	require.NoError(t, w.GetWorkflowError())
 	require.Equal(t, 2, began)
+}
+
+// A run that began with earlier code goes on as that did, up to the next.
+func TestRunOfEarlierCodeGoesOnAsItDid(t *testing.T) {
+	began := 0
+	w := appWorld(t, func(ctx workflow.Context, in api.InstanceInput) api.InstanceState {
+		if began++; began > 1 {
+			return untilStopped(ctx, in)
+		}
+		tellOwner(ctx, in, func(s *api.InstanceStatus) { s.State = api.StateStopping })
+		if err := workflow.Sleep(ctx, 10*time.Minute); err != nil {
+			return api.StateCrashed
+		}
+		return api.StateStopped
+	})
+	w.at(time.Minute, func() { require.Equal(t, 1, began, "it is replaced when it is gone") })
+	w.at(time.Hour, func() {
+		require.Equal(t, 2, began)
+		w.delete()
+	})
+	in := anApp(1)
+	in.Shape = 0
+	w.runApp(in)
+	require.NoError(t, w.GetWorkflowError())
 }
 
 // A worker that comes back finds an instance that is to leave its node: it has to leave it still.

@@ -39,6 +39,8 @@ type instance struct {
 	exit *api.InstanceExit
 	stop *api.StopInstance
 	lost bool
+	// lookedAt is when the node has found last what its start says of the instance's readiness, by the node's clock.
+	lookedAt time.Time
 	// told is set when the owner knows already that the instance runs.
 	told bool
 	// early is what nodes have said before the instance had one.
@@ -88,6 +90,9 @@ func (i *instance) restore() {
 		return
 	}
 	i.status = left.Status
+	if i.status.Rerouted {
+		i.status.URIs = i.in.Message.URIs
+	}
 	i.created = activities.CreateResult{
 		HostPort: left.HostPort, ContainerPort: left.ContainerPort, Address: left.Status.Address,
 	}
@@ -96,9 +101,10 @@ func (i *instance) restore() {
 
 // next is the input of the run that continues this one.
 func (i *instance) next() api.InstanceInput {
-	in := i.in
+	in, status := i.in, i.status
+	status.URIs = nil // The message has them.
 	in.Run = &api.InstanceRun{
-		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
+		Status: status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
 		Evacuation: i.evacuation, BailOut: i.bailOut,
 	}
 	return in
@@ -142,7 +148,7 @@ func (i *instance) listen(ctx workflow.Context) {
 			i.concern(lost.Node, func() { i.lost = true })
 		})
 		api.SignalInstanceReadiness.OnReceive(ctx, selector, func(r api.InstanceReadiness) {
-			i.do(func(ctx workflow.Context) { i.readied(ctx, r.Ready) })
+			i.do(func(ctx workflow.Context) { i.readied(ctx, r) })
 		})
 		api.SignalResumeInstance.OnReceive(ctx, selector, func(r api.ResumeInstance) {
 			i.do(func(ctx workflow.Context) { i.resume(ctx, r.Found) })
@@ -246,7 +252,7 @@ func (i *instance) live(ctx workflow.Context) (goesOn bool) {
 // mayContinue tells whether a new run is due and nothing is in hand: what was heard, and what others are being told,
 // would be lost.
 func (i *instance) mayContinue(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && ctx.Err() == nil && !i.toldToEnd() &&
+	return i.in.Shape > 0 && workflow.GetInfo(ctx).GetContinueAsNewSuggested() && ctx.Err() == nil && !i.toldToEnd() &&
 		len(i.heard) == 0 && len(i.unsent) == 0 && !i.rerouted && !i.routing && i.allHeard(ctx)
 }
 

@@ -10,12 +10,13 @@ import (
 	"github.com/durable-dea/dea/api"
 )
 
-// readied takes in that the instance has lost, or regained, its routes.
-func (i *instance) readied(ctx workflow.Context, ready bool) {
-	if i.status.Unready == !ready {
+// readied takes in that the instance has lost, or regained, its routes. What was found before the node has last said how
+// the instance is, as by a worker that died in its start, is no news.
+func (i *instance) readied(ctx workflow.Context, r api.InstanceReadiness) {
+	if i.status.Unready == !r.Ready || !r.At.IsZero() && r.At.Before(i.lookedAt) {
 		return
 	}
-	i.status.Unready = !ready
+	i.status.Unready = !r.Ready
 	workflow.SetCurrentDetails(ctx, i.details())
 	i.tell()
 }
@@ -50,7 +51,7 @@ func (i *instance) evacuate(ctx workflow.Context, e api.EvacuateInstance) {
 
 // update takes on new routes, and another version. The owner, which sent them, has them already.
 func (i *instance) update(ctx workflow.Context, u api.UpdateInstance) {
-	i.in.Message.URIs, i.status.URIs = u.URIs, u.URIs
+	i.in.Message.URIs, i.status.URIs, i.status.Rerouted = u.URIs, u.URIs, true
 	if u.Version != "" && u.Version != i.status.Version {
 		i.in.Message.Version, i.status.Version = u.Version, u.Version
 		if err := workflow.UpsertTypedSearchAttributes(ctx, api.SearchVersion.ValueSet(u.Version)); err != nil {
@@ -130,13 +131,14 @@ func (i *instance) tellsOwner(s api.InstanceState) bool {
 	}
 }
 
-// tell has the owner hear of the instance as it is now. What has happened before is the instance's own affair.
+// tell has the owner hear of the instance as it is now. What has happened before is the instance's own affair, and its routes
+// are what the owner has said.
 func (i *instance) tell() {
 	if i.in.Owner == "" {
 		return
 	}
 	status := i.status
-	status.Changes = nil
+	status.Changes, status.URIs = nil, nil
 	i.unsent = append(i.unsent, status)
 }
 

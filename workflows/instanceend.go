@@ -24,7 +24,7 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 		gone = i.retire(ctx, stopped)
 	}
 	var released workflow.Future
-	if i.in.Node != "" && gone {
+	if i.in.Node != "" && (gone || i.in.Shape == 0) {
 		released = api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(i.in.Node),
 			api.ReleaseRequest{IDs: []string{i.in.InstanceID}})
 	}

@@ -123,6 +123,32 @@ func TestInstanceThatEndsAsItIsToContinueEnds(t *testing.T) {
 	require.Equal(t, &exit, ended.Exit)
 }
 
+// What a worker that died in the start has found is older than what the next one says.
+func TestOlderReadinessIsNoNews(t *testing.T) {
+	at := time.Now()
+	_, _ = runInstance(t, func(w *world) {
+		does(w, activities.StartInstance, func(context.Context, activities.StartParams) (activities.StartResult, error) {
+			w.SignalWorkflow(api.SignalInstanceReadiness.Name(), api.InstanceReadiness{Ready: true, At: at.Add(-time.Second)})
+			return activities.StartResult{LaunchResult: activities.LaunchResult{Unready: true, LookedAt: at}}, nil
+		})
+		unready := func(want bool) func() {
+			return func() {
+				value, err := w.QueryWorkflow(api.QueryInstance.Name())
+				require.NoError(t, err)
+				var status api.InstanceStatus
+				require.NoError(t, value.Get(&status))
+				require.Equal(t, want, status.Unready)
+			}
+		}
+		w.at(time.Minute, unready(true))
+		w.at(2*time.Minute, func() {
+			w.SignalWorkflow(api.SignalInstanceReadiness.Name(), api.InstanceReadiness{Ready: true, At: at.Add(time.Second)})
+		})
+		w.at(3*time.Minute, unready(false))
+		stopAt(w, time.Hour)
+	})
+}
+
 // An instance that crashed before it could be stopped keeps its exit and its logs.
 func TestCrashBesideAStopKeepsItsExit(t *testing.T) {
 	exit := api.InstanceExit{Status: 5, Description: api.ExitAppExited}

@@ -84,7 +84,7 @@ func (i *instance) bringUp(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	i.created, i.told = started.Created, started.Told
+	i.created, i.told, i.lookedAt = started.Created, started.Told, started.LookedAt
 	i.status.Address, i.status.Unready = started.Created.Address, started.Unready
 	return nil
 }

@@ -43,6 +43,7 @@ func Node(ctx workflow.Context, in api.NodeInput) error {
 		return err
 	}
 	n.listen(ctx)
+	n.goOnEvacuating(ctx)
 	workflow.Go(ctx, n.supervise)
 	return n.run(ctx)
 }

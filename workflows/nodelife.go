@@ -110,26 +110,52 @@ func (n *node) drain(r api.DrainRequest) {
 // tells them again: one that is being evacuated goes on with that.
 func (n *node) evacuate(ctx workflow.Context, r api.EvacuateRequest) {
 	n.evacuating, n.changed = true, true
-	said := api.EvacuateInstance{Reason: r.Reason, Node: n.id, BailOut: n.said.EvacuationBailOut}
+	n.tellEvacuated(ctx, r.Reason)
+}
+
+// goOnEvacuating tells every instance once more in a run that continues one which may not have reached all of them.
+func (n *node) goOnEvacuating(ctx workflow.Context) {
+	if n.evacuating && workflow.GetVersion(ctx, "evacuate-on", workflow.DefaultVersion, 1) == 1 {
+		n.tellEvacuated(ctx, "its node is evacuated")
+	}
+}
+
+func (n *node) tellEvacuated(ctx workflow.Context, reason string) {
+	said := api.EvacuateInstance{Reason: reason, Node: n.id, BailOut: n.said.EvacuationBailOut}
 	for _, held := range n.ledger {
 		if held.Kind == api.KindInstance {
-			n.tell(ctx, func(ctx workflow.Context) { n.tellEvacuation(ctx, held, said) })
+			n.tellEvacuation(ctx, held, said)
 		}
 	}
 }
 
-// Tries to tell an instance of its evacuation, and the time between two.
+// An instance whose room is booked may be about to begin, and takes no signal before: it is told again, at first as often
+// as evacuationTries says, and then less and less often.
 const (
-	evacuationTries = 5
-	evacuationPause = 2 * time.Second
+	evacuationTries        = 5
+	evacuationPause        = 2 * time.Second
+	longestEvacuationPause = 30 * time.Second
 )
 
-// tellEvacuation tries again for as long as room is booked: an instance may be about to start.
+// tellEvacuation tries for as long as room is booked. Only the first tries keep the run from continuing as new: the next
+// begins again.
 func (n *node) tellEvacuation(ctx workflow.Context, held api.Reservation, said api.EvacuateInstance) {
-	for range evacuationTries {
+	try := func(ctx workflow.Context, pause time.Duration) (over bool) {
 		err := api.SignalEvacuateInstance.SendFrom(ctx, held.Workflow, said).Get(ctx, nil)
-		if err == nil || workflow.Sleep(ctx, evacuationPause) != nil || !n.evacuating || n.find(held.ID) < 0 {
+		return err == nil || workflow.Sleep(ctx, pause) != nil || !n.evacuating || n.find(held.ID) < 0
+	}
+	n.tell(ctx, func(ctx workflow.Context) {
+		for range evacuationTries {
+			if try(ctx, evacuationPause) {
+				return
+			}
+		}
+		if workflow.GetVersion(ctx, "evacuate-on", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 			return
 		}
-	}
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			for pause := evacuationPause; !try(ctx, pause); pause = min(2*pause, longestEvacuationPause) {
+			}
+		})
+	})
 }

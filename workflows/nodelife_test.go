@@ -2,9 +2,11 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -75,6 +77,41 @@ func TestEvacuationTellsInstancesAndEndsWithTheNextWorker(t *testing.T) {
 	require.Equal(t, []api.EvacuateInstance{{Reason: "a new kernel", Node: aNode, BailOut: 10 * time.Minute}},
 		sentOf(w, api.InstanceWorkflowID("a"), api.SignalEvacuateInstance))
 	require.Empty(t, w.sent("stage/x/t", api.SignalEvacuateInstance.Name()), "a staging ends by itself")
+}
+
+// An instance whose room is booked may begin long after the evacuation.
+func TestEvacuationIsToldUntilItIsHeard(t *testing.T) {
+	w := newWorld(t)
+	supervised(w)
+	tries := 0
+	w.OnSignalExternalWorkflow(mock.Anything, api.InstanceWorkflowID("a"), mock.Anything, mock.Anything, mock.Anything).Return(
+		func(_, _, _, _ string, _ any) error {
+			if tries++; tries < 9 {
+				return errors.New("not begun yet")
+			}
+			return nil
+		})
+	w.at(time.Second, func() {
+		w.UpdateWorkflow(api.UpdateEvacuate.Name(), "", &answer{}, api.EvacuateRequest{Reason: "a new kernel"})
+	})
+	w.at(20*time.Minute, w.CancelWorkflow)
+	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{
+		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady,
+		Reservations: []api.Reservation{aReservation("a", 10)},
+	})
+	require.Equal(t, 9, tries)
+}
+
+func TestNextRunGoesOnEvacuating(t *testing.T) {
+	w := newWorld(t).alone()
+	supervised(w)
+	w.at(time.Minute, w.CancelWorkflow)
+	w.ExecuteWorkflow(api.WorkflowNode, api.NodeInput{
+		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady, Evacuating: true,
+		Reservations: []api.Reservation{aReservation("a", 10), {ID: "staging-t", Kind: api.KindStaging, Workflow: "stage/x/t"}},
+	})
+	require.Len(t, sentOf(w, api.InstanceWorkflowID("a"), api.SignalEvacuateInstance), 1)
+	require.Empty(t, w.sent("stage/x/t", api.SignalEvacuateInstance.Name()))
 }
 
 func TestLeavingEndsWithTheNextWorkerAndDrainingDoesNot(t *testing.T) {

@@ -127,7 +127,8 @@ func (s *staging) tryStart(ctx workflow.Context, message api.StartMessage) error
 		return errors.New(api.NotEnough(refused))
 	}
 	err = startChild(ctx, api.InstanceInput{
-		InstanceID: id, Node: placed.Node, FilesURL: placed.FilesURL, Message: message,
+		InstanceID: id, Node: placed.Node, FilesURL: placed.FilesURL, Grace: placed.Grace, Message: message,
+		Shape: api.InstanceShape,
 	}).GetChildWorkflowExecution().Get(ctx, nil)
 	if err != nil {
 		s.giveBack(ctx, id)

@@ -220,14 +220,14 @@ func (w *Watch) tellOutcome(ctx context.Context, s *Supervisor) error {
 
 func (w *Watch) tellReadiness(ctx context.Context, s *Supervisor) error {
 	w.mu.Lock()
-	ready := w.about.Ready
+	ready, now := w.about.Ready, time.Now()
 	w.news.heard, w.news.sure = ready, false
 	if !ready {
-		w.news.lost = time.Now()
+		w.news.lost = now
 	}
 	w.mu.Unlock()
 	id := api.InstanceWorkflowID(w.instance)
-	err := api.SignalInstanceReadiness.Send(ctx, s.temporal, id, api.InstanceReadiness{Ready: ready})
+	err := api.SignalInstanceReadiness.Send(ctx, s.temporal, id, api.InstanceReadiness{Ready: ready, At: now})
 	if err != nil && !isNotFound(err) {
 		return err
 	}

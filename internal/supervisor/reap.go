@@ -64,7 +64,7 @@ func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 // room is not given out while they use it.
 func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatus, now sightings) error {
 	var failed []error
-	var stale []string
+	var stale []api.Reservation
 	var held []api.Reservation
 	for _, r := range ledger.Reservations {
 		holder, err := s.standing(ctx, r.Workflow)
@@ -81,20 +81,33 @@ func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatu
 			if !holder.open {
 				s.mourn(ctx, r)
 			}
-			stale = append(stale, r.ID)
+			stale = append(stale, r)
 			continue
 		}
 		held = append(held, r)
 	}
 	ledger.Reservations = held
-	if len(stale) > 0 {
-		s.log.Warn("giving back reservations that nobody holds", "ids", stale)
-		id := api.NodeWorkflowID(s.node)
-		if err := api.SignalRelease.Send(ctx, s.temporal, id, api.ReleaseRequest{IDs: stale}); err != nil {
-			failed = append(failed, fmt.Errorf("release: %w", err))
-		}
+	for _, r := range stale {
+		failed = append(failed, s.giveBack(ctx, r))
 	}
 	return errors.Join(failed...)
+}
+
+// giveBack releases what was booked at the time of the ledger. The id may have been booked anew since, by a placement that
+// is tried again: that booking stays.
+func (s *Supervisor) giveBack(ctx context.Context, r api.Reservation) error {
+	s.log.Warn("giving back a reservation that nobody holds", "id", r.ID)
+	bookings := r.Bookings
+	if len(bookings) == 0 { // From before they were noted.
+		bookings = []string{""}
+	}
+	for _, booking := range bookings {
+		release := api.ReleaseRequest{IDs: []string{r.ID}, Booking: booking}
+		if err := api.SignalRelease.Send(ctx, s.temporal, api.NodeWorkflowID(s.node), release); err != nil {
+			return fmt.Errorf("release: %w", err)
+		}
+	}
+	return nil
 }
 
 // mourn tells the owner of an instance that its workflow ended without a word, as one that is terminated does.

@@ -153,7 +153,8 @@ func (s *Supervisor) searchOnce(one *search) error {
 		return nil // Reap gives the reservation back, or StartInstance and RetireInstance have it in hand.
 	}
 	info, away := s.inspect(one)
-	job, _ := Launched(info)
+	// It was launched, or its workflow would not believe it to run; the mark that says so is the app's to delete.
+	job := oldestJob(info)
 	if job != 0 && !s.watchFound(one, job) {
 		return nil // It is being taken down.
 	}

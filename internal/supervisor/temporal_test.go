@@ -50,6 +50,12 @@ func (w *temporal) SignalWorkflow(_ context.Context, id, _, signal string, value
 	if err := w.reach(id); err != nil {
 		return err
 	}
+	if looked, ok := value.(api.InstanceReadiness); ok {
+		if looked.At.IsZero() {
+			return errors.New("nobody knows when that was")
+		}
+		value = api.InstanceReadiness{Ready: looked.Ready}
+	}
 	w.said = append(w.said, said{id, signal, value})
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/containerpath"
 	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -210,14 +212,22 @@ func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {
 	return exit
 }
 
-// exitFile reads what the runner wrote about the end of the app's process.
+// maxExitStatus is more bytes than an exit status takes.
+const maxExitStatus = 16
+
+// exitFile reads what the runner wrote about the end of the app's process, unless the app has put something else there.
 func exitFile(info *wardenpb.InfoResponse) (int, error) {
 	root, err := containerpath.Open(info.GetContainerPath())
 	if err != nil {
 		return 0, err
 	}
 	defer root.Close()
-	text, err := root.ReadFile(containerpath.Beneath(runspec.PathExitStatus))
+	file, _, err := regular.Open(root, containerpath.Beneath(runspec.PathExitStatus))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxExitStatus))
 	if err != nil {
 		return 0, err
 	}
@@ -231,10 +241,16 @@ func Launched(info *wardenpb.InfoResponse) (job uint32, launched bool) {
 	if !hasFile(info, runspec.PathLaunched) {
 		return 0, false
 	}
+	return oldestJob(info), true
+}
+
+// oldestJob is the app's in a container in which it was launched: those of after_start and before_stop come after it. It
+// is 0 when there is none.
+func oldestJob(info *wardenpb.InfoResponse) uint32 {
 	if jobs := info.GetJobIds(); len(jobs) > 0 {
-		return uint32(slices.Min(jobs)), true // Those of after_start and before_stop come after it.
+		return uint32(slices.Min(jobs))
 	}
-	return 0, true
+	return 0
 }
 
 func hasFile(info *wardenpb.InfoResponse, contract string) bool {

@@ -222,8 +222,9 @@ func (a *agent) activities() activities.Set {
 	cache := droplets.New(a.node.BaseDir)
 	downloads := activities.NewDroplets(activities.DropletsDeps{
 		Node: a.id, Temporal: a.temporal, Cache: cache, Warden: a.warden, HTTP: http, Log: a.log,
-		Keep: droplets.Keep{MaxBytes: a.node.Droplets.MaxMB << 20, Unused: a.node.Droplets.UnusedLifetime},
-		Disk: a.diskThreshold(),
+		MaxBytes: a.node.Droplets.MaxDropletMB << 20,
+		Keep:     droplets.Keep{MaxBytes: a.node.Droplets.MaxMB << 20, Unused: a.node.Droplets.UnusedLifetime},
+		Disk:     a.diskThreshold(),
 	})
 	packages := activities.NewPackages(activities.PackagesDeps{
 		Config: a.node, Workspaces: a.workspaces, Buildpacks: buildpackstore.New(a.node.BaseDir, http),

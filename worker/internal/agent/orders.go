@@ -103,50 +103,13 @@ func (a *agent) evacuate(ctx context.Context) {
 	defer cancel()
 	a.insist(limited, "evacuate", func(ctx context.Context) error {
 		_, err := api.UpdateEvacuate.Call(ctx, a.temporal, api.NodeWorkflowID(a.id), uuid.NewString(),
-			api.EvacuateRequest{Reason: evacuationReason})
+			api.EvacuateRequest{Reason: "its worker was told to evacuate"})
 		return err
 	})
-	late := stragglers{agent: a, next: time.Now().Add(straggle), told: map[string]bool{}}
-	empty := a.awaitEmpty(limited, func(held []api.Reservation) int {
-		late.tell(limited, held)
-		return len(held)
-	})
-	if empty {
+	if a.awaitEmpty(limited, func(held []api.Reservation) int { return len(held) }) {
 		a.log.Info("evacuated; ending")
 	}
 }
-
-// straggle is how long the node's ledger tries to tell an instance of its evacuation: what begins later was not told.
-const straggle = 10 * time.Second
-
-// stragglers are told of an evacuation by the worker itself. Their room was booked before it, so the ledger has them, but
-// their workflows had not begun when the ledger told.
-type stragglers struct {
-	*agent
-	// next is when to tell again, told who has been.
-	next time.Time
-	told map[string]bool
-}
-
-// tell tells each instance that is left once; one that was told before by the ledger heeds that alone. One that has not
-// begun yet is tried again each straggle.
-func (s *stragglers) tell(ctx context.Context, held []api.Reservation) {
-	if time.Now().Before(s.next) {
-		return
-	}
-	s.next = time.Now().Add(straggle)
-	for _, r := range held {
-		if r.Kind != api.KindInstance || s.told[r.ID] {
-			continue
-		}
-		err := api.SignalEvacuateInstance.Send(ctx, s.temporal, r.Workflow,
-			api.EvacuateInstance{Reason: evacuationReason, Node: s.id, BailOut: s.node.EvacuationBailOut})
-		s.told[r.ID] = err == nil
-	}
-}
-
-// evacuationReason is for the operator, in the histories.
-const evacuationReason = "its worker was told to evacuate"
 
 // stopAll stops every instance gracefully and waits until none is left. Their apps start others elsewhere.
 func (a *agent) stopAll(ctx context.Context) {
