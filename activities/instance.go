@@ -109,7 +109,8 @@ func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchRes
 	if err := ctx.Err(); err != nil {
 		return LaunchResult{}, err // It may have failed the look, and is of the next attempt.
 	}
-	ready, at := c.supervisor.LookAfter(running), time.Now()
+	at := time.Now() // Before: a change that is found from here on is newer.
+	ready := c.supervisor.LookAfter(running)
 	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address,
 		"ready", ready)
 	return LaunchResult{Unready: !ready, LookedAt: at}, nil

@@ -166,7 +166,7 @@ const (
 )
 
 // clear takes down what is left on a node whose reservations were dropped, before its memory is given out again, and gives
-// the ledger as it is then. It does not give up: a Warden that is away may have all of it running. Before each try the ledger
+// the ledger by which it has done so. It does not give up: a Warden that is away may have all of it running. Before each try the ledger
 // is asked again, in which something may be booked by now.
 func (s *Supervision) clear(
 	ctx context.Context, lease *supervisor.Lease, ledger api.NodeStatus,
@@ -179,7 +179,7 @@ func (s *Supervision) clear(
 		if err == nil || errors.Is(err, supervisor.ErrLeaseLost) || ctx.Err() != nil {
 			return ledger, err
 		}
-		s.deps.Log.Warn("nothing is booked on the node, and what is left on it cannot be taken down yet", "error", err)
+		s.deps.Log.Warn("nothing is booked on the node, and what is left on it is not taken down yet", "error", err)
 		if !pause.For(ctx, wait) {
 			return ledger, errors.Join(ctx.Err(), err)
 		}

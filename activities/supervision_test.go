@@ -115,7 +115,7 @@ func clearsBeforeItTakesWork(t *testing.T, status api.NodeStatus) {
 	said := make(lines, 100)
 	ended := supervise(ctx, t, i.supervision(ledger, hclog.New(&hclog.LoggerOptions{Output: said})))
 	for range 3 {
-		require.Contains(t, <-said, "what is left on it cannot be taken down yet")
+		require.Contains(t, <-said, "what is left on it is not taken down yet")
 	}
 	require.Empty(t, found, "nobody knows what runs there")
 	i.server.Start()

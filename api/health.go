@@ -107,8 +107,8 @@ func (f *findings) check(field string, c *HealthCheck) {
 		f.add(field+".endpoint", "is for a check of type http alone")
 	case len(c.Endpoint) > maxEndpoint:
 		f.add(field+".endpoint", "is too long")
-	case !endpointShape.MatchString(c.Endpoint), !isRequestURI(c.Endpoint):
-		f.add(field+".endpoint", "must be a path that begins with '/', as a request has it: blanks, '#' and the like as %20, %23")
+	case !endpointShape.MatchString(c.Endpoint):
+		f.add(field+".endpoint", "must be a path that begins with '/', without blanks and control characters")
 	}
 	f.between(field+".interval", int64(c.Interval), 0, maxCheckSeconds)
 	f.between(field+".invocation_timeout", int64(c.InvocationTimeout), 0, maxCheckSeconds)

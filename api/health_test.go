@@ -36,22 +36,40 @@ func TestDefaultsOfChecks(t *testing.T) {
 		own, "what the message has is not written to")
 }
 
+// TestLaterRules are for what is accepted: workflows of earlier messages go on with them.
+func TestLaterRules(t *testing.T) {
+	for words, set := range map[string]func(*api.StartMessage){
+		"health_check.endpoint must be as a request has it": func(m *api.StartMessage) {
+			m.HealthCheck = &api.HealthCheck{Type: api.CheckHTTP, Endpoint: "/%zz"}
+		},
+		"readiness_health_check.endpoint must be as a request": func(m *api.StartMessage) {
+			m.ReadinessCheck = &api.HealthCheck{Type: api.CheckHTTP, Endpoint: "/a#b"}
+		},
+		"start_command holds a NUL": func(m *api.StartMessage) { m.StartCommand = "exec \x00 ./run" },
+	} {
+		m := message()
+		set(&m)
+		refused(t, m.Validate(), words)
+		refused(t, api.AppSpec{Message: m}.Validate(), "message."+words)
+		m.SHA1 = strings.Repeat("a", 40)
+		require.NoError(t, m.ValidateStaged())
+	}
+}
+
 func TestChecksOfHealth(t *testing.T) {
 	for words, check := range map[string]api.HealthCheck{
-		"":                                     {},
-		".type must be port, http or process":  {Type: "tcp"},
-		".endpoint is for a check of type":     {Type: api.CheckPort, Endpoint: "/up"},
-		".endpoint must be a path that":        {Type: api.CheckHTTP, Endpoint: "up"},
-		".endpoint must be a path":             {Type: api.CheckHTTP, Endpoint: "/a b"},
-		".endpoint must be a path that begins": {Type: api.CheckHTTP, Endpoint: "/%zz"},
-		".endpoint must be a path that be":     {Type: api.CheckHTTP, Endpoint: "/a#b"},
-		".endpoint must be":                    {Type: api.CheckHTTP, Endpoint: "/a\r\nHost: " + hush},
-		".endpoint is too long":                {Type: api.CheckHTTP, Endpoint: "/" + strings.Repeat("a", 1024)},
-		".interval must be from 0 to 3600":     {Interval: 3601},
-		".interval must be from":               {Interval: -1},
-		".invocation_timeout must be from":     {InvocationTimeout: 3601},
-		".threshold must be from 0 to 100":     {Threshold: 101},
-		".threshold must be from 0":            {Threshold: -1},
+		"":                                    {},
+		".type must be port, http or process": {Type: "tcp"},
+		".endpoint is for a check of type":    {Type: api.CheckPort, Endpoint: "/up"},
+		".endpoint must be a path that":       {Type: api.CheckHTTP, Endpoint: "up"},
+		".endpoint must be a path":            {Type: api.CheckHTTP, Endpoint: "/a b"},
+		".endpoint must be":                   {Type: api.CheckHTTP, Endpoint: "/a\r\nHost: " + hush},
+		".endpoint is too long":               {Type: api.CheckHTTP, Endpoint: "/" + strings.Repeat("a", 1024)},
+		".interval must be from 0 to 3600":    {Interval: 3601},
+		".interval must be from":              {Interval: -1},
+		".invocation_timeout must be from":    {InvocationTimeout: 3601},
+		".threshold must be from 0 to 100":    {Threshold: 101},
+		".threshold must be from 0":           {Threshold: -1},
 	} {
 		liveness, readiness := message(), message()
 		liveness.HealthCheck, readiness.ReadinessCheck = &check, &check

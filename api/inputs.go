@@ -41,6 +41,8 @@ type AppInput struct {
 	Spec *AppSpec `json:"spec,omitempty"`
 	// Instances are those that the last run knew of.
 	Instances []InstanceStatus `json:"instances,omitempty"`
+	// Outdated are the ids of those that do not know of their latest routes.
+	Outdated []string `json:"outdated,omitempty"`
 	// Crashes are the counts of the last run, by index.
 	Crashes map[int]CrashCount `json:"crashes,omitempty"`
 	// Deleting is set once the app is to go.

@@ -54,6 +54,7 @@ func (r StagingRequest) Validate() error {
 func (m StartMessage) Validate() error {
 	var f findings
 	m.check(&f, "", true)
+	m.checkNew(&f, "")
 	if len(f.list) == 0 {
 		f.payload("the whole", m, MaxStartMessageBytes)
 	}
@@ -83,6 +84,7 @@ func (m StartMessage) ValidateStaged() error {
 func (s AppSpec) Validate() error {
 	var f findings
 	s.Message.check(&f, "message.", true)
+	s.Message.checkNew(&f, "message.")
 	f.between("instances", int64(s.Instances), 0, MaxInstances)
 	if len(f.list) == 0 {
 		f.payload("message", s.Message, MaxStartMessageBytes)
@@ -202,9 +204,6 @@ func (m StartMessage) check(f *findings, at string, droplet bool) {
 		f.sha1(at+"sha1", m.SHA1)
 	}
 	f.url(at+"executableUri", m.ExecutableURI, droplet)
-	if strings.Contains(m.StartCommand, "\x00") {
-		f.add(at+"start_command", "holds a NUL, which no command can")
-	}
 	f.between(at+"index", int64(m.Index), 0, MaxInstances-1)
 	f.between(at+"limits.mem", m.Limits.MemoryMB, 1, maxMemoryMB)
 	f.between(at+"limits.disk", m.Limits.DiskMB, 1, maxDiskMB)
@@ -216,6 +215,19 @@ func (m StartMessage) check(f *findings, at string, droplet bool) {
 	f.services(at+"services", m.Services)
 	f.rules(at+"egress_network_rules", m.EgressNetworkRules)
 	f.uris(at+"uris", m.URIs)
+}
+
+// checkNew has the rules that came later. They are for messages that are accepted: workflows look at theirs by check alone, so
+// that what has begun with a message goes on with it.
+func (m StartMessage) checkNew(f *findings, at string) {
+	if strings.Contains(m.StartCommand, "\x00") {
+		f.add(at+"start_command", "holds a NUL, which no command can")
+	}
+	for field, check := range map[string]*HealthCheck{"health_check": m.HealthCheck, "readiness_health_check": m.ReadinessCheck} {
+		if check != nil && check.Endpoint != "" && !isRequestURI(check.Endpoint) {
+			f.add(at+field+".endpoint", "must be as a request has it: '%' and '#' as %25 and %23")
+		}
+	}
 }
 
 // findings collects what is wrong, so that a user corrects all of it at once.

@@ -58,7 +58,12 @@ func newApp(in api.AppInput) *app {
 		a.crashes = map[int]api.CrashCount{}
 	}
 	for _, status := range in.Instances {
-		a.instances[status.InstanceID] = &member{status: status, stopping: status.State == api.StateStopping}
+		// Each had its routes itself once.
+		status.Rerouted, status.URIs = status.Rerouted || len(status.URIs) > 0, nil
+		a.instances[status.InstanceID] = &member{
+			status: status, stopping: status.State == api.StateStopping,
+			outdated: slices.Contains(in.Outdated, status.InstanceID),
+		}
 	}
 	return a
 }
@@ -68,6 +73,9 @@ func (a *app) next() api.AppInput {
 	in := api.AppInput{AppID: a.id, Shape: api.AppShape, Spec: a.spec, Crashes: a.crashes, Deleting: a.deleting}
 	for _, m := range a.members() {
 		in.Instances = append(in.Instances, m.shown())
+		if m.outdated {
+			in.Outdated = append(in.Outdated, m.status.InstanceID)
+		}
 	}
 	return in
 }
@@ -103,6 +111,13 @@ func (a *app) version() string {
 func (a *app) desire(spec api.AppSpec) {
 	if spec.Message.Version != a.version() || a.desired() == 0 {
 		clear(a.crashes)
+	}
+	if a.spec != nil && !slices.Equal(spec.Message.URIs, a.spec.Message.URIs) {
+		// What runs keeps the routes that it has, which are the app's no more.
+		//workflowcheck:ignore any order does the same
+		for _, m := range a.instances {
+			m.status.Rerouted, m.outdated = false, false
+		}
 	}
 	a.spec = &spec
 	a.tryAgain()

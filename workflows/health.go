@@ -153,10 +153,11 @@ func (e *evaluation) isDue(ctx workflow.Context) bool {
 	return e.shape > 0 && workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
-// mayContinueAsNew tells whether nothing is in hand. What has changed is for the next run to see.
+// mayContinueAsNew tells whether nothing is in hand. What has changed is for the next run to see; a cancel is not, as Temporal
+// does not carry one over.
 func (e *evaluation) mayContinueAsNew(ctx workflow.Context) bool {
-	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && (e.shape > 0 || !e.changed) && e.telling == 0 &&
-		workflow.AllHandlersFinished(ctx) && !e.anyOutdated() && api.SignalInstanceChanged.Len(ctx) == 0
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested() && ctx.Err() == nil && (e.shape > 0 || !e.changed) &&
+		e.telling == 0 && workflow.AllHandlersFinished(ctx) && api.SignalInstanceChanged.Len(ctx) == 0
 }
 
 // awaitChange waits until something was heard, a start that had to wait is due, or nothing is in hand any more of a run that

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxTaskBytes is how much one workflow task may send, and how much is started in one round: Temporal takes a task of
-	// 4 MB in all, and suggests to continue as new at as much of history.
-	maxTaskBytes = 2 << 20
+	// maxTaskBytes is how much is told, and how much is started, in one round: Temporal takes a workflow task of 4 MB in
+	// all, in which both may come together, and suggests to continue as new at as much of history.
+	maxTaskBytes = 1 << 20
 	// tellPause is before an instance is told again that could not be told and has not closed.
 	tellPause = 10 * time.Second
 )
@@ -33,7 +33,7 @@ func (e *evaluation) stopSurplus(ctx workflow.Context) {
 		id := m.status.InstanceID
 		told := api.SignalStopInstance.SendFrom(ctx, api.InstanceWorkflowID(id), api.StopInstance{Reason: e.reason(m)})
 		e.tell(ctx, told, func(ctx workflow.Context, err error) {
-			if hasClosed(err) {
+			if hasClosed(err) || e.shape == 0 {
 				delete(e.instances, id)
 				return
 			}
@@ -78,11 +78,13 @@ func (e *evaluation) updateInstances(ctx workflow.Context, members []*member, re
 }
 
 // updateRest gives the latest routes to instances that did not get them with the others, as many at once as one task may
-// carry.
+// carry. Those that are left when the run is to be continued are the next run's.
 func (e *evaluation) updateRest(ctx workflow.Context) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		for workflow.Await(ctx, e.anyOutdated) == nil {
+		for workflow.Await(ctx, func() bool { return e.anyOutdated() && !e.isDue(ctx) }) == nil {
+			// A round of the server's lies between what is sent before and what is sent now.
+			_ = workflow.Sleep(ctx, time.Millisecond)
 			for left := maxTaskBytes; left > 0; {
 				m := e.nextOutdated()
 				if m == nil {
@@ -92,8 +94,6 @@ func (e *evaluation) updateRest(ctx workflow.Context) {
 				left -= taskBytes(e.spec.Message.URIs)
 				e.update(ctx, m)
 			}
-			// A round of the server's lies between two tasks.
-			_ = workflow.Sleep(ctx, time.Millisecond)
 		}
 	})
 }
@@ -124,7 +124,7 @@ func (e *evaluation) update(ctx workflow.Context, m *member) {
 	told := api.SignalUpdateInstance.SendFrom(ctx, api.InstanceWorkflowID(m.status.InstanceID),
 		api.UpdateInstance{Version: m.status.Version, URIs: e.spec.Message.URIs})
 	e.tell(ctx, told, func(ctx workflow.Context, err error) {
-		if hasClosed(err) {
+		if hasClosed(err) || e.shape == 0 {
 			return
 		}
 		workflow.GetLogger(ctx).Error("an instance cannot be told its routes, trying again", "error", err)

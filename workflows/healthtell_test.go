@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,9 +124,33 @@ func TestFullRunStartsNothingMore(t *testing.T) {
 	w.runApp(app)
 	next := nextInput[api.AppInput](w)
 	require.Equal(t, 2, places, "what is left is the next run's")
-	require.Len(t, next.Instances, 4, "two a round")
+	require.Len(t, next.Instances, 2, "one a round")
 	require.Equal(t, wanted, next.Spec.Instances)
 	require.Equal(t, api.AppShape, next.Shape)
+}
+
+// Who does not know of its routes yet hears of them in the next run.
+func TestNextRunTellsOfRoutes(t *testing.T) {
+	w := newWorld(t).alone()
+	in := anApp(2)
+	for index := range 2 {
+		in.Instances = append(in.Instances, api.InstanceStatus{
+			InstanceID: fmt.Sprint("i-", index), AppID: "hello", Index: index, Version: "v1", State: api.StateRunning, Rerouted: true,
+		})
+	}
+	in.Outdated = []string{"i-1"}
+	w.at(time.Minute, w.delete)
+	w.at(2*time.Minute, func() {
+		for _, status := range w.app().Instances {
+			status.State = api.StateStopped
+			w.SignalWorkflow(api.SignalInstanceChanged.Name(), status)
+		}
+	})
+	w.runApp(in)
+	require.NoError(t, w.GetWorkflowError())
+	require.Empty(t, sentOf(w, api.InstanceWorkflowID("i-0"), api.SignalUpdateInstance))
+	require.Equal(t, []api.UpdateInstance{{Version: "v1", URIs: []string{"hello.localhost"}}},
+		sentOf(w, api.InstanceWorkflowID("i-1"), api.SignalUpdateInstance))
 }
 
 // Somebody else stopped the instance: what takes its place does not wait for it to be gone.

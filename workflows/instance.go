@@ -90,7 +90,7 @@ func (i *instance) restore() {
 		return
 	}
 	i.status = left.Status
-	if i.status.Rerouted {
+	if i.status.Rerouted = i.status.Rerouted || len(left.Status.URIs) > 0; i.status.Rerouted {
 		i.status.URIs = i.in.Message.URIs
 	}
 	i.created = activities.CreateResult{
@@ -184,7 +184,7 @@ type nodeSaid struct {
 // that is not placed yet keeps the word until it is.
 func (i *instance) concern(node string, do func()) {
 	switch {
-	case node == "" || node == i.in.Node:
+	case node == "" || node == i.in.Node || i.in.Shape == 0:
 		do()
 	case i.in.Node == "":
 		i.early = append(i.early, nodeSaid{node, do})

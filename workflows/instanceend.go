@@ -48,7 +48,7 @@ func (i *instance) retire(ctx workflow.Context, stopped bool) (gone bool) {
 	retire, cancel := workflow.WithCancel(cleaningUp(ctx, i.in.Node, retireTimeout, "take the container down"))
 	defer cancel()
 	workflow.Go(retire, func(ctx workflow.Context) {
-		if workflow.Await(ctx, func() bool { return i.lost }) == nil {
+		if workflow.Await(ctx, func() bool { return i.lost && i.in.Shape > 0 }) == nil {
 			cancel()
 		}
 	})

@@ -58,6 +58,9 @@ type node struct {
 	draining, leaving, evacuating bool
 	// telling counts the signals that are on their way: those of a run that has closed are dropped.
 	telling int
+	// evacuations counts those that this run was asked for; evacuated are the instances that are being told of one.
+	evacuations int
+	evacuated   map[string]bool
 	// pause is before the next supervision after one that ended unexpectedly.
 	pause time.Duration
 	// changed is set when the search attributes no longer say what is.
@@ -70,6 +73,7 @@ func newNode(in api.NodeInput) *node {
 	n := &node{
 		id: in.Node, said: in.Advertisement, health: in.State,
 		draining: in.Draining, leaving: in.Leaving, evacuating: in.Evacuating, ledger: in.Reservations, pause: supervisePause, changed: true,
+		evacuated: map[string]bool{},
 	}
 	if n.health == "" {
 		n.health = api.NodeSuspect

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -110,21 +111,25 @@ func (n *node) drain(r api.DrainRequest) {
 // tells them again: one that is being evacuated goes on with that.
 func (n *node) evacuate(ctx workflow.Context, r api.EvacuateRequest) {
 	n.evacuating, n.changed = true, true
-	n.tellEvacuated(ctx, r.Reason)
+	n.evacuations++
+	// Each by itself: a run that began with earlier code tells of the next one as this code does.
+	change := fmt.Sprint("evacuate-on-", n.evacuations)
+	n.tellEvacuated(ctx, r.Reason, workflow.GetVersion(ctx, change, workflow.DefaultVersion, 1) == 1)
 }
 
 // goOnEvacuating tells every instance once more in a run that continues one which may not have reached all of them.
 func (n *node) goOnEvacuating(ctx workflow.Context) {
 	if n.evacuating && workflow.GetVersion(ctx, "evacuate-on", workflow.DefaultVersion, 1) == 1 {
-		n.tellEvacuated(ctx, "its node is evacuated")
+		n.tellEvacuated(ctx, "its node is evacuated", true)
 	}
 }
 
-func (n *node) tellEvacuated(ctx workflow.Context, reason string) {
+// tellEvacuated tells every instance, on until it is heard or for the first tries alone.
+func (n *node) tellEvacuated(ctx workflow.Context, reason string, on bool) {
 	said := api.EvacuateInstance{Reason: reason, Node: n.id, BailOut: n.said.EvacuationBailOut}
 	for _, held := range n.ledger {
 		if held.Kind == api.KindInstance {
-			n.tellEvacuation(ctx, held, said)
+			n.tellEvacuation(ctx, held, said, on)
 		}
 	}
 }
@@ -139,7 +144,10 @@ const (
 
 // tellEvacuation tries for as long as room is booked. Only the first tries keep the run from continuing as new: the next
 // begins again.
-func (n *node) tellEvacuation(ctx workflow.Context, held api.Reservation, said api.EvacuateInstance) {
+func (n *node) tellEvacuation(ctx workflow.Context, held api.Reservation, said api.EvacuateInstance, on bool) {
+	if n.evacuated[held.ID] {
+		return // It will hear of this.
+	}
 	try := func(ctx workflow.Context, pause time.Duration) (over bool) {
 		err := api.SignalEvacuateInstance.SendFrom(ctx, held.Workflow, said).Get(ctx, nil)
 		return err == nil || workflow.Sleep(ctx, pause) != nil || !n.evacuating || n.find(held.ID) < 0
@@ -150,10 +158,12 @@ func (n *node) tellEvacuation(ctx workflow.Context, held api.Reservation, said a
 				return
 			}
 		}
-		if workflow.GetVersion(ctx, "evacuate-on", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		if !on {
 			return
 		}
+		n.evacuated[held.ID] = true
 		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer delete(n.evacuated, held.ID)
 			for pause := evacuationPause; !try(ctx, pause); pause = min(2*pause, longestEvacuationPause) {
 			}
 		})

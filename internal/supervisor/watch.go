@@ -212,7 +212,7 @@ func describe(status int, info *wardenpb.InfoResponse) api.InstanceExit {
 	return exit
 }
 
-// maxExitStatus is more bytes than an exit status takes.
+// maxExitStatus is more bytes than an exit status takes, which is from 0 to 255.
 const maxExitStatus = 16
 
 // exitFile reads what the runner wrote about the end of the app's process, unless the app has put something else there.
@@ -231,7 +231,8 @@ func exitFile(info *wardenpb.InfoResponse) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(strings.TrimSpace(string(text)))
+	status, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 8)
+	return int(status), err
 }
 
 // Launched is the job of the app in a container, of those that Info names: hooks and the droplet's unpacking are jobs
