@@ -123,6 +123,11 @@ func TestLedger(t *testing.T) {
 // supervised keeps the supervisor at work for an hour of the test's time.
 func supervised(w *world) {
 	works(w, activities.Supervise, activities.SuperviseResult{})
+	supervises(w)
+}
+
+// supervises has the supervisor of a registered activity be at work, by the test's time and not the machine's.
+func supervises(w *world) {
 	w.OnActivity(activities.Supervise.Name(), mock.Anything, mock.Anything).After(time.Hour).
 		Return(activities.SuperviseResult{Reason: activities.EndTerm}, nil)
 }

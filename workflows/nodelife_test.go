@@ -1,7 +1,6 @@
 package workflows_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -19,14 +18,10 @@ import (
 // there the moment that the server is.
 func TestAbsentServerCostsNoReservation(t *testing.T) {
 	w := newWorld(t).alone()
-	attempt := 0
-	does(w, activities.Supervise, func(ctx context.Context, _ activities.SuperviseParams) (activities.SuperviseResult, error) {
-		if attempt++; attempt == 1 {
-			return activities.SuperviseResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
-		}
-		<-ctx.Done()
-		return activities.SuperviseResult{}, ctx.Err()
-	})
+	works(w, activities.Supervise, activities.SuperviseResult{})
+	w.OnActivity(activities.Supervise.Name(), mock.Anything, mock.Anything).Once().
+		Return(activities.SuperviseResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
+	supervises(w)
 	w.RegisterDelayedCallback(func() {
 		require.Equal(t, api.NodeSuspect, w.node().State, "nothing is placed there")
 		require.Len(t, w.node().Reservations, 1)
