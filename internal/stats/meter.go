@@ -48,7 +48,10 @@ type Deps struct {
 	Warden        *warden.Client
 	// Targets are the instances to measure now. It is called before each pass and must come back soon.
 	Targets func() []Target
-	Log     hclog.Logger
+	// Came is how many targets have come so far, whatever has become of them. It is called each second, where Targets would
+	// cost a node with many idle instances more than they do.
+	Came func() uint64
+	Log  hclog.Logger
 }
 
 // Meter measures a node. It is safe for concurrent use.
@@ -78,17 +81,22 @@ func (m *Meter) Run(ctx context.Context) {
 	all, some := time.NewTicker(Interval), time.NewTicker(newcomers)
 	defer all.Stop()
 	defer some.Stop()
-	for measure := m.Measure; ; {
+	for measure, seen := m.Measure, uint64(0); ; {
+		came := m.deps.Came() // Before: who comes during the pass is looked for after it.
 		pass, cancel := context.WithTimeout(ctx, Interval)
 		measure(pass)
 		cancel()
-		select {
-		case <-ctx.Done():
-			return
-		case <-all.C:
-			measure = m.Measure
-		case <-some.C:
-			measure = m.measureNew
+		for seen, measure = came, nil; measure == nil; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-all.C:
+				measure = m.Measure
+			case <-some.C:
+				if m.deps.Came() != seen {
+					measure = m.measureNew
+				}
+			}
 		}
 	}
 }

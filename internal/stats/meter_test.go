@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +38,7 @@ func spawn(tb testing.TB, w *warden.Client, handle, script string) {
 func newMeter(w *warden.Client, dir string, targets func() []Target) *Meter {
 	return New(Deps{
 		Node: "n", BaseDir: dir, Warden: w, Log: hclog.NewNullLogger(),
-		Targets: targets,
+		Targets: targets, Came: func() uint64 { return 0 },
 	})
 }
 
@@ -130,18 +131,24 @@ func TestNewcomersAreMeasuredBesideTheOthers(t *testing.T) {
 	require.Equal(t, was, m.last["old"], "it has its own time")
 }
 
-// TestNewcomersAreLookedForOften between two passes over all.
-func TestNewcomersAreLookedForOften(t *testing.T) {
+// TestNewcomersAreLookedForSoon after they have come, and otherwise not: a look costs what all targets together do.
+func TestNewcomersAreLookedForSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		looks := 0
-		m := newMeter(warden.NewClient(filepath.Join(t.TempDir(), "none")), t.TempDir(), func() []Target { looks++; return nil })
+		var looks, came atomic.Uint64
+		m := newMeter(warden.NewClient(filepath.Join(t.TempDir(), "none")), t.TempDir(), func() []Target { looks.Add(1); return nil })
+		m.deps.Came = came.Load
 		var running sync.WaitGroup
 		running.Go(func() { m.Run(ctx) })
-		time.Sleep(Interval - newcomers/2)
+		time.Sleep(4*newcomers + newcomers/2)
+		require.EqualValues(t, 1, looks.Load(), "nobody has come")
+		came.Add(3)
+		time.Sleep(newcomers)
+		require.EqualValues(t, 2, looks.Load())
+		time.Sleep(4 * newcomers)
+		require.EqualValues(t, 2, looks.Load())
 		cancel()
 		running.Wait()
-		require.EqualValues(t, Interval/newcomers, looks)
 	})
 }
 

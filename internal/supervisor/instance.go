@@ -69,6 +69,7 @@ func (s *Supervisor) LookAfter(instance Instance) (ready bool) {
 	if !w.adopt(instance.clone()) {
 		return w.toldReady()
 	}
+	s.came++
 	s.checks.Add(instance.ID, healthcheck.Checks{
 		Liveness:  instance.check(instance.Liveness),
 		Readiness: instance.check(instance.Readiness),
@@ -123,6 +124,13 @@ func (s *Supervisor) Route(instance, version string, uris []string) error {
 		return ErrNotResumed
 	}
 	return nil
+}
+
+// Came is how many instances were looked after so far, whatever has become of them.
+func (s *Supervisor) Came() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.came
 }
 
 // Instances are those that are looked after and have not ended, by app and index.

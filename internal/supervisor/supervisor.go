@@ -65,6 +65,8 @@ type Supervisor struct {
 	// mu guards what follows. Who holds it may take a Watch's lock, or call checks.
 	mu      sync.Mutex
 	watches map[string]*Watch
+	// came counts the instances that were looked after so far.
+	came uint64
 	// searches are for instances that are not found yet.
 	searches map[string]*search
 	lease    *Lease

@@ -19,7 +19,8 @@ func (a *agent) countTemporal(o *client.Options) {
 // measure begins to measure the node, and to show it if that is configured. stop waits for the end of it.
 func (a *agent) measure(ctx context.Context) (stop func(), err error) {
 	a.meter = stats.New(stats.Deps{
-		Node: a.id, BaseDir: a.node.BaseDir, Warden: a.warden, Targets: a.measured, Log: a.log,
+		Node: a.id, BaseDir: a.node.BaseDir, Warden: a.warden, Targets: a.measured,
+		Came: a.supervisor.Came, Log: a.log,
 	})
 	if listen := a.node.Telemetry.MetricsListen; listen != "" {
 		if err := a.telemetry.Observe(a.meter.Node); err != nil {
