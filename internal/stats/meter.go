@@ -81,12 +81,12 @@ func (m *Meter) Run(ctx context.Context) {
 	all, some := time.NewTicker(Interval), time.NewTicker(newcomers)
 	defer all.Stop()
 	defer some.Stop()
-	for measure, seen := m.Measure, uint64(0); ; {
-		came := m.deps.Came() // Before: who comes during the pass is looked for after it.
+	for measure := m.Measure; ; {
+		seen := m.deps.Came() // Before: who comes during the pass is looked for after it.
 		pass, cancel := context.WithTimeout(ctx, Interval)
 		measure(pass)
 		cancel()
-		for seen, measure = came, nil; measure == nil; {
+		for measure = nil; measure == nil; {
 			select {
 			case <-ctx.Done():
 				return
