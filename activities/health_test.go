@@ -90,12 +90,11 @@ until [ -e ../tmp/go ]; do sleep 0.02; done; echo '{"state":"RUNNING"}' > state.
 	i.retire(t, activities.RetireParams{})
 }
 
-func TestEndInTheMidstOfALookIsKnownAtOnce(t *testing.T) {
-	i := newInstanceTest(t, `until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done; exit 5`)
-	i.message.HealthCheckTimeout = 600
-	i.message.HealthCheck = &api.HealthCheck{Type: api.CheckHTTP, InvocationTimeout: 600}
-	created := i.create(t)
-	asked := make(chan struct{}, 1)
+// launchInTheMidstOfALook begins a launch, and has the app go on once it is being looked at by a request that it does not
+// answer. It gives the launch's outcome.
+func (i *instanceTest) launchInTheMidstOfALook(t *testing.T, created activities.CreateResult) <-chan error {
+	t.Helper()
+	asked := make(chan struct{}, 2)
 	serve(t, created.Address, func(_ http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
 		<-r.Context().Done()
@@ -104,6 +103,15 @@ func TestEndInTheMidstOfALookIsKnownAtOnce(t *testing.T) {
 	go func() { done <- i.launch(t, created) }()
 	<-asked
 	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	return done
+}
+
+func TestEndInTheMidstOfALookIsKnownAtOnce(t *testing.T) {
+	i := newInstanceTest(t, `until [ -e "$HOME/../tmp/go" ]; do sleep 0.02; done; exit 5`)
+	i.message.HealthCheckTimeout = 600
+	i.message.HealthCheck = &api.HealthCheck{Type: api.CheckHTTP, InvocationTimeout: 600}
+	created := i.create(t)
+	done := i.launchInTheMidstOfALook(t, created)
 	exit, ok := api.StartFailure(<-done)
 	require.True(t, ok)
 	require.Equal(t, api.InstanceExit{Status: 5, Description: api.ExitAppExited}, exit)
@@ -168,15 +176,7 @@ func TestFirstLookAtReadinessEndsWithTheInstance(t *testing.T) {
 	i.message.ReadinessCheck = &api.HealthCheck{Type: api.CheckHTTP, InvocationTimeout: 600}
 	created := i.create(t)
 	i.temporal.is(anInstance, api.StateRunning)
-	asked := make(chan struct{}, 2)
-	serve(t, created.Address, func(_ http.ResponseWriter, r *http.Request) {
-		asked <- struct{}{}
-		<-r.Context().Done()
-	})
-	done := make(chan error)
-	go func() { done <- i.launch(t, created) }()
-	<-asked
-	require.NoError(t, os.WriteFile(filepath.Join(i.home(t), "tmp", "go"), nil, 0o644))
+	done := i.launchInTheMidstOfALook(t, created)
 	require.NoError(t, <-done)
 	<-i.temporal.told
 	require.Equal(t, []api.InstanceExit{{Status: 5, Description: api.ExitAppExited}}, i.temporal.heard(anInstance))

@@ -44,8 +44,9 @@ func (e *hookError) Error() string {
 const maxHookBytes = 1 << 20
 
 // hook runs one of the operator's scripts in the instance's container, with the instance's environment; run twice, it does
-// so once, see hookScript, and has the same outcome. A hook that is not configured is no error, nor one whose file is missing, which is only logged, as dea_ng had it; one that cannot
-// be read, that ends with anything but 0, or not within hookTimeout, is a hookError.
+// so once, see hookScript, and has the same outcome. A hook that is not configured is no error, nor one whose file is
+// missing, which is only logged, as dea_ng had it; one that cannot be read, that ends with anything but 0, or not within
+// hookTimeout, is a hookError.
 func (s *instanceStart) hook(ctx context.Context, name string) error {
 	path := s.config.Hooks[name]
 	if path == "" {

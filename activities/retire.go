@@ -34,8 +34,9 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	c.supervisor.Forget(params.InstanceID)
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
-	if made, noted := c.made(params.InstanceID, params.Message.SHA1); noted && start.created.HostPort == 0 {
-		start.created = made // Its start was interrupted, and told nobody.
+	if start.created.HostPort == 0 {
+		// Its start was interrupted, and told nobody.
+		start.created, _ = c.made(params.InstanceID, params.Message.SHA1)
 	}
 	info, err := c.warden.Info(ctx, &wardenpb.InfoRequest{Handle: start.handle()})
 	if errors.Is(err, warden.ErrUnknownHandle) {

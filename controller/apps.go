@@ -95,14 +95,19 @@ func (c *Client) askApp(ctx context.Context, app string) (api.AppStatus, error) 
 	return withRoutes(ask(ctx, c, api.QueryApp, api.AppWorkflowID(app)))
 }
 
-// withRoutes says of each instance that has taken on new routes what they are: the app's, which its workflow tells once.
+// withRoutes is shareRoutes for the answer of a workflow.
 func withRoutes(app api.AppStatus, err error) (api.AppStatus, error) {
+	shareRoutes(app)
+	return app, err
+}
+
+// shareRoutes says of each instance that has taken on new routes what they are: the app's, which its workflow tells once.
+func shareRoutes(app api.AppStatus) {
 	for i := range app.Instances {
 		if app.Instances[i].Rerouted {
 			app.Instances[i].URIs = app.URIs
 		}
 	}
-	return app, err
 }
 
 // Apps lists every app, by id. One that was made within the last 2 seconds may be missing. Where some could not be
@@ -112,7 +117,7 @@ func (c *Client) Apps(ctx context.Context) ([]api.AppStatus, error) {
 	defer cancel()
 	apps, err := askAll(limited, c, api.WorkflowEvaluateHealth, api.QueryApp)
 	for _, app := range apps {
-		_, _ = withRoutes(app, nil)
+		shareRoutes(app)
 	}
 	slices.SortFunc(apps, func(a, b api.AppStatus) int { return strings.Compare(a.AppID, b.AppID) })
 	return apps, explain(ctx, err, subject{ErrNoSuchApp, "list of", "apps", ""})

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -58,6 +59,19 @@ func (w *world) sent(id, name string) []any {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.signals[id+" "+name]
+}
+
+// heardAt has the signals to a workflow fail up to the n-th, as if it had not begun yet, and counts them.
+func (w *world) heardAt(id string, n int) *int {
+	tries := new(int)
+	w.OnSignalExternalWorkflow(mock.Anything, id, mock.Anything, mock.Anything, mock.Anything).Return(
+		func(_, _, _, _ string, _ any) error {
+			if *tries++; *tries < n {
+				return errors.New("not begun yet")
+			}
+			return nil
+		})
+	return tries
 }
 
 // suggestWithNext has Temporal suggest to continue as new in the same task that brings what is sent next.

@@ -78,7 +78,7 @@ func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInpu
 		delete(e.ids, in.Message.Index)
 		in.Node, in.FilesURL, in.Grace = placed.Node, placed.FilesURL, placed.Grace
 		if in.Message.Index >= e.desired() || in.Message.Version != e.version() {
-			e.giveBack(ctx, in)
+			awaitReleased(ctx, release(ctx, in.Node, in.InstanceID))
 			continue
 		}
 		in.Message.URIs = e.spec.Message.URIs // They may have changed during the placement.
@@ -90,14 +90,6 @@ func (e *evaluation) startPlaced(ctx workflow.Context, inputs []api.InstanceInpu
 		e.tryAgain()
 	}
 	awaitStarted(ctx, starting)
-}
-
-// giveBack releases the room of an instance that is not started after all.
-func (e *evaluation) giveBack(ctx workflow.Context, in api.InstanceInput) {
-	released := api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(in.Node), api.ReleaseRequest{IDs: []string{in.InstanceID}})
-	if err := released.Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
-	}
 }
 
 // start is an instance whose workflow begins.

@@ -85,14 +85,13 @@ func (e *evaluation) updateRest(ctx workflow.Context) {
 		for workflow.Await(ctx, func() bool { return e.anyOutdated() && !e.isDue(ctx) }) == nil {
 			// A round of the server's lies between what is sent before and what is sent now.
 			_ = workflow.Sleep(ctx, time.Millisecond)
-			for left := maxTaskBytes; left > 0; {
-				m := e.nextOutdated()
-				if m == nil {
-					break
+			size, left := taskBytes(e.spec.Message.URIs), maxTaskBytes
+			for _, m := range e.members() {
+				if left > 0 && m.isBehind() {
+					left -= size
+					m.outdated = false
+					e.update(ctx, m)
 				}
-				m.outdated = false
-				left -= taskBytes(e.spec.Message.URIs)
-				e.update(ctx, m)
 			}
 		}
 	})
@@ -102,22 +101,15 @@ func (e *evaluation) updateRest(ctx workflow.Context) {
 func (e *evaluation) anyOutdated() bool {
 	//workflowcheck:ignore any order finds the same
 	for _, m := range e.instances {
-		if m.outdated && !m.starting {
+		if m.isBehind() {
 			return true
 		}
 	}
 	return false
 }
 
-// nextOutdated is an instance that can be told of routes that it does not know, nil when there is none.
-func (e *evaluation) nextOutdated() *member {
-	for _, m := range e.members() {
-		if m.outdated && !m.starting {
-			return m
-		}
-	}
-	return nil
-}
+// isBehind tells whether the instance can be told of routes that it does not know.
+func (m *member) isBehind() bool { return m.outdated && !m.starting }
 
 // update tells an instance its routes and its version.
 func (e *evaluation) update(ctx workflow.Context, m *member) {

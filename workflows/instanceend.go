@@ -25,8 +25,7 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 	}
 	var released workflow.Future
 	if i.in.Node != "" && (gone || i.in.Shape == 0) {
-		released = api.SignalRelease.SendFrom(ctx, api.NodeWorkflowID(i.in.Node),
-			api.ReleaseRequest{IDs: []string{i.in.InstanceID}})
+		released = release(ctx, i.in.Node, i.in.InstanceID)
 	}
 	if stopped {
 		i.status.Exit = &exit
@@ -34,9 +33,7 @@ func (i *instance) end(ctx workflow.Context, exit api.InstanceExit) {
 	}
 	i.become(ctx, api.StateDeleted)
 	if released != nil {
-		if err := released.Get(ctx, nil); err != nil {
-			workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
-		}
+		awaitReleased(ctx, released)
 	}
 	_ = workflow.Await(ctx, func() bool { return len(i.unsent) == 0 })
 }

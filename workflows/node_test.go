@@ -2,7 +2,6 @@ package workflows_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -230,14 +229,7 @@ func nextInput[In any](w *world) In {
 func TestNodeContinuesOnlyWhenEverybodyIsTold(t *testing.T) {
 	w := newWorld(t)
 	supervised(w)
-	tries := 0
-	w.OnSignalExternalWorkflow(mock.Anything, api.InstanceWorkflowID("a"), mock.Anything, mock.Anything, mock.Anything).Return(
-		func(_, _, _, _ string, _ any) error {
-			if tries++; tries < 3 {
-				return errors.New("not begun yet")
-			}
-			return nil
-		})
+	tries := w.heardAt(api.InstanceWorkflowID("a"), 3)
 	w.RegisterDelayedCallback(func() {
 		w.suggestWithNext()
 		w.UpdateWorkflow(api.UpdateEvacuate.Name(), "", &answer{}, api.EvacuateRequest{})
@@ -247,7 +239,7 @@ func TestNodeContinuesOnlyWhenEverybodyIsTold(t *testing.T) {
 		Reservations: []api.Reservation{aReservation("a", 10)},
 	})
 	require.True(t, nextInput[api.NodeInput](w).Evacuating)
-	require.Equal(t, 3, tries)
+	require.Equal(t, 3, *tries)
 }
 
 // A worker that did not hear the answer takes back what it had booked, maybe after another one has booked the same.

@@ -1,7 +1,6 @@
 package workflows_test
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -78,14 +77,7 @@ func TestEvacuationTellsInstancesAndEndsWithTheNextWorker(t *testing.T) {
 func TestEvacuationIsToldUntilItIsHeard(t *testing.T) {
 	w := newWorld(t)
 	supervised(w)
-	tries := 0
-	w.OnSignalExternalWorkflow(mock.Anything, api.InstanceWorkflowID("a"), mock.Anything, mock.Anything, mock.Anything).Return(
-		func(_, _, _, _ string, _ any) error {
-			if tries++; tries < 9 {
-				return errors.New("not begun yet")
-			}
-			return nil
-		})
+	tries := w.heardAt(api.InstanceWorkflowID("a"), 9)
 	w.at(time.Second, func() {
 		w.UpdateWorkflow(api.UpdateEvacuate.Name(), "", &answer{}, api.EvacuateRequest{Reason: "a new kernel"})
 	})
@@ -94,7 +86,7 @@ func TestEvacuationIsToldUntilItIsHeard(t *testing.T) {
 		Node: aNode, Advertisement: anAdvertisement(), State: api.NodeReady,
 		Reservations: []api.Reservation{aReservation("a", 10)},
 	})
-	require.Equal(t, 9, tries)
+	require.Equal(t, 9, *tries)
 }
 
 func TestNextRunGoesOnEvacuating(t *testing.T) {

@@ -79,10 +79,7 @@ func (s *staging) release(ctx workflow.Context) { s.giveBack(ctx, api.StagingHan
 // giveBack gives a reservation of the staging's node back.
 func (s *staging) giveBack(ctx workflow.Context, reservation string) {
 	apart, _ := workflow.NewDisconnectedContext(ctx)
-	released := api.SignalRelease.SendFrom(apart, api.NodeWorkflowID(s.status.Node), api.ReleaseRequest{IDs: []string{reservation}})
-	if err := released.Get(apart, nil); err != nil {
-		workflow.GetLogger(ctx).Warn("the node has no ledger to give the room back to", "error", err)
-	}
+	awaitReleased(apart, release(apart, s.status.Node, reservation))
 }
 
 // stagingError is the wire's form of whatever a staging failed with.

@@ -88,16 +88,23 @@ func TestReleaseBeginsTheTime(t *testing.T) {
 	require.Equal(t, []string{sha1}, reap(t, store, everything))
 }
 
-func TestReapByRoomTakesTheLeastRecentlyUsed(t *testing.T) {
-	base := t.TempDir()
-	store := droplets.New(base)
-	var all []string
-	for n := range 5 {
+// usedInTurn is a store with so many droplets and their layers, the first of which was used fifty minutes ago and each other one
+// ten minutes after the one before.
+func usedInTurn(t *testing.T, count int) (store *droplets.Store, base string, all []string) {
+	t.Helper()
+	base = t.TempDir()
+	store = droplets.New(base)
+	for n := range count {
 		sha1 := numbered(t, store, n)
 		layerOf(t, store, sha1)
 		usedAgo(t, base, sha1, time.Duration(50-10*n)*time.Minute)
 		all = append(all, sha1)
 	}
+	return store, base, all
+}
+
+func TestReapByRoomTakesTheLeastRecentlyUsed(t *testing.T) {
+	store, base, all := usedInTurn(t, 5)
 	// The oldest is in use, and the second but one was used again.
 	require.NoError(t, store.Claim("one", all[0]))
 	usedAgo(t, base, all[0], 50*time.Minute)
@@ -129,15 +136,7 @@ func TestReapByRoomCountsWhatComes(t *testing.T) {
 }
 
 func TestMakeRoomTakesTheLeastRecentlyUsedUntilThereIsEnough(t *testing.T) {
-	base := t.TempDir()
-	store := droplets.New(base)
-	var all []string
-	for n := range 4 {
-		sha1 := numbered(t, store, n)
-		layerOf(t, store, sha1)
-		usedAgo(t, base, sha1, time.Duration(50-10*n)*time.Minute)
-		all = append(all, sha1)
-	}
+	store, base, all := usedInTurn(t, 4)
 	require.NoError(t, store.Claim("one", all[0]))
 	usedAgo(t, base, all[0], 50*time.Minute)
 	takes := func() int {

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// Interval is the time between two measurements, as operators know it: container metrics each 15 s.
-	Interval = 15 * time.Second
+	// Interval is the time between two measurements, as operators know it.
+	Interval = api.StatsInterval
 	// lifetime is how long a measurement tells how an instance is: where Warden hangs, nothing is better than what was.
 	lifetime = 3 * Interval
 	// newcomers is the time between two looks for instances that were not measured yet.

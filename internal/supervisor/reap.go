@@ -115,11 +115,11 @@ func (s *Supervisor) mourn(ctx context.Context, r api.Reservation) {
 	if r.Owner == "" {
 		return
 	}
-	err := api.SignalInstanceChanged.Send(ctx, s.temporal, r.Owner, api.InstanceStatus{
+	err := s.TellOwner(ctx, r.Owner, api.InstanceStatus{
 		InstanceID: r.ID, AppID: r.AppID, Index: r.Index, Node: s.node, State: api.StateDeleted, Since: time.Now(),
 		Exit: &api.InstanceExit{Status: unknownStatus, Description: api.ExitNotDetermined},
 	})
-	if err != nil && !isNotFound(err) {
+	if err != nil {
 		s.log.Warn("the owner of an instance that is gone was not told", "instance", r.ID, "error", err)
 	}
 }

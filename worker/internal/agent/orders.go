@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -106,7 +107,7 @@ func (a *agent) evacuate(ctx context.Context) {
 			api.EvacuateRequest{Reason: "its worker was told to evacuate"})
 		return err
 	})
-	if a.awaitEmpty(limited, func(held []api.Reservation) int { return len(held) }) {
+	if a.awaitEmpty(limited, func(api.Reservation) bool { return true }) {
 		a.log.Info("evacuated; ending")
 	}
 }
@@ -118,19 +119,16 @@ func (a *agent) stopAll(ctx context.Context) {
 	defer cancel()
 	a.leave(limited)
 	told := map[string]bool{}
-	empty := a.awaitEmpty(limited, func(held []api.Reservation) (left int) {
-		for _, r := range held {
-			if r.Kind != api.KindInstance {
-				continue
-			}
-			left++
-			if !told[r.ID] {
-				err := api.SignalStopInstance.Send(limited, a.temporal, r.Workflow,
-					api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true, Node: a.id})
-				told[r.ID] = err == nil
-			}
+	empty := a.awaitEmpty(limited, func(r api.Reservation) bool {
+		if r.Kind != api.KindInstance {
+			return false
 		}
-		return left
+		if !told[r.ID] {
+			err := api.SignalStopInstance.Send(limited, a.temporal, r.Workflow,
+				api.StopInstance{Reason: "its node's worker was told to stop all", TellOwner: true, Node: a.id})
+			told[r.ID] = err == nil
+		}
+		return true
 	})
 	if empty {
 		a.log.Info("all instances are stopped; ending")
@@ -144,21 +142,20 @@ const stopPatience = 5 * time.Minute
 // emptyPause is between two looks at the ledger.
 const emptyPause = 500 * time.Millisecond
 
-// awaitEmpty waits until the ledger holds nothing that counts; false when ctx ends first. count is given what it holds at
-// each look, and says how many of that count.
-func (a *agent) awaitEmpty(ctx context.Context, count func(held []api.Reservation) int) bool {
+// awaitEmpty waits until the ledger holds nothing that counts; false when ctx ends first.
+func (a *agent) awaitEmpty(ctx context.Context, counts func(api.Reservation) bool) bool {
 	left := -1
 	for ctx.Err() == nil {
 		ledger, err := api.QueryNode.Ask(ctx, a.temporal, api.NodeWorkflowID(a.id))
 		if err != nil {
 			a.log.Warn("the node's ledger cannot be read", "error", err)
 		} else {
-			now := count(ledger.Reservations)
-			if now == 0 {
+			held := slices.DeleteFunc(ledger.Reservations, func(r api.Reservation) bool { return !counts(r) })
+			if len(held) == 0 {
 				return true
 			}
-			if now != left {
-				left = now
+			if len(held) != left {
+				left = len(held)
 				a.log.Info("waiting", "left", left)
 			}
 		}
