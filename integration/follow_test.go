@@ -369,12 +369,29 @@ func TestFollowFromRunToRun(t *testing.T) {
 		}}
 	}
 	script := [][]api.InstanceStatus{
-		at(api.StateRunning, false), at(api.StateRunning, true), at(api.StateRunning, false), at(api.StateEvacuating, false),
+		at(api.StateRunning, false), at(api.StateRunning, true), // the first run
+		at(api.StateRunning, true), at(api.StateRunning, false), // the second begins as the first was
+		at(api.StateEvacuating, false), // the third with a change
 	}
 	id := api.AppWorkflowID(app)
 	_, err := shared.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: app}, "scripted", script)
 	require.NoError(t, err)
-	goOn := func(again bool) { require.NoError(t, shared.Temporal.SignalWorkflow(ctx, id, "", signalStep, again)) }
+	run := func() string {
+		described, err := shared.Temporal.DescribeWorkflow(ctx, id, "")
+		require.NoError(t, err)
+		return described.WorkflowExecution.RunID
+	}
+	goOn := func(again bool) {
+		t.Helper()
+		before := run()
+		require.NoError(t, shared.Temporal.SignalWorkflow(ctx, id, "", signalStep, again))
+		eventually(t, later, func() error { // a signal that finds a run about to continue as new would be lost with it
+			if again && run() == before {
+				return errors.New("the script has not continued as new")
+			}
+			return nil
+		})
+	}
 	tells := func(f *following, number int) {
 		t.Helper()
 		eventually(t, later, func() error {
@@ -390,12 +407,11 @@ func TestFollowFromRunToRun(t *testing.T) {
 	tells(early, 2)
 	late := follow(t, shared.Control, app, "")
 	tells(late, 1)
-	goOn(true) // to the next run, which is what the last one was
+	goOn(true)
 	goOn(false)
 	tells(early, 3)
 	tells(late, 2)
 	goOn(true)
-	goOn(false)
 	tells(early, 4)
 	tells(late, 3)
 	goOn(false)
