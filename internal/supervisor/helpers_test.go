@@ -27,6 +27,7 @@ type nodeTest struct {
 	temporal   *temporal
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
+	watchers   []supervisor.Watcher
 }
 
 func newNodeTest(t *testing.T) *nodeTest {
@@ -42,7 +43,7 @@ func (n *nodeTest) begin() { n.supervisor = supervisor.New(n.deps(0)) }
 func (n *nodeTest) deps(orphanAge time.Duration) supervisor.Deps {
 	return supervisor.Deps{
 		Node: "n", Warden: n.server.Client, Temporal: n.temporal, Workspaces: n.workspaces, OrphanAge: orphanAge,
-		Log: hclog.NewNullLogger(),
+		Watchers: n.watchers, Log: hclog.NewNullLogger(),
 	}
 }
 

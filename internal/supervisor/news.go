@@ -46,8 +46,10 @@ func (w *Watch) adopt(instance Instance) bool {
 	w.news.heard, w.news.sure = instance.Ready, true
 	select {
 	case <-w.done:
+		w.hide()
 		w.concludeLocked(outcome{api.SignalInstanceExited, w.exit})
 	default:
+		w.show()
 	}
 	return true
 }
@@ -84,6 +86,7 @@ func (w *Watch) route(to routes) {
 	defer w.mu.Unlock()
 	if w.adopted {
 		to.give(&w.about)
+		w.show()
 	} else {
 		w.routes = to.after(w.routes)
 	}
@@ -95,6 +98,7 @@ func (w *Watch) setReady(ready bool) {
 	defer w.mu.Unlock()
 	if w.news.outcome == nil {
 		w.about.Ready = ready
+		w.show()
 	}
 }
 
@@ -109,6 +113,7 @@ func (w *Watch) concludeLocked(o outcome) {
 	if w.news.outcome == nil {
 		w.news.outcome = &o
 		w.about.Ready = false
+		w.show()
 	}
 }
 
@@ -118,6 +123,7 @@ func (w *Watch) end(exit api.InstanceExit) {
 	defer w.mu.Unlock()
 	w.exit = exit
 	close(w.done)
+	w.hide()
 	if w.adopted {
 		w.concludeLocked(outcome{api.SignalInstanceExited, exit})
 	}

@@ -166,7 +166,7 @@ func (s *Supervisor) searchOnce(one *search) error {
 	case job != 0:
 		return s.found(ctx, one, running, info)
 	default:
-		return s.foundEnded(ctx, r)
+		return s.foundEnded(ctx, r, running)
 	}
 }
 
@@ -229,15 +229,20 @@ func (s *Supervisor) found(ctx context.Context, one *search, running api.Running
 	if err := s.signalResume(ctx, r, true); err != nil {
 		return err
 	}
+	s.LookAfter(asFound(running, info))
+	s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
+	return nil
+}
+
+// asFound is an instance as its workflow and its container, which may be nil, say.
+func asFound(running api.RunningInstance, info *wardenpb.InfoResponse) Instance {
 	status := running.Status
-	s.LookAfter(Instance{
-		ID: r.ID, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
+	return Instance{
+		ID: status.InstanceID, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
 		Address: status.Address, Ready: !status.Unready,
 		ContainerIP: info.GetContainerIp(), ContainerPort: running.ContainerPort, ContainerPath: info.GetContainerPath(),
 		Limits: running.Limits, Liveness: running.Liveness, Readiness: running.Readiness,
-	})
-	s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
-	return nil
+	}
 }
 
 func (s *Supervisor) signalResume(ctx context.Context, r api.Reservation, found bool) error {
@@ -249,11 +254,14 @@ func (s *Supervisor) signalResume(ctx context.Context, r api.Reservation, found 
 }
 
 // foundEnded tells how an instance ended that is no longer there.
-func (s *Supervisor) foundEnded(ctx context.Context, r api.Reservation) error {
+func (s *Supervisor) foundEnded(ctx context.Context, r api.Reservation, running api.RunningInstance) error {
 	exit, err := s.ExitOnRecord(ctx, r.ID)
 	if err != nil {
 		return err
 	}
 	s.log.Warn("instance ended while no worker looked", "instance", r.ID, "app", r.AppID, "index", r.Index)
+	for _, watcher := range s.watchers {
+		watcher.Gone(asFound(running, nil))
+	}
 	return s.signalEnd(ctx, r.ID, outcome{api.SignalInstanceExited, exit})
 }

@@ -41,7 +41,9 @@ type Deps struct {
 	// OrphanAge is how long Reap must have seen something without an owner before it takes it away, 0 for no longer than from
 	// one look to the next. It is to be shorter than the time between two regular looks, or their second one takes nothing.
 	OrphanAge time.Duration
-	Log       hclog.Logger
+	// Watchers hear what becomes of instances.
+	Watchers []Watcher
+	Log      hclog.Logger
 }
 
 // Supervisor watches over one node. It is made once in a worker, and closed at its end.
@@ -52,6 +54,7 @@ type Supervisor struct {
 	workspaces *workspace.Store
 	logs       time.Duration
 	orphanAge  time.Duration
+	watchers   []Watcher
 	log        hclog.Logger
 
 	ctx     context.Context
@@ -84,7 +87,7 @@ func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
-		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, log: deps.Log.Named("supervisor"),
+		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, watchers: deps.Watchers, log: deps.Log.Named("supervisor"),
 		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), resumers: make(chan struct{}, resumers),
 		watches: map[string]*Watch{}, searches: map[string]*search{},
 	}

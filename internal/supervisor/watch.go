@@ -38,7 +38,10 @@ type Watch struct {
 	// exit is written before done is closed and never after.
 	exit api.InstanceExit
 
-	// mu guards what follows. Who holds it takes no other lock.
+	// watchers hear what becomes of the instance.
+	watchers []Watcher
+
+	// mu guards what follows. Who holds it takes no other lock but the watchers'.
 	mu sync.Mutex
 	// adopted is set once the instance is looked after, and about is what is known of it.
 	adopted bool
@@ -46,6 +49,8 @@ type Watch struct {
 	news    news
 	// routes are those that came before the instance was looked after, nil when none did.
 	routes *routes
+	// hidden is set when the watchers know that the instance is gone.
+	hidden bool
 }
 
 // Done is closed when the job has ended, or can no longer be found.
@@ -73,6 +78,7 @@ func (s *Supervisor) watch(instance string, job uint32) *Watch {
 	ctx, cancel := context.WithCancel(s.ctx)
 	w := &Watch{
 		instance: instance, job: job, ctx: ctx, cancel: cancel, done: make(chan struct{}), stirred: make(chan struct{}, 1),
+		watchers: s.watchers,
 	}
 	if one, ok := s.searches[instance]; ok {
 		w.routes = one.routes
@@ -105,6 +111,9 @@ func (s *Supervisor) Forget(instance string) {
 // drop ends a watch and its checks. Its caller holds mu.
 func (s *Supervisor) drop(w *Watch) {
 	w.cancel()
+	w.mu.Lock()
+	w.hide()
+	w.mu.Unlock()
 	s.checks.Remove(w.instance)
 	delete(s.watches, w.instance)
 }
