@@ -15,6 +15,7 @@ import (
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/internal/registrar"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/workspace"
@@ -39,6 +40,8 @@ type ContainersDeps struct {
 	Supervisor *supervisor.Supervisor
 	// Crashes keeps the logs of instances that crashed.
 	Crashes *crashes.Store
+	// Routes has routers send an instance no more requests before it stops; nil where there are no routers.
+	Routes *registrar.Registrar
 	// Runner is the directory on this node that holds the dea-runner binary.
 	Runner string
 	Log    hclog.Logger
@@ -54,6 +57,7 @@ type Containers struct {
 	cache      *droplets.Store
 	supervisor *supervisor.Supervisor
 	crashes    *crashes.Store
+	routes     *registrar.Registrar
 	runner     string
 	layering   layering
 	log        hclog.Logger
@@ -64,7 +68,7 @@ func NewContainers(deps ContainersDeps) *Containers {
 	return &Containers{
 		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, packages: deps.Packages,
 		droplets: deps.Droplets, cache: deps.Cache, supervisor: deps.Supervisor,
-		crashes: deps.Crashes, runner: deps.Runner, log: deps.Log.Named("containers"),
+		crashes: deps.Crashes, routes: deps.Routes, runner: deps.Runner, log: deps.Log.Named("containers"),
 	}
 }
 

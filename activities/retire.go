@@ -20,7 +20,7 @@ type RetireParams struct {
 	InstanceID string           `json:"instance_id"`
 	Message    api.StartMessage `json:"message"`
 	Created    CreateResult     `json:"created"`
-	// Graceful lets the app end by itself: the stop hooks, TERM, and KILL only 10 s after.
+	// Graceful lets the app end by itself: no more requests, the stop hooks, TERM, and KILL only 10 s after.
 	Graceful bool `json:"graceful"`
 	// KeepLogs copies the instance's logs out first, to be read after a crash.
 	KeepLogs bool `json:"keep_logs"`
@@ -62,6 +62,9 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 
 // stop lets the app end. What fails here is only logged: the container goes in any case.
 func (s *instanceStart) stop(ctx context.Context) {
+	if err := s.routes.Withdraw(ctx, s.running()); err != nil {
+		s.log.Warn("an instance stops that may still get requests", "instance", s.id, "error", err)
+	}
 	// Both before the container stops, which runs nothing afterwards: so dea_ng has them.
 	for _, name := range []string{config.HookBeforeStop, config.HookAfterStop} {
 		if err := s.hook(ctx, name); err != nil {

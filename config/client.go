@@ -33,5 +33,10 @@ type TLS struct {
 	ServerName string `yaml:"server_name" env:"TEMPORAL_TLS_SERVER_NAME"`
 }
 
+// Files are the files and the name.
+func (t TLS) Files() TLSFiles {
+	return TLSFiles{CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile, ServerName: t.ServerName}
+}
+
 // On says whether the connection is to be TLS, apart from an API key's demand for it.
 func (t TLS) On() bool { return t != TLS{} }

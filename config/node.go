@@ -26,8 +26,12 @@ type Node struct {
 	Intervals           Intervals           `yaml:"intervals"`
 	PlacementProperties PlacementProperties `yaml:"placement_properties"`
 	DirectoryServer     DirectoryServer     `yaml:"directory_server"`
-	// NATSServers are checked and have no effect: no routes are registered.
+	// NATSServers are those by which instances are registered with routers: nats:// or tls://, ws:// or wss://, with user
+	// and password, or a token, where they ask for it. Without any no routes are registered.
 	NATSServers []URL `yaml:"nats_servers"`
+	// NATSTLS is for those that speak TLS.
+	NATSTLS TLSFiles `yaml:"nats_tls"`
+	Router  Router   `yaml:"router"`
 	// CCURL is the cloud controller, with basic auth, to which a finished staging is reported. Empty: to nobody.
 	CCURL URL `yaml:"cc_url"`
 	// CrashLifetime is how long the files of a crashed instance are kept.
@@ -44,7 +48,8 @@ type Node struct {
 	DefaultHealthCheckTimeout time.Duration `yaml:"default_health_check_timeout"`
 	// Index tells the nodes of one deployment apart for people; 0 at least.
 	Index int `yaml:"index"`
-	// Domain is checked and has no effect; may be empty.
+	// Domain, where it is not empty, has the routers lead <node id>.<domain> to the directory server, whose URLs are made
+	// so then.
 	Domain string `yaml:"domain"`
 	// LocalRoute is the address, without a port, at which the node's instances are reached.
 	LocalRoute string `yaml:"local_route"`
@@ -198,15 +203,36 @@ type BindMount struct {
 
 // Intervals are the times between two runs of what the node does again and again.
 type Intervals struct {
-	// Heartbeat, Advertise and RouterRegister are checked and have no effect: Temporal sees to heartbeats, a worker tells of
-	// itself when it begins, and no routes are registered.
-	Heartbeat      time.Duration `yaml:"heartbeat"`
-	Advertise      time.Duration `yaml:"advertise"`
+	// Heartbeat and Advertise are checked and have no effect: Temporal sees to heartbeats, and a worker tells of itself
+	// when it begins.
+	Heartbeat time.Duration `yaml:"heartbeat"`
+	Advertise time.Duration `yaml:"advertise"`
+	// RouterRegister is between two registrations of an instance while no router says how often it wants them.
 	RouterRegister time.Duration `yaml:"router_register_in_seconds"`
 	// DropletGC is between two looks for droplets that are not to be kept; see Droplets.
 	DropletGC time.Duration `yaml:"droplet_gc"`
 	// OrphanReap is between two looks for containers that nobody owns.
 	OrphanReap time.Duration `yaml:"orphan_reap"`
+}
+
+// Router says what routers are told of the node's instances, beside where they are.
+type Router struct {
+	// IsolationSegment has only the routers of that segment take the instances; empty for those of none.
+	IsolationSegment string `yaml:"isolation_segment"`
+	// Drain is how long an instance that is to stop serves on after its routes were taken back: until every router has
+	// heard of it, and begun no request that the instance would refuse. 0 is not at all.
+	Drain time.Duration `yaml:"drain"`
+}
+
+// TLSFiles says how a server is known that speaks TLS, and what it is shown. All are PEM files, and may be empty.
+type TLSFiles struct {
+	// CAFile has the authorities that are trusted instead of the machine's.
+	CAFile string `yaml:"ca_file" kind:"path"`
+	// CertFile and KeyFile are the client's certificate; both or neither.
+	CertFile string `yaml:"cert_file" kind:"path"`
+	KeyFile  string `yaml:"key_file" kind:"path"`
+	// ServerName is expected in the server's certificate instead of the address's host.
+	ServerName string `yaml:"server_name"`
 }
 
 // PlacementProperties are what placement looks at beside the resources.

@@ -201,6 +201,7 @@ func (l *loader) checkTimes(n *Node) {
 		"staging.max_staging_duration": {n.Staging.MaxStagingDuration, 24 * time.Hour},
 		"staging.completion_timeout":   {n.Staging.CompletionTimeout, 24 * time.Hour},
 		"default_health_check_timeout": {n.DefaultHealthCheckTimeout, time.Hour},
+		"router.drain":                 {n.Router.Drain, time.Minute},
 	} {
 		if bound.value > bound.most {
 			l.wrong(at, nil, "must be %s at most, is %s", bound.most, bound.value)
@@ -211,6 +212,7 @@ func (l *loader) checkTimes(n *Node) {
 		"staging.buildpack_lifetime": n.Staging.BuildpackLifetime,
 		"staging.log_lifetime":       n.Staging.LogLifetime,
 		"droplets.unused_lifetime":   n.Droplets.UnusedLifetime,
+		"router.drain":               n.Router.Drain,
 	} {
 		if d < 0 {
 			l.wrong(at, nil, "must be 0 seconds or more, is %s", d)
@@ -230,6 +232,7 @@ func (l *loader) checkAddresses(n *Node) {
 		l.required(at, server.Reveal())
 		l.address(at, server.Reveal(), "nats", "tls", "ws", "wss")
 	}
+	l.tlsFiles("nats_tls", n.NATSTLS)
 	l.address("cc_url", n.CCURL.Reveal(), "http", "https")
 	if n.Domain != "" && !isHostName(n.Domain) {
 		l.wrong("domain", nil, "must be a domain's name, is %q", n.Domain)
@@ -244,14 +247,18 @@ func (l *loader) checkTemporal(t Temporal) {
 	l.required("temporal.namespace", t.Namespace)
 	l.required("temporal.encryption_key_file", t.EncryptionKeyFile)
 	l.regularFile("temporal.encryption_key_file", t.EncryptionKeyFile)
-	l.regularFile("temporal.tls.ca_file", t.TLS.CAFile)
-	l.regularFile("temporal.tls.cert_file", t.TLS.CertFile)
-	l.regularFile("temporal.tls.key_file", t.TLS.KeyFile)
-	if t.TLS.CertFile != "" && t.TLS.KeyFile == "" {
-		l.wrong("temporal.tls.key_file", nil, "is missing: cert_file is set, and each needs the other")
+	l.tlsFiles("temporal.tls", t.TLS.Files())
+}
+
+func (l *loader) tlsFiles(at string, t TLSFiles) {
+	l.regularFile(at+".ca_file", t.CAFile)
+	l.regularFile(at+".cert_file", t.CertFile)
+	l.regularFile(at+".key_file", t.KeyFile)
+	if t.CertFile != "" && t.KeyFile == "" {
+		l.wrong(at+".key_file", nil, "is missing: cert_file is set, and each needs the other")
 	}
-	if t.TLS.CertFile == "" && t.TLS.KeyFile != "" {
-		l.wrong("temporal.tls.cert_file", nil, "is missing: key_file is set, and each needs the other")
+	if t.CertFile == "" && t.KeyFile != "" {
+		l.wrong(at+".cert_file", nil, "is missing: key_file is set, and each needs the other")
 	}
 }
 

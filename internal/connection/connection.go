@@ -5,10 +5,8 @@ package connection
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,6 +17,7 @@ import (
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/codec"
 	"github.com/durable-dea/dea/internal/logging"
+	"github.com/durable-dea/dea/internal/tlsfiles"
 )
 
 // dialTimeout bounds Dial when its context has no deadline.
@@ -86,25 +85,7 @@ func tlsConfig(cfg config.Temporal) (*tls.Config, error) {
 	if !cfg.TLS.On() && cfg.APIKey == "" {
 		return nil, nil
 	}
-	security := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.TLS.ServerName}
-	if cfg.TLS.CAFile != "" {
-		pem, err := os.ReadFile(cfg.TLS.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("temporal.tls.ca_file: %w", err)
-		}
-		security.RootCAs = x509.NewCertPool()
-		if !security.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("temporal.tls.ca_file: %s holds no certificate in PEM form", cfg.TLS.CAFile)
-		}
-	}
-	if cfg.TLS.CertFile != "" || cfg.TLS.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("temporal.tls.cert_file and key_file: %w", err)
-		}
-		security.Certificates = []tls.Certificate{pair}
-	}
-	return security, nil
+	return tlsfiles.Load("temporal.tls", cfg.TLS.Files())
 }
 
 // explain says what an operator can do about an error of dialing.

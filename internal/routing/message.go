@@ -60,5 +60,16 @@ type RouterStart struct {
 
 // Interval is how often the router wants to hear of a route, 0 where it does not say.
 func (r RouterStart) Interval() time.Duration {
-	return time.Duration(max(r.MinimumRegisterIntervalInSeconds, 0)) * time.Second
+	return seconds(r.MinimumRegisterIntervalInSeconds)
+}
+
+// PruneThreshold is after how long the router drops a route, 0 where it does not say.
+func (r RouterStart) PruneThreshold() time.Duration {
+	return seconds(r.PruneThresholdInSeconds)
+}
+
+// seconds is 0 for what is less, and a century for what does not fit.
+func seconds(n int) time.Duration {
+	const century = 100 * 365 * 24 * 3600
+	return time.Duration(min(max(n, 0), century)) * time.Second
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
 	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/internal/registrar"
 	"github.com/durable-dea/dea/internal/stats"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/telemetry"
@@ -77,6 +78,7 @@ type agent struct {
 	meter      *stats.Meter
 	telemetry  *telemetry.Telemetry
 	files      *fileServer
+	registrar  *registrar.Registrar
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -92,12 +94,17 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	defer a.temporal.Close()
+	if err := a.openRoutes(); err != nil {
+		return err
+	}
+	defer a.registrar.Close()
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces,
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 		// The next regular look finds a sighting old enough, however late it or early the other was; one that comes right
 		// after, since the lease has changed hands, does not.
 		OrphanAge: a.node.Intervals.OrphanReap / 2,
+		Watchers:  []supervisor.Watcher{a.registrar},
 	})
 	defer a.supervisor.Close()
 	stop, err := a.measure(ctx)
@@ -109,6 +116,7 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	defer a.files.close()
+	a.routeFiles(a.files.address)
 	return a.work(ctx)
 }
 
@@ -239,7 +247,7 @@ func (a *agent) activities() activities.Set {
 		Containers: activities.NewContainers(activities.ContainersDeps{
 			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
 			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Crashes: a.crashes,
-			Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Routes: a.registrar, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
 			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Crashes: a.crashes, Temporal: a.temporal,

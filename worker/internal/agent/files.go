@@ -21,8 +21,9 @@ import (
 
 // fileServer is the node's directory server while it serves.
 type fileServer struct {
-	url    string
-	server *http.Server
+	url     string
+	address net.Addr
+	server  *http.Server
 }
 
 // serveFiles begins to serve the files of the node's instances and stagings.
@@ -37,7 +38,9 @@ func (a *agent) serveFiles() (*fileServer, error) {
 		return nil, fmt.Errorf("directory_server.listen: %w", err)
 	}
 	url := c.AdvertiseURL
-	if url == "" {
+	if host := a.filesHost(); url == "" && host != "" {
+		url = c.Protocol + "://" + host
+	} else if url == "" {
 		url = c.Protocol + "://" + listener.Addr().String()
 	}
 	server := &http.Server{
@@ -52,7 +55,7 @@ func (a *agent) serveFiles() (*fileServer, error) {
 			a.log.Error("the directory server ended", "error", err)
 		}
 	}()
-	return &fileServer{url: url, server: server}, nil
+	return &fileServer{url: url, address: listener.Addr(), server: server}, nil
 }
 
 func (f *fileServer) close() { _ = f.server.Close() }

@@ -1,0 +1,89 @@
+package registrar
+
+import (
+	"time"
+
+	"github.com/durable-dea/dea/internal/routing"
+)
+
+// run sends until Close.
+func (r *Registrar) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-r.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		timer.Reset(r.pass(now))
+	}
+}
+
+const (
+	// flushTimeout bounds the wait for NATS to have what was sent.
+	flushTimeout = 2 * time.Second
+	// confirmAgain is between two such waits.
+	confirmAgain = time.Second
+	// idlePause is until the next look where nothing is to be said: a connection or a change comes before.
+	idlePause = time.Minute
+)
+
+// pass sends what is due, and tells in what time something will be.
+func (r *Registrar) pass(now time.Time) time.Duration {
+	if !r.nats.IsConnected() {
+		return idlePause // connected has it called
+	}
+	// A count that has not changed in the end tells that all went over one connection.
+	connection := r.nats.Stats().Reconnects
+	r.mu.Lock()
+	greet := r.fresh
+	if r.fresh {
+		r.fresh = false
+		clear(r.routers) // they say it again
+		r.table.again()
+	}
+	r.table.forget(now)
+	unregisters, unconfirmed := r.table.takeUnsent(connection)
+	registers, next := r.table.takeDue(now, r.every())
+	r.mu.Unlock()
+
+	if greet {
+		r.report(r.nats.PublishRequest(routing.SubjectGreet, r.inbox, []byte("{}")))
+	}
+	// First: an address that was taken back may have been given to another instance.
+	r.publish(routing.SubjectUnregister, unregisters)
+	r.publish(routing.SubjectRegister, registers)
+	wait := idlePause
+	if !next.IsZero() {
+		wait = min(wait, time.Until(next))
+	}
+	if len(unconfirmed) == 0 {
+		return wait
+	}
+	if r.nats.FlushTimeout(flushTimeout) != nil || r.nats.Stats().Reconnects != connection {
+		return min(wait, confirmAgain)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.table.confirm(unconfirmed)
+	return wait
+}
+
+func (r *Registrar) publish(subject string, payloads [][]byte) {
+	for _, payload := range payloads {
+		if err := r.nats.Publish(subject, payload); err != nil {
+			r.report(err)
+			return
+		}
+	}
+}
+
+// report tells of an error that is no lost connection: that is told elsewhere, and what was to be said is said on the next.
+func (r *Registrar) report(err error) {
+	if err != nil && r.nats.IsConnected() && r.ctx.Err() == nil {
+		r.log.Error("routers cannot be told", "error", err)
+	}
+}

@@ -1,0 +1,175 @@
+package registrar
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/durable-dea/dea/internal/routing"
+)
+
+// table is what the routers are to know. It has no lock and no clock.
+type table struct {
+	routes map[string]*route
+	// withdrawals are those that are not confirmed, the oldest first.
+	withdrawals []*withdrawal
+	// leaving are the last withdrawals of instances that are gone, for who waits for them.
+	leaving map[string]*withdrawal
+}
+
+// route is something that is, or may be, registered.
+type route struct {
+	// told is what the routers know, or will when it is sent; without URIs there is nothing.
+	told routing.RegistryMessage
+	// payloads are told, encoded.
+	payloads [][]byte
+	// due is when it is to be sent next.
+	due time.Time
+	// static is set for what is no instance.
+	static bool
+}
+
+// withdrawal takes something back.
+type withdrawal struct {
+	payloads [][]byte
+	// sent is set once it was published, and connection then tells over which connection.
+	sent       bool
+	connection uint64
+	// confirmed is closed when NATS has it, and arrived set.
+	confirmed chan struct{}
+	arrived   bool
+	// seen is when it was first looked at, for forget.
+	seen time.Time
+}
+
+func newTable() table {
+	return table{routes: map[string]*route{}, leaving: map[string]*withdrawal{}}
+}
+
+// live takes note of an instance. Of one that is seen for the first time and is not ready, an earlier worker may have said
+// otherwise.
+func (t *table) live(id string, m routing.RegistryMessage, ready bool) {
+	delete(t.leaving, id)
+	one, known := t.routes[id]
+	if !known {
+		one = &route{}
+		if !ready {
+			one.told = m
+		}
+		t.routes[id] = one
+	}
+	if !ready {
+		m = routing.RegistryMessage{}
+	}
+	t.tell(one, m)
+}
+
+// tell has a route be registered as m, and takes back what it was and is no longer.
+func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
+	was := one.told
+	if isSame(was, m) {
+		was = without(was, m)
+	}
+	one.told, one.payloads, one.due = m, encode(m), time.Time{}
+	if len(was.URIs) == 0 {
+		return nil
+	}
+	w := &withdrawal{payloads: encode(was), confirmed: make(chan struct{})}
+	t.withdrawals = append(t.withdrawals, w)
+	return w
+}
+
+// gone takes back all of an instance. One that was never live here may have been registered by an earlier worker.
+func (t *table) gone(id string, m routing.RegistryMessage) {
+	one, known := t.routes[id]
+	if !known {
+		if _, left := t.leaving[id]; left {
+			return
+		}
+		one = &route{told: m}
+	}
+	delete(t.routes, id)
+	if w := t.tell(one, routing.RegistryMessage{}); w != nil {
+		t.leaving[id] = w
+	}
+}
+
+func (t *table) serve(id string, m routing.RegistryMessage) {
+	one, known := t.routes[id]
+	if !known {
+		one = &route{static: true}
+		t.routes[id] = one
+	}
+	t.tell(one, m)
+}
+
+func (t *table) endStatic() {
+	for id, one := range t.routes {
+		if one.static {
+			delete(t.routes, id)
+			t.tell(one, routing.RegistryMessage{})
+		}
+	}
+}
+
+// again has all routes be sent at once.
+func (t *table) again() {
+	for _, one := range t.routes {
+		one.due = time.Time{}
+	}
+}
+
+// slack is the part of an interval by which a route may be sent early, with another.
+const slack = 40
+
+// takeDue gives the payloads that are due, and when the next ones are; zero for never. What it gives counts as sent.
+func (t *table) takeDue(now time.Time, every time.Duration) (registers [][]byte, next time.Time) {
+	for _, one := range t.routes {
+		if len(one.payloads) == 0 {
+			continue
+		}
+		if !one.due.After(now.Add(every / slack)) {
+			registers = append(registers, one.payloads...)
+			one.due = now.Add(every - time.Duration(rand.Float64()*float64(every)/5)) //nolint:gosec // spreads, protects nothing
+		}
+		if next.IsZero() || one.due.Before(next) {
+			next = one.due
+		}
+	}
+	return registers, next
+}
+
+// takeUnsent gives the payloads of the withdrawals that are to be published over a connection, which count as sent over it, and
+// all withdrawals that are to be confirmed then.
+func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed []*withdrawal) {
+	for _, w := range t.withdrawals {
+		if !w.sent || w.connection != connection {
+			w.sent, w.connection = true, connection
+			unregisters = append(unregisters, w.payloads...)
+		}
+	}
+	return unregisters, slices.Clone(t.withdrawals)
+}
+
+// confirm says that withdrawals have arrived.
+func (t *table) confirm(those []*withdrawal) {
+	for _, w := range those {
+		w.arrived = true
+		close(w.confirmed)
+	}
+	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived })
+}
+
+// remembered is for how long it is known what was taken back of an instance that is gone: who stops it asks soon after.
+const remembered = time.Minute
+
+// forget drops what nobody waits for any more.
+func (t *table) forget(now time.Time) {
+	for id, w := range t.leaving {
+		if w.seen.IsZero() {
+			w.seen = now
+		} else if now.Sub(w.seen) > remembered {
+			delete(t.leaving, id)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package registrar
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-dea/dea/internal/routing"
+	"github.com/durable-dea/dea/internal/supervisor"
+)
+
+const every = 20 * time.Second
+
+func at(port uint16, uris ...string) routing.RegistryMessage {
+	return routing.RegistryMessage{Host: "10.0.0.1", Port: port, URIs: uris}
+}
+
+// said decodes payloads.
+func said(t *testing.T, payloads [][]byte) []routing.RegistryMessage {
+	t.Helper()
+	var all []routing.RegistryMessage
+	for _, payload := range payloads {
+		var m routing.RegistryMessage
+		require.NoError(t, json.Unmarshal(payload, &m))
+		all = append(all, m)
+	}
+	return all
+}
+
+// takes empties a table.
+func (t *table) takes(test *testing.T, now time.Time) (registers, unregisters []routing.RegistryMessage) {
+	test.Helper()
+	gone, unconfirmed := t.takeUnsent(0)
+	t.confirm(unconfirmed)
+	come, _ := t.takeDue(now, every)
+	return said(test, come), said(test, gone)
+}
+
+func TestAnInstanceIsRegisteredAtOnceAndThenAtTheInterval(t *testing.T) {
+	table, now := newTable(), time.Now()
+	table.live("a", at(1, "x"), true)
+	come, next := table.takeDue(now, every)
+	require.Equal(t, []routing.RegistryMessage{at(1, "x")}, said(t, come))
+	require.GreaterOrEqual(t, next.Sub(now), every*4/5)
+	require.LessOrEqual(t, next.Sub(now), every)
+	come, _ = table.takeDue(next.Add(-2*every/slack), every)
+	require.Empty(t, come, "too early")
+	come, again := table.takeDue(next, every)
+	require.Len(t, come, 1)
+	require.True(t, again.After(next))
+	table.again()
+	come, _ = table.takeDue(next, every)
+	require.Len(t, come, 1, "a router has come")
+}
+
+func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
+	table, now := newTable(), time.Now()
+	steps := []struct {
+		what                   string
+		do                     func()
+		registers, unregisters []routing.RegistryMessage
+	}{
+		{"comes, not ready", func() { table.live("a", at(1, "x"), false) }, nil, []routing.RegistryMessage{at(1, "x")}},
+		{"is ready", func() { table.live("a", at(1, "x"), true) }, []routing.RegistryMessage{at(1, "x")}, nil},
+		{
+			"has other routes", func() { table.live("a", at(1, "y", "z"), true) },
+			[]routing.RegistryMessage{at(1, "y", "z")}, []routing.RegistryMessage{at(1, "x")},
+		},
+		{"has one less", func() { table.live("a", at(1, "z"), true) }, []routing.RegistryMessage{at(1, "z")}, []routing.RegistryMessage{at(1, "y")}},
+		{"has no route", func() { table.live("a", at(1), true) }, nil, []routing.RegistryMessage{at(1, "z")}},
+		{"has one again", func() { table.live("a", at(1, "z"), true) }, []routing.RegistryMessage{at(1, "z")}, nil},
+		{"is elsewhere", func() { table.live("a", at(2, "z"), true) }, []routing.RegistryMessage{at(2, "z")}, []routing.RegistryMessage{at(1, "z")}},
+		{"is not ready", func() { table.live("a", at(2, "z"), false) }, nil, []routing.RegistryMessage{at(2, "z")}},
+		{"is still not", func() { table.live("a", at(2, "z"), false) }, nil, nil},
+		{"is ready and gone", func() { table.live("a", at(2, "z"), true); table.gone("a", at(2, "z")) }, nil, []routing.RegistryMessage{at(2, "z")}},
+		{"is gone once more", func() { table.gone("a", at(2, "z")) }, nil, nil},
+		{"was of an earlier worker", func() { table.gone("b", at(3, "b")) }, nil, []routing.RegistryMessage{at(3, "b")}},
+		{"had no port", func() { table.gone("c", routing.RegistryMessage{}) }, nil, nil},
+	}
+	for _, step := range steps {
+		step.do()
+		registers, unregisters := table.takes(t, now)
+		require.Equal(t, step.registers, registers, step.what)
+		require.Equal(t, step.unregisters, unregisters, step.what)
+	}
+	require.Empty(t, table.routes)
+	require.Empty(t, table.withdrawals)
+}
+
+func TestAWithdrawalIsSentOnEachConnectionUntilItIsConfirmed(t *testing.T) {
+	table := newTable()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	for connection := range uint64(3) {
+		gone, unconfirmed := table.takeUnsent(connection)
+		require.Len(t, gone, 1)
+		require.Len(t, unconfirmed, 1)
+		gone, unconfirmed = table.takeUnsent(connection)
+		require.Empty(t, gone, "it was sent")
+		require.Len(t, unconfirmed, 1, "and may not have arrived")
+	}
+	_, unconfirmed := table.takeUnsent(2)
+	table.confirm(unconfirmed)
+	<-table.leaving["a"].confirmed
+	gone, unconfirmed := table.takeUnsent(3)
+	require.Empty(t, gone)
+	require.Empty(t, unconfirmed)
+	now := time.Now()
+	table.forget(now)
+	require.NotEmpty(t, table.leaving)
+	table.forget(now.Add(2 * remembered))
+	require.Empty(t, table.leaving)
+}
+
+func TestManyRoutesTakeSeveralMessages(t *testing.T) {
+	m := at(1)
+	for i := range 4000 {
+		m.URIs = append(m.URIs, strings.Repeat("x", 200)+strconv.Itoa(i))
+	}
+	m.URIs = append(m.URIs, strings.Repeat("y", 2*maxURIs)) // has one of its own
+	var uris []string
+	for _, payload := range encode(m) {
+		require.Less(t, len(payload), 3*maxURIs)
+		uris = append(uris, said(t, [][]byte{payload})[0].URIs...)
+	}
+	require.Equal(t, m.URIs, uris)
+	require.Empty(t, encode(at(1)))
+}
+
+func TestWhatRoutersAreTold(t *testing.T) {
+	o := Options{Index: 3, Zone: "z1", IsolationSegment: "s"}
+	i := supervisor.Instance{ID: "guid", AppID: "app", Index: 7, URIs: []string{"x"}, Address: "10.0.0.1:61001"}
+	text, err := json.Marshal(o.message(i))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"host":"10.0.0.1","port":61001,"uris":["x"],"app":"app","private_instance_id":"guid",
+		"private_instance_index":"7","tags":{"component":"dea-3","source_id":"app","app_id":"app","instance_id":"7",
+		"process_instance_id":"guid"},"isolation_segment":"s","availability_zone":"z1","protocol":"http1"}`, string(text))
+	for _, address := range []string{"", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:70000"} {
+		i.Address = address
+		require.Empty(t, o.message(i), address)
+	}
+	i.Address, i.URIs = "[::1]:80", nil
+	require.Empty(t, o.message(i))
+}
+
+func TestTheIntervalIsThatOfTheRouterThatWantsItMostOften(t *testing.T) {
+	r := &Registrar{options: Options{Interval: every}, routers: map[string]routing.RouterStart{}}
+	require.Equal(t, every, r.every())
+	for i, step := range []struct {
+		interval, prune int
+		want            time.Duration
+	}{
+		{30, 120, 30 * time.Second},
+		{25, 0, 25 * time.Second},
+		{60, 20, 10 * time.Second},
+		{0, 0, 10 * time.Second},
+		{-5, -5, 10 * time.Second},
+		{0, 1, leastInterval},
+	} {
+		id := strconv.Itoa(i)
+		r.routers[id] = routing.RouterStart{
+			ID: id, MinimumRegisterIntervalInSeconds: step.interval, PruneThresholdInSeconds: step.prune,
+		}
+		require.Equal(t, step.want, r.every(), step)
+	}
+}
