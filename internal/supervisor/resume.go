@@ -229,16 +229,16 @@ func (s *Supervisor) found(ctx context.Context, one *search, running api.Running
 	if err := s.signalResume(ctx, r, true); err != nil {
 		return err
 	}
-	s.LookAfter(asFound(running, info))
+	s.LookAfter(asFound(r.ID, running, info))
 	s.log.Info("instance found again", "instance", r.ID, "app", r.AppID, "index", r.Index)
 	return nil
 }
 
 // asFound is an instance as its workflow and its container, which may be nil, say.
-func asFound(running api.RunningInstance, info *wardenpb.InfoResponse) Instance {
+func asFound(id string, running api.RunningInstance, info *wardenpb.InfoResponse) Instance {
 	status := running.Status
 	return Instance{
-		ID: status.InstanceID, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
+		ID: id, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
 		Address: status.Address, Ready: !status.Unready,
 		ContainerIP: info.GetContainerIp(), ContainerPort: running.ContainerPort, ContainerPath: info.GetContainerPath(),
 		Limits: running.Limits, Liveness: running.Liveness, Readiness: running.Readiness,
@@ -261,7 +261,7 @@ func (s *Supervisor) foundEnded(ctx context.Context, r api.Reservation, running 
 	}
 	s.log.Warn("instance ended while no worker looked", "instance", r.ID, "app", r.AppID, "index", r.Index)
 	for _, watcher := range s.watchers {
-		watcher.Gone(asFound(running, nil))
+		watcher.Gone(asFound(r.ID, running, nil))
 	}
 	return s.signalEnd(ctx, r.ID, outcome{api.SignalInstanceExited, exit})
 }
