@@ -32,12 +32,12 @@ func said(t *testing.T, payloads [][]byte) []routing.RegistryMessage {
 }
 
 // takes empties a table.
-func (t *table) takes(test *testing.T, now time.Time) (registers, unregisters []routing.RegistryMessage) {
-	test.Helper()
-	gone, unconfirmed := t.takeUnsent(0)
-	t.confirm(unconfirmed)
-	come, _ := t.takeDue(now, every)
-	return said(test, come), said(test, gone)
+func takes(t *testing.T, table *table, now time.Time) (registers, unregisters []routing.RegistryMessage) {
+	t.Helper()
+	gone, unconfirmed := table.takeUnsent(0)
+	table.confirm(unconfirmed)
+	come, _ := table.takeDue(now, every)
+	return said(t, come), said(t, gone)
 }
 
 func TestAnInstanceIsRegisteredAtOnceAndThenAtTheInterval(t *testing.T) {
@@ -68,7 +68,8 @@ func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
 		{"is ready", func() { table.live("a", at(1, "x"), true) }, []routing.RegistryMessage{at(1, "x")}, nil},
 		{
 			"has other routes", func() { table.live("a", at(1, "y", "z"), true) },
-			[]routing.RegistryMessage{at(1, "y", "z")}, []routing.RegistryMessage{at(1, "x")},
+			[]routing.RegistryMessage{at(1, "y", "z")},
+			[]routing.RegistryMessage{at(1, "x")},
 		},
 		{"has one less", func() { table.live("a", at(1, "z"), true) }, []routing.RegistryMessage{at(1, "z")}, []routing.RegistryMessage{at(1, "y")}},
 		{"has no route", func() { table.live("a", at(1), true) }, nil, []routing.RegistryMessage{at(1, "z")}},
@@ -83,7 +84,7 @@ func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
 	}
 	for _, step := range steps {
 		step.do()
-		registers, unregisters := table.takes(t, now)
+		registers, unregisters := takes(t, &table, now)
 		require.Equal(t, step.registers, registers, step.what)
 		require.Equal(t, step.unregisters, unregisters, step.what)
 	}

@@ -40,7 +40,7 @@ func (a *agent) routeFiles(listening net.Addr) {
 	if host == "" {
 		return
 	}
-	port := listening.(*net.TCPAddr).AddrPort().Port() //nolint:errcheck,forcetypeassert // it was listened at as tcp
+	port := listening.(*net.TCPAddr).AddrPort().Port() //nolint:forcetypeassert // it was listened at as tcp
 	a.registrar.Serve(filesRoute, routing.RegistryMessage{
 		Host: a.node.LocalRoute, Port: port, URIs: []string{host},
 		Tags: map[string]string{"component": "directory-server-" + a.id},
