@@ -29,12 +29,18 @@ const (
 	confirmAgain = time.Second
 	// idlePause is until the next look where nothing is to be said: a connection or a change comes before.
 	idlePause = time.Minute
+	// awayPause is between two looks why there is no connection.
+	awayPause = time.Second
 )
 
 // pass sends what is due, and tells in what time something will be.
 func (r *Registrar) pass(now time.Time) time.Duration {
 	if !r.nats.IsConnected() {
-		return idlePause // connected has it called
+		// The client does not tell of a server that refuses it while it tries on. connected has pass called.
+		if err := r.nats.LastError(); err != nil {
+			r.disconnected(r.nats, err)
+		}
+		return awayPause
 	}
 	// A count that has not changed in the end tells that all went over one connection.
 	connection := r.nats.Stats().Reconnects

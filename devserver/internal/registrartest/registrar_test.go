@@ -85,11 +85,11 @@ type router struct {
 }
 
 // startRouter begins to hear. It answers with start where that is not nil.
-func startRouter(t *testing.T, b *bus, start *routing.RouterStart) *router {
+func startRouter(t *testing.T, b *bus, start *routing.RouterStart, options ...nats.Option) *router {
 	t.Helper()
 	r := &router{t: t}
 	var err error
-	r.nats, err = nats.Connect(b.url(), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond))
+	r.nats, err = nats.Connect(b.url(), append(options, nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond))...)
 	require.NoError(t, err)
 	t.Cleanup(r.nats.Close)
 	for _, subject := range []string{routing.SubjectRegister, routing.SubjectUnregister, routing.SubjectGreet} {
@@ -316,4 +316,37 @@ func (b *safeBuilder) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// TestSeveralServersAndTLS: the first server is away, the second wants to see a certificate.
+func TestSeveralServersAndTLS(t *testing.T) {
+	authority := newAuthority(t)
+	away := startBus(t)
+	away.stop()
+	b := &bus{t: t, options: away.options}
+	b.options.Port = server.RANDOM_PORT
+	b.options.TLSVerify, b.options.TLSTimeout = true, patience.Seconds()
+	b.options.TLSConfig = authority.server(t)
+	b.start()
+	t.Cleanup(b.stop)
+	b.options.Port = b.server.Addr().(*net.TCPAddr).Port
+	servers := []config.URL{config.URL(away.url()), config.URL(strings.Replace(b.url(), "nats:", "tls:", 1))}
+	files := authority.client(t)
+	router := startRouter(t, b, nil, nats.RootCAs(files.CAFile), nats.ClientCert(files.CertFile, files.KeyFile))
+
+	r := newRegistrar(t, b, func(o *registrar.Options) { o.NATS.Servers, o.NATS.TLS = servers, files })
+	r.Live(instance("a", "x"))
+	router.hears("register a x")
+
+	var log safeBuilder
+	stranger := newRegistrar(t, b, func(o *registrar.Options) {
+		o.NATS.Servers, o.NATS.TLS = servers, config.TLSFiles{CAFile: newAuthority(t).client(t).CAFile}
+		o.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
+	})
+	stranger.Live(instance("b", "x"))
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "certificate") }, patience, time.Millisecond)
+
+	files.CertFile = files.CAFile + "-not-there"
+	_, err := registrar.New(registrar.Options{NATS: registrar.NATS{Servers: servers, TLS: files}, Log: hclog.NewNullLogger()})
+	require.ErrorContains(t, err, "nats_tls.cert_file")
 }
