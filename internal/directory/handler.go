@@ -1,9 +1,11 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -53,6 +55,11 @@ type Options struct {
 	Stats Stats
 	// Log is where faults and refusals are told of; nil for nowhere. URLs' signatures are never logged.
 	Log hclog.Logger
+	// MaxTails and MaxReads bound how many tails, and how many other answers, are under way; half of each for one
+	// directory. 0 is 1024 tails, or as many as fit in half of the files that the process may open, and 256 others.
+	MaxTails, MaxReads int
+	// Patience is how long a reader may take for a piece of at most 32 KB before it is given up; 0 for a minute.
+	Patience time.Duration
 	// Now is the clock that URLs expire by; nil for time.Now.
 	Now func() time.Time
 }
@@ -60,7 +67,10 @@ type Options struct {
 // New makes the server's handler. A tail lasts as long as its request's context: cancel the http.Server's
 // BaseContext to end all of them.
 func New(o Options) http.Handler {
-	s := &server{log: o.Log, now: o.Now}
+	s := &server{
+		log: o.Log, now: o.Now, patience: cmp.Or(o.Patience, time.Minute),
+		tails: newGate(cmp.Or(o.MaxTails, tailsFor(defaultTails))), reads: newGate(cmp.Or(o.MaxReads, defaultReads)),
+	}
 	for _, key := range o.Keys {
 		if len(key) > 0 {
 			s.keys = append(s.keys, key)
@@ -87,6 +97,10 @@ type server struct {
 	keys [][]byte
 	log  hclog.Logger
 	now  func() time.Time
+	// patience is how long a reader may take for a piece.
+	patience time.Duration
+	// tails and reads bound what is under way.
+	tails, reads *gate
 }
 
 // reader answers the requests for one kind of directory.
@@ -114,13 +128,22 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve
 	if resolve == nil {
 		return ErrUnknown
 	}
+	under := s.reads
+	if query.Has(paramTail) {
+		under = s.tails
+	}
+	leave, err := under.enter(urlPath(kind, id))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	place, err := resolve(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	root, err := place.Open()
 	if err != nil {
-		return missing(err)
+		return reason(err)
 	}
 	defer func() { _ = root.Close() }()
 	f, info, err := open(root, name)
@@ -128,15 +151,28 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve
 		return err
 	}
 	if query.Has(paramTail) {
-		t := tail{root: root, place: place, name: name, file: f}
+		t := tail{root: root, place: place, name: name, file: f, patience: s.patience}
 		defer t.close()
 		return t.serve(w, r, info)
 	}
 	defer func() { _ = f.Close() }()
+	w = newSender(w, s.patience)
 	if info.IsDir() {
-		return serveListing(w, f)
+		return serveListing(w, r, f, s.linker(kind, id, query))
 	}
 	return serveFile(w, r, f, info)
+}
+
+// linker makes links to what is beneath the directory of a request. They are signed with the request's own time, so that
+// they last no longer than its own URL.
+func (s *server) linker(kind Kind, id string, query url.Values) func(path string) string {
+	return func(path string) string {
+		link := signedQuery(s.keys[0], kind, id, path, query.Get(paramTimestamp))
+		if query.Has(paramFormat) {
+			link.Set(paramFormat, query.Get(paramFormat))
+		}
+		return "?" + link.Encode()
+	}
 }
 
 // refuse answers with the status and the sentence of an error.
@@ -147,8 +183,15 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	} else {
 		s.log.Debug("refused", "path", r.URL.Path, "status", status, "reason", err)
 	}
+	if errors.Is(err, errBusy) {
+		w.Header().Set("Retry-After", retryAfter)
+	}
 	http.Error(w, words, status)
 }
+
+// retryAfter is the seconds after which who was refused because the node is busy may try again. An answer of 503 without
+// it means that there is nothing to read yet.
+const retryAfter = "2"
 
 // explain gives the status and the words for the user. Words never hold a place on the node's disk.
 func explain(err error) (status int, words string) {
@@ -160,6 +203,9 @@ func explain(err error) (status int, words string) {
 		{errExpired, http.StatusBadRequest},
 		{errNoTail, http.StatusBadRequest},
 		{errBadOffset, http.StatusBadRequest},
+		{errBadFormat, http.StatusBadRequest},
+		{errRanges, http.StatusRequestedRangeNotSatisfiable},
+		{errBusy, http.StatusServiceUnavailable},
 		{errOutside, http.StatusForbidden},
 		{errNoFile, http.StatusForbidden},
 		{errForbidden, http.StatusForbidden},

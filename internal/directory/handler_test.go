@@ -2,7 +2,6 @@ package directory
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -48,40 +47,6 @@ func TestContentOfUsersIsNeverRunByABrowser(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsListed(t *testing.T) {
-	n := newNode(t)
-	n.write("app/main.go", "package main")
-	n.write("app/.hidden", "")
-	n.write("app/sub/x", "")
-	n.write("app/new\nline", "abc")
-	n.write("app/größe", "abcd")
-	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(n.instance, "app", "link")))
-	a := n.read("app")
-	require.Equal(t, http.StatusOK, a.status)
-	var lines []string
-	for line := range strings.Lines(a.body) {
-		lines = append(lines, strings.Join(strings.Fields(line), " "))
-	}
-	require.Equal(t, []string{".hidden 0", "größe 4", "link -", "main.go 12", `"new\nline" 3`, "sub/ -"}, lines)
-	require.Contains(t, n.read("").body, "app/")
-	require.Equal(t, n.read("").body, n.read("/").body)
-}
-
-func TestAListingHasAnEnd(t *testing.T) {
-	n := newNode(t)
-	for i := range 5 {
-		n.write(strconv.Itoa(i), "")
-	}
-	for limit, lines := range map[int]int{4: 5, 5: 5, 6: 5} {
-		dir, err := os.Open(n.instance)
-		require.NoError(t, err)
-		text, err := list(dir, limit)
-		require.NoError(t, errors.Join(err, dir.Close()))
-		require.Equal(t, lines, strings.Count(text, "\n"), text)
-		require.Equal(t, limit < 5, strings.Contains(text, "only 4 are shown"), text)
-	}
-}
-
 func TestAStagingIsReadByItsTask(t *testing.T) {
 	n := newNode(t)
 	require.NoError(t, os.WriteFile(filepath.Join(n.staging, "staging.log"), []byte("-----> hello"), 0o600))
@@ -95,7 +60,7 @@ func TestAStagingIsReadByItsTask(t *testing.T) {
 func TestWhatIsNotThere(t *testing.T) {
 	n := newNode(t)
 	n.write("file", "x")
-	for _, path := range []string{"nothing", "file/below", "nothing/../file/x", "nul\x00byte", strings.Repeat("x", 300)} {
+	for _, path := range []string{"nothing", "file/below", "nothing/../file/x", "nul\x00byte", strings.Repeat("x", 300), strings.Repeat("a/", 9000)} {
 		require.Equal(t, http.StatusNotFound, n.read(path).status, "%q", path)
 	}
 	for id, status := range map[string]int{

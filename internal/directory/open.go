@@ -71,12 +71,23 @@ func inspect(f *os.File) (fs.FileInfo, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &where); err != nil {
 		return nil, fmt.Errorf("look at the file system: %w", err)
 	}
-	switch where.Type {
-	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
-		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC:
+	if isKernels(where.Type) {
 		return nil, errNoFile
 	}
 	return info, nil
+}
+
+// isKernels tells the file systems in which the kernel shows itself, and whose files are plain ones by their mode.
+func isKernels(fileSystem int64) bool {
+	switch fileSystem {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC, unix.BINFMTFS_MAGIC,
+		unix.EFIVARFS_MAGIC, unix.NSFS_MAGIC, unix.PSTOREFS_MAGIC, unix.RDTGROUP_SUPER_MAGIC, unix.SELINUX_MAGIC,
+		unix.SMACK_MAGIC, unix.DEVPTS_SUPER_MAGIC:
+		return true
+	default:
+		return false
+	}
 }
 
 func readable(info fs.FileInfo) bool { return info.Mode().IsRegular() || info.IsDir() }
@@ -95,6 +106,8 @@ func reason(err error) error {
 		return fmt.Errorf("%w: %w", errForbidden, err)
 	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: %w", errNoFile, err)
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return fmt.Errorf("%w: %w", errBusy, err)
 	default:
 		return err
 	}

@@ -36,6 +36,7 @@ const (
 	paramHMAC       = "hmac"
 	paramTail       = "tail"
 	paramTailOffset = "tail_offset"
+	paramFormat     = "format"
 )
 
 // Reasons to refuse a URL.
@@ -49,17 +50,21 @@ var (
 // Lifetime from at on. With tail the file is sent from its beginning and followed; a client that was cut off sets
 // tail_offset to the number of bytes it has.
 func SignedURL(base string, key []byte, kind Kind, id, path string, at time.Time, tail bool) string {
-	timestamp := strconv.FormatInt(at.Unix(), 10)
-	query := url.Values{
-		paramPath:      {path},
-		paramTimestamp: {timestamp},
-		paramHMAC:      {hex.EncodeToString(sum(key, kind, id, path, timestamp))},
-	}
+	query := signedQuery(key, kind, id, path, strconv.FormatInt(at.Unix(), 10))
 	if tail {
 		query.Set(paramTail, "")
 		query.Set(paramTailOffset, "0")
 	}
 	return strings.TrimRight(base, "/") + urlPath(kind, id) + "?" + query.Encode()
+}
+
+// signedQuery is a URL's query: its path, its time and the signature of both.
+func signedQuery(key []byte, kind Kind, id, path, timestamp string) url.Values {
+	return url.Values{
+		paramPath:      {path},
+		paramTimestamp: {timestamp},
+		paramHMAC:      {hex.EncodeToString(sum(key, kind, id, path, timestamp))},
+	}
 }
 
 func urlPath(kind Kind, id string) string {

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -17,10 +19,12 @@ const (
 	// they take nothing that the kernel has few of.
 	minPause = 20 * time.Millisecond
 	maxPause = 250 * time.Millisecond
-	// sendTimeout is how long a reader may take for a piece before it is given up.
-	sendTimeout = time.Minute
-	pieceBytes  = 32 << 10
+	// pieceBytes is how much of a file is sent at once.
+	pieceBytes = 32 << 10
 )
+
+// pieces are lent to tails that have something to send; those that wait hold none.
+var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
 // Why a path is not followed.
 var (
@@ -37,7 +41,8 @@ type tail struct {
 	file  *os.File
 	// offset is how far file was read.
 	offset int64
-	buf    []byte
+	// patience is how long the reader may take for a piece.
+	patience time.Duration
 }
 
 func (t *tail) close() { _ = t.file.Close() }
@@ -56,12 +61,11 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	out := sender{w: w, control: http.NewResponseController(w)}
+	out := newSender(w, t.patience)
 	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
 	_ = out.control.SetReadDeadline(time.Time{})
 	// The client learns at once that it follows, though there may be nothing to send for hours.
 	if out.flush() == nil {
-		t.buf = make([]byte, pieceBytes)
 		t.follow(r, out)
 	}
 	return nil
@@ -88,14 +92,14 @@ func startOffset(r *http.Request, size int64) (int64, error) {
 }
 
 // follow sends until the client or the directory is gone.
-func (t *tail) follow(r *http.Request, out sender) {
+func (t *tail) follow(r *http.Request, out *sender) {
 	pause := minPause
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		// Asked before the file is read: what was written until the directory went is still sent.
 		gone := t.place.Over || t.gone()
-		sent, err := t.catchUp(out)
+		sent, err := t.catchUp(r.Context(), out)
 		if err != nil || gone {
 			return
 		}
@@ -120,30 +124,30 @@ func (t *tail) gone() bool {
 	}
 	root, err := t.place.Open()
 	if err != nil {
-		return true
+		return !errors.Is(reason(err), errBusy) // what cannot be looked at now may well be there
 	}
 	defer func() { _ = root.Close() }()
 	now, err := root.Stat(".")
 	return err != nil || !os.SameFile(then, now)
 }
 
-// catchUp sends all that there is, of the file and then of one that took its place.
-func (t *tail) catchUp(out sender) (sent bool, err error) {
-	for {
-		next, err := t.successor()
-		if err != nil {
-			return sent, err
-		}
-		// The old one is read after the new one was seen: its last lines were written by then.
-		some, err := t.drain(out)
-		sent = sent || some
-		if next == nil || err != nil {
-			closeAll(next)
-			return sent, err
-		}
-		t.close()
-		t.file, t.offset = next, 0
+// catchUp sends what there is, of the file and then of one that took its place. It goes on to one such at a time, or an app
+// that swaps files for ever would keep it from looking up.
+func (t *tail) catchUp(ctx context.Context, out *sender) (sent bool, err error) {
+	next, err := t.successor()
+	if err != nil {
+		return false, err
 	}
+	// The old one is read after the new one was seen: its last lines were written by then.
+	sent, err = t.drain(ctx, out)
+	if next == nil || err != nil {
+		closeAll(next)
+		return sent, err
+	}
+	t.close()
+	t.file, t.offset = next, 0
+	_, err = t.drain(ctx, out)
+	return true, err
 }
 
 // successor opens the file that has the name now, if it is another than the one followed. A name that is free, or
@@ -170,7 +174,7 @@ func (t *tail) successor() (*os.File, error) {
 
 // drain sends the file from the offset to where it ends now, or from its beginning when it was truncated. An app
 // that writes faster than the reader reads does not keep the caller from looking up.
-func (t *tail) drain(out sender) (sent bool, err error) {
+func (t *tail) drain(ctx context.Context, out *sender) (sent bool, err error) {
 	info, err := t.file.Stat()
 	if err != nil {
 		return false, err
@@ -178,11 +182,19 @@ func (t *tail) drain(out sender) (sent bool, err error) {
 	if info.Size() < t.offset {
 		t.offset = 0
 	}
+	if t.offset == info.Size() {
+		return false, nil
+	}
+	piece := pieces.Get().(*[pieceBytes]byte) //nolint:errcheck,forcetypeassert // there is nothing else in it
+	defer pieces.Put(piece)
 	for t.offset < info.Size() {
-		n, err := t.file.ReadAt(t.buf, t.offset)
+		if err := ctx.Err(); err != nil {
+			return sent, err
+		}
+		n, err := t.file.ReadAt(piece[:], t.offset)
 		t.offset += int64(n)
 		if n > 0 {
-			if err := out.send(t.buf[:n]); err != nil {
+			if err := out.send(piece[:n]); err != nil {
 				return true, err
 			}
 			sent = true
@@ -201,24 +213,4 @@ func closeAll(f *os.File) {
 	if f != nil {
 		_ = f.Close()
 	}
-}
-
-// sender gives each piece its own time: the whole answer may last for days.
-type sender struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func (s sender) send(piece []byte) error {
-	// A connection that knows no deadlines waits as long as it likes.
-	_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if _, err := s.w.Write(piece); err != nil {
-		return err
-	}
-	return s.flush()
-}
-
-func (s sender) flush() error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout))
-	return s.control.Flush()
 }

@@ -1,0 +1,62 @@
+package directory
+
+import (
+	"errors"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// errBusy refuses one more request where there are many under way.
+var errBusy = errors.New("the node has as many readers of files as it can serve; try again soon")
+
+const (
+	// defaultTails and defaultReads are how many tails, and other answers, are under way at most.
+	defaultTails = 1024
+	defaultReads = 256
+	// tailFiles is at most how many files a tail holds open: its connection, directory and file; and, for a moment, the
+	// directory as it is now, on the way to it, and the file's successor.
+	tailFiles = 6
+)
+
+// tailsFor is how many tails fit in half of the files that this process may open: the others are for the node's work.
+func tailsFor(wanted int) int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return wanted
+	}
+	return int(min(uint64(wanted), max(limit.Cur/2/tailFiles, 1))) //nolint:gosec // at most wanted
+}
+
+// gate bounds how many answers of a kind are under way. One directory's are half of them at most, so that who may read
+// one instance keeps nobody from another.
+type gate struct {
+	most int
+
+	mu   sync.Mutex
+	all  int
+	each map[string]int
+}
+
+func newGate(most int) *gate { return &gate{most: most, each: map[string]int{}} }
+
+// enter counts an answer for a directory until leave, or fails with errBusy.
+func (g *gate) enter(directory string) (leave func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.all >= g.most || g.each[directory] >= max(g.most/2, 1) {
+		return nil, errBusy
+	}
+	g.all++
+	g.each[directory]++
+	return func() { g.leave(directory) }, nil
+}
+
+func (g *gate) leave(directory string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all--
+	if g.each[directory]--; g.each[directory] == 0 {
+		delete(g.each, directory)
+	}
+}
