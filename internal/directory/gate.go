@@ -19,13 +19,20 @@ const (
 	tailFiles = 6
 )
 
+// MaxConnections is how many connections are of use to a server: more of them are let wait. It leaves three quarters of the
+// files that the process may open.
+func MaxConnections() int { return fitting(2*(defaultTails+defaultReads), 4) }
+
 // tailsFor is how many tails fit in half of the files that this process may open: the others are for the node's work.
-func tailsFor(wanted int) int {
+func tailsFor(wanted int) int { return fitting(wanted, 2*tailFiles) }
+
+// fitting is so many as are wanted, or as fit where each takes a share of the files that this process may open; 1 at least.
+func fitting(wanted, share int) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return wanted
 	}
-	return int(min(uint64(wanted), max(limit.Cur/2/tailFiles, 1))) //nolint:gosec // at most wanted
+	return int(min(uint64(wanted), max(limit.Cur/uint64(share), 1))) //nolint:gosec // at most wanted
 }
 
 // gate bounds how many answers of a kind are under way. One directory's are half of them at most, so that who may read

@@ -79,6 +79,7 @@ type agent struct {
 	telemetry  *telemetry.Telemetry
 	files      *fileServer
 	registrar  *registrar.Registrar
+	reserved   *reservations
 }
 
 func (a *agent) run(ctx context.Context) error {
