@@ -44,7 +44,7 @@ var (
 
 // Error is what a call failed of.
 type Error struct {
-	// Kind is one of the Err… variables.
+	// Kind is one of the Err… variables; of errors that this package did not make, one of another package's.
 	Kind error
 	// Words are for the user: what is wrong. They hold no secret.
 	Words string

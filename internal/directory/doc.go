@@ -28,7 +28,8 @@
 //
 // With tail in the query a file is followed: what it holds is sent from tail_offset on, then what is appended, through
 // truncation and rotation, until the client goes or the instance's or staging's directory is no more; of one that is over
-// and only kept, until the file's end. Without tail_offset only what is appended from now on is sent; a negative tail_offset
+// and only kept, until the file's end. An answer that breaks off instead of ending, as when the server ends, can be gone on
+// with by another request from the byte that is missing. Without tail_offset only what is appended from now on is sent; a negative tail_offset
 // counts from the file's end. A file was truncated when it is shorter than what was sent of it; one that has grown beyond
 // that again within a quarter of a second looks as one that was appended to.
 //

@@ -94,8 +94,8 @@ func TestAReaderThatNeverReadsIsGivenUp(t *testing.T) {
 	})
 	ended := make(chan struct{})
 	n.http.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { ended <- struct{}{} }()
 		handler.ServeHTTP(w, r)
-		ended <- struct{}{}
 	})
 	for _, tail := range []bool{false, true} {
 		conn, err := net.Dial("tcp", n.http.Listener.Addr().String())

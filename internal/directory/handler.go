@@ -65,7 +65,7 @@ type Options struct {
 }
 
 // New makes the server's handler. A tail lasts as long as its request's context: cancel the http.Server's
-// BaseContext to end all of them.
+// BaseContext to break all of them off.
 func New(o Options) http.Handler {
 	s := &server{
 		log: o.Log, now: o.Now, patience: cmp.Or(o.Patience, time.Minute),

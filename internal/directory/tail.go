@@ -65,8 +65,9 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
 	_ = out.control.SetReadDeadline(time.Time{})
 	// The client learns at once that it follows, though there may be nothing to send for hours.
-	if out.flush() == nil {
-		t.follow(r, out)
+	if out.flush() != nil || !t.follow(r, out) {
+		// A reader must not take the end of the server, or a fault, for the end of the file: the answer breaks off.
+		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
@@ -91,8 +92,8 @@ func startOffset(r *http.Request, size int64) (int64, error) {
 	return n, nil
 }
 
-// follow sends until the client or the directory is gone.
-func (t *tail) follow(r *http.Request, out *sender) {
+// follow sends until the directory is gone, which is true, or what it sends can go on no longer.
+func (t *tail) follow(r *http.Request, out *sender) (over bool) {
 	pause := minPause
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -101,7 +102,7 @@ func (t *tail) follow(r *http.Request, out *sender) {
 		gone := t.place.Over || t.gone()
 		sent, err := t.catchUp(r.Context(), out)
 		if err != nil || gone {
-			return
+			return err == nil
 		}
 		pause = min(2*pause, maxPause)
 		if sent {
@@ -110,7 +111,7 @@ func (t *tail) follow(r *http.Request, out *sender) {
 		timer.Reset(pause)
 		select {
 		case <-r.Context().Done():
-			return
+			return false
 		case <-timer.C:
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/cloudcontroller"
 	"github.com/durable-dea/dea/starter/internal/push"
+	"github.com/durable-dea/dea/starter/internal/tail"
 	"github.com/durable-dea/dea/starter/internal/watch"
 )
 
@@ -34,7 +35,7 @@ func exitCodes() string {
 		{exitOK, "done"},
 		{exitFailed, "failed, for a reason that is none of the others"},
 		{exitUsage, "wrong usage: arguments, a flag's value, the configuration, or a request that can never work"},
-		{exitNotFound, "no such app, node, instance or staging"},
+		{exitNotFound, "no such app, node, instance, staging or file"},
 		{exitAppFailed, "the app failed: no droplet could be staged, or its instances do not run"},
 		{exitUnreachable, "the platform cannot be used: Temporal, a worker or the cloud controller does not answer"},
 		{exitInterrupted, "interrupted"},
@@ -62,10 +63,11 @@ func exitCode(err error) int {
 		{exitUsage, []error{controller.ErrInvalid, controller.ErrInstanceExists, push.ErrUsage}},
 		{exitNotFound, []error{
 			controller.ErrNoSuchApp, controller.ErrNoSuchInstance, controller.ErrNoSuchNode, controller.ErrNoSuchStaging,
-			cloudcontroller.ErrNotFound,
+			cloudcontroller.ErrNotFound, tail.ErrNotThere,
 		}},
 		{exitUnreachable, []error{
 			controller.ErrUnreachable, controller.ErrNoWorker, controller.ErrNotSetUp, cloudcontroller.ErrUnreachable,
+			tail.ErrUnreachable,
 		}},
 	} {
 		for _, one := range kind.kinds {

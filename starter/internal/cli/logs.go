@@ -136,8 +136,8 @@ func (s *session) emit() func(applogs.Line) {
 	}
 }
 
-// stagingLine is a line of a staging's log, for programs.
-type stagingLine struct {
+// textLine is a line of a staging's log or of a file, for programs.
+type textLine struct {
 	Text string `json:"text"`
 }
 
@@ -145,7 +145,7 @@ type stagingLine struct {
 func (s *session) emitStaging() func(string) {
 	if s.format == render.JSON {
 		encode := s.encode()
-		return func(text string) { encode(stagingLine{text}) }
+		return func(text string) { encode(textLine{text}) }
 	}
 	return progress.New(s.process.Out).Output
 }

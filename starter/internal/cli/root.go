@@ -54,7 +54,9 @@ func newRoot(s *session) *cobra.Command {
 		c.GroupID = groupApps
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{s.instancesCommand(), s.startInstanceCommand(), s.stopInstancesCommand()} {
+	for _, c := range []*cobra.Command{
+		s.instancesCommand(), s.startInstanceCommand(), s.stopInstancesCommand(), s.filesCommand(),
+	} {
 		c.GroupID = groupInstances
 		root.AddCommand(c)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,6 +33,10 @@ const LastBytes = 256 << 10
 var (
 	// ErrNotThere: the file, or its directory, is not there: not yet, or no longer.
 	ErrNotThere = errors.New("the file is not there")
+	// ErrNotYet is an ErrNotThere that may well end: the directory is being made.
+	ErrNotYet = fmt.Errorf("%w yet", ErrNotThere)
+	// ErrDirectory: there is a directory where a file must be.
+	ErrDirectory = errors.New("it is a directory")
 	// ErrRefused: the node does not accept the URL; the installation's keys or clocks may differ.
 	ErrRefused = errors.New("the node refused the request; check that this machine's encryption key is the installation's and its clock is right")
 	// ErrNotReadable: the node shows what is at that path to nobody: a link that leads outside, or no file.
@@ -85,13 +90,13 @@ func (c *Client) Follow(ctx context.Context, address func() string, from int64, 
 // stream copies one answer, from an offset on.
 func (c *Client) stream(ctx context.Context, address string, from int64, to io.Writer) (int64, error) {
 	if from > 0 {
-		moved, err := withOffset(address, from)
+		moved, err := with(address, "tail_offset", strconv.FormatInt(from, 10))
 		if err != nil {
 			return 0, err
 		}
 		address = moved
 	}
-	response, err := c.get(ctx, address, "")
+	response, err := c.get(ctx, address, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -123,11 +128,18 @@ func (e End) All() []string {
 
 // Last gives the last n lines of a file, n at least 1; fewer where it is shorter or its lines are very long.
 func (c *Client) Last(ctx context.Context, address string, n int) (End, error) {
-	response, err := c.get(ctx, address, fmt.Sprintf("bytes=-%d", LastBytes))
+	address, err := with(address, "format", "json")
+	if err != nil {
+		return End{}, err
+	}
+	response, err := c.get(ctx, address, http.Header{"Range": {fmt.Sprintf("bytes=-%d", LastBytes)}})
 	if err != nil {
 		return End{}, err
 	}
 	defer closeBody(response)
+	if isListing(response) {
+		return End{}, ErrDirectory
+	}
 	begin := rangeBegin(response)
 	var kept []string
 	// What begins in the middle of the file begins in the middle of a line.
@@ -157,14 +169,12 @@ func rangeBegin(response *http.Response) int64 {
 }
 
 // get gives an answer that has content, which the caller closes.
-func (c *Client) get(ctx context.Context, address, byteRange string) (*http.Response, error) {
+func (c *Client) get(ctx context.Context, address string, header http.Header) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, errors.New("the node's file URL cannot be read")
 	}
-	if byteRange != "" {
-		request.Header.Set("Range", byteRange)
-	}
+	maps.Copy(request.Header, header)
 	response, err := c.http.Do(request)
 	switch {
 	case ctx.Err() != nil:
@@ -180,8 +190,13 @@ func (c *Client) get(ctx context.Context, address, byteRange string) (*http.Resp
 	case http.StatusRequestedRangeNotSatisfiable: // an empty file has no end
 		response.Body = http.NoBody
 		return response, nil
-	case http.StatusNotFound, http.StatusServiceUnavailable:
+	case http.StatusNotFound:
 		return nil, ErrNotThere
+	case http.StatusServiceUnavailable:
+		if response.Header.Get("Retry-After") != "" {
+			return nil, fmt.Errorf("%w: it has as many readers as it can serve", ErrUnreachable)
+		}
+		return nil, ErrNotYet
 	case http.StatusForbidden:
 		return nil, ErrNotReadable
 	case http.StatusUnauthorized, http.StatusBadRequest:
@@ -197,14 +212,14 @@ func closeBody(response *http.Response) {
 	}
 }
 
-// withOffset moves the beginning of what is followed; the signature does not cover it.
-func withOffset(address string, offset int64) (string, error) {
+// with sets a parameter of a URL that its signature does not cover.
+func with(address, name, value string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", errors.New("the node's file URL cannot be read")
 	}
 	query := u.Query()
-	query.Set("tail_offset", strconv.FormatInt(offset, 10))
+	query.Set(name, value)
 	u.RawQuery = query.Encode()
 	return u.String(), nil
 }

@@ -28,7 +28,7 @@ const (
 	idleTimeout   = time.Minute
 	// maxHeaderBytes is far more than a signed URL and a client's headers have.
 	maxHeaderBytes = 32 << 10
-	// filesGrace is how long answers that are under way may take when the worker ends; tails end at once.
+	// filesGrace is how long answers that are under way may take when the worker ends; tails break off at once.
 	filesGrace = 2 * time.Second
 )
 
@@ -37,7 +37,7 @@ type fileServer struct {
 	url     string
 	address net.Addr
 	server  *http.Server
-	// end ends the tails.
+	// end breaks the tails off.
 	end context.CancelFunc
 }
 
@@ -81,7 +81,7 @@ func (a *agent) serveFiles() (*fileServer, error) {
 	return &fileServer{url: url, address: listener.Addr(), server: server, end: end}, nil
 }
 
-// close takes no more requests and ends the tails; other answers may end by themselves for a moment.
+// close takes no more requests and breaks the tails off; other answers may end by themselves for a moment.
 func (f *fileServer) close() {
 	f.end()
 	ctx, cancel := context.WithTimeout(context.Background(), filesGrace)

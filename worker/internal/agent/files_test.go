@@ -240,7 +240,7 @@ func TestAHomeThatItsUserSwapsLeadsNowhere(t *testing.T) {
 	}
 }
 
-// TestTheFileServerEndsInGoodOrder: tails at once, as if their files were over, and nobody is told of it.
+// TestTheFileServerEndsInGoodOrder: tails break off at once, and do not end as if their files were over.
 func TestTheFileServerEndsInGoodOrder(t *testing.T) {
 	n := newFilesNode(t)
 	home := n.container("i")
@@ -254,7 +254,7 @@ func TestTheFileServerEndsInGoodOrder(t *testing.T) {
 	closed := make(chan struct{})
 	go func() { defer close(closed); n.files.close() }()
 	rest, err := io.ReadAll(tail.Body)
-	require.NoError(t, err)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.Empty(t, rest)
 	select {
 	case <-closed:
