@@ -136,6 +136,20 @@ func TestUsageErrors(t *testing.T) {
 		"logs of no stream":   {[]string{"logs", "a", "--stream", "in"}, "--stream must be"},
 		"logs of no lines":    {[]string{"logs", "a", "-n", "0"}, "--lines must be"},
 		"logs of no index":    {[]string{"logs", "a", "--index", "-1"}, "--index must be"},
+		"files of nothing":    {[]string{"files"}, "starter files NAME INDEX [PATH]"},
+		"files of no index":   {[]string{"files", "a"}, "starter files NAME INDEX [PATH]"},
+		"files of too much":   {[]string{"files", "a", "0", "b", "c"}, "starter files NAME INDEX [PATH]"},
+		"files, no number":    {[]string{"files", "a", "logs"}, `INDEX must be a number from 0, not "logs"`},
+		"files, below 0":      {[]string{"files", "a", "--", "-1"}, "INDEX must be a number from 0"},
+		"files, blank path":   {[]string{"files", "a", "0", ""}, "PATH is blank"},
+		"files, bad name":     {[]string{"files", "a'b", "0"}, "droplet may hold only"},
+		"files, no id":        {[]string{"files", "--instance", ""}, "instance_id is missing"},
+		"files, id and name":  {[]string{"files", "a", "0", "--instance", "i"}, "--instance ID and [PATH] alone"},
+		"files, bad part":     {[]string{"files", "a", "0", "b", "--bytes", "1-2,3-4"}, "--bytes must be FIRST-LAST"},
+		"files, part of all":  {[]string{"files", "a", "0", "b", "--bytes", "-"}, "--bytes must be FIRST-LAST"},
+		"files, part, follow": {[]string{"files", "a", "0", "b", "-f", "--bytes", "-1"}, "leave one out"},
+		"files, lines of all": {[]string{"files", "a", "0", "b", "-n", "5"}, "--lines is where --follow begins"},
+		"files, no lines":     {[]string{"files", "a", "0", "b", "-f", "-n", "0"}, "--lines must be"},
 		"staging and index":   {[]string{"logs", "a", "--staging", "--index", "0"}, "--index is about instances"},
 		"staging and stream":  {[]string{"logs", "a", "--staging", "--stream", "all"}, "--stream is about instances"},
 		"staging of no lines": {[]string{"logs", "a", "--staging", "-n", "0"}, "--lines must be"},
@@ -193,7 +207,7 @@ func TestFailureIsJSONToo(t *testing.T) {
 
 // TestFailureIsALineWhereTheAnswerIsLines, for programs that read one after the other.
 func TestFailureIsALineWhereTheAnswerIsLines(t *testing.T) {
-	for _, line := range []string{"follow hello -o json", "follow --instance i -o json", "logs hello -f -o json"} {
+	for _, line := range []string{"follow hello -o json", "follow --instance i -o json", "logs hello -f -o json", "files hello 0 log -f -o json"} {
 		r := starter(t, nil, "", strings.Fields(line)...)
 		var failure render.Failure
 		require.NoError(t, json.Unmarshal([]byte(r.out), &failure), line)

@@ -50,6 +50,16 @@ func apps() []api.AppStatus {
 	}
 }
 
+func files() render.Files {
+	return render.Files{InstanceID: "i-1", Node: "n1", FileListing: api.FileListing{Path: "app", Truncated: true, Entries: []api.FileEntry{
+		{Name: "a\tb\x1b]0;owned\a", Type: api.FileTypeFile, Size: 12, Mode: "0644", Modified: now},
+		{Name: "current", Type: api.FileTypeLink, Mode: "0777", Modified: now.Add(-time.Hour)},
+		{Name: "empty", Type: api.FileTypeFile, Mode: "0600", Modified: now.Add(-300 * 24 * time.Hour)},
+		{Name: "pipe", Type: api.FileTypeOther, Mode: "0600", Modified: now},
+		{Name: "src", Type: api.FileTypeDirectory, Mode: "1755", Modified: now},
+	}}}
+}
+
 func nodes() []api.NodeStatus {
 	return []api.NodeStatus{
 		{
@@ -130,6 +140,10 @@ func TestGolden(t *testing.T) {
 		},
 		"app-unready": func(r render.Renderer) error {
 			return r.App(api.AppStatus{AppID: "hello", Desired: 1, Instances: []api.InstanceStatus{unready()}})
+		},
+		"files": func(r render.Renderer) error { return r.Files(files()) },
+		"files-empty": func(r render.Renderer) error {
+			return r.Files(render.Files{FileListing: api.FileListing{Entries: []api.FileEntry{}}})
 		},
 		"setup": func(r render.Renderer) error {
 			return r.Setup(render.Setup{Namespace: "dea", SearchAttributes: []string{"A", "B"}})
