@@ -22,6 +22,10 @@
 //	staging of …: worker's …  the most memory that the worker's process held meanwhile, of all stagings.
 //	                          Floor: what it held before the first.
 //
+//	200 tails of …            the most memory by which the worker's process grew, while 200 readers follow the log of an
+//	                          instance that writes 40 KB a second.
+//	                          Floor: as many processes `tail -f`, what is theirs and their share of what is not.
+//
 //	… (process), … (oci)      instances, with both kinds of containers; real ones need root and crun or runc.
 //	start of an instance …    from controller.Run to RUNNING, the droplet being on the node: until a long poll of the app's
 //	                          history has the instance's word of it, which asks no worker anything. The bar is 150 ms over

@@ -72,22 +72,7 @@ func coldAndWarm(do func() (time.Duration, error)) (cold, warm float64, err erro
 // stays at the cloud controller.
 func push(ctx context.Context, s *stack.Stack, content []byte) (took time.Duration, failed error) {
 	begun := time.Now()
-	if err := s.Upload(ctx, pushedApp, content); err != nil {
-		return 0, err
-	}
-	request, err := s.StagingRequest(ctx, pushedApp)
-	if err != nil {
-		return 0, err
-	}
-	staging, err := s.Control.Stage(ctx, request)
-	if err != nil {
-		return 0, err
-	}
-	result, err := staging.Wait(ctx)
-	if err != nil {
-		return 0, err
-	}
-	spec, err := s.AppSpec(ctx, pushedApp, result.DropletSHA1)
+	spec, err := staged(ctx, s, content)
 	if err != nil {
 		return 0, err
 	}
@@ -97,6 +82,26 @@ func push(ctx context.Context, s *stack.Stack, content []byte) (took time.Durati
 	defer func() { failed = errors.Join(failed, remove(ctx, s.Control)) }()
 	since, err := runningSince(ctx, s.Control)
 	return since.Sub(begun), err
+}
+
+// staged uploads and stages a zip as the one app that is pushed, and says how to run it.
+func staged(ctx context.Context, s *stack.Stack, content []byte) (api.AppSpec, error) {
+	if err := s.Upload(ctx, pushedApp, content); err != nil {
+		return api.AppSpec{}, err
+	}
+	request, err := s.StagingRequest(ctx, pushedApp)
+	if err != nil {
+		return api.AppSpec{}, err
+	}
+	staging, err := s.Control.Stage(ctx, request)
+	if err != nil {
+		return api.AppSpec{}, err
+	}
+	result, err := staging.Wait(ctx)
+	if err != nil {
+		return api.AppSpec{}, err
+	}
+	return s.AppSpec(ctx, pushedApp, result.DropletSHA1)
 }
 
 // runningSince waits until the app runs and gives when it began to.

@@ -25,6 +25,16 @@ func MemoryOf(pid int) (Memory, error) {
 	return m, nil
 }
 
+// ShareOf is what a process holds for itself, and its share of what it holds with others (Pss), in MB of 2^20 bytes.
+func ShareOf(pid int) (float64, error) {
+	var kib float64
+	text, _ := field(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss")
+	if _, err := fmt.Sscanf(text, "%f kB", &kib); err != nil {
+		return 0, fmt.Errorf("read the memory of process %d: it has ended, or is a zombie: %w", pid, err)
+	}
+	return kib / (1 << 10), nil
+}
+
 // ForgetPeak makes a process's peak begin anew, at what it holds now.
 func ForgetPeak(pid int) error {
 	const resetPeak = "5" // proc(5): clear_refs

@@ -28,6 +28,13 @@ func TestPeakOfMemory(t *testing.T) {
 	assert.Less(t, low.Peak, high.Peak-size>>21)
 	assert.Positive(t, low.Now)
 
+	share, err := ShareOf(os.Getpid())
+	require.NoError(t, err)
+	assert.Positive(t, share)
+	assert.Less(t, share, high.Peak)
+
 	_, err = MemoryOf(1 << 30)
+	require.Error(t, err)
+	_, err = ShareOf(1 << 30)
 	require.Error(t, err)
 }
