@@ -46,7 +46,9 @@ func TestFilesOfAnInstance(t *testing.T) {
 		want, err := os.ReadFile(filepath.Join("..", "examples", "procfile", "work.sh"))
 		require.NoError(t, err)
 		for _, args := range [][]string{
-			{"procfile", "0", "app/work.sh"}, {"procfile", "0", "/app/work.sh"}, {"--instance", instance.InstanceID, "app/work.sh"},
+			{"procfile", "0", "app/work.sh"},
+			{"procfile", "0", "/app/work.sh"},
+			{"--instance", instance.InstanceID, "app/work.sh"},
 			{"procfile", "0", "app/work.sh", "--output", "json"},
 		} {
 			out, err := shared.Starter(ctx, append([]string{"files"}, args...)...)
@@ -71,8 +73,7 @@ func TestFilesOfAnInstance(t *testing.T) {
 			{1, []string{"procfile", "0", "app", "--follow"}, "leave --follow out"},
 		} {
 			_, err := shared.Starter(ctx, append([]string{"files"}, test.args...)...)
-			require.Error(t, err)
-			assert.ErrorContains(t, err, test.words)
+			require.ErrorContains(t, err, test.words)
 			var exit *exec.ExitError
 			if assert.ErrorAs(t, err, &exit) {
 				assert.Equal(t, test.code, exit.ExitCode(), err)

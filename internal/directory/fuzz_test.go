@@ -23,6 +23,7 @@ var fuzzTime = time.Unix(1_800_000_000, 0)
 
 // fuzzed is a handler over an instance that is over, so that a tail ends, with secrets all around it.
 func fuzzed(t testing.TB) (handler http.Handler, key []byte) {
+	t.Helper()
 	base := t.TempDir()
 	box := filepath.Join(base, "box")
 	for name, content := range map[string]string{

@@ -54,7 +54,9 @@ func TestMountsInTheDirectory(t *testing.T) {
 			source, target, kind string
 			flags                uintptr
 		}{
-			{"proc", in("proc"), "proc", 0}, {"/sys", in("sys"), "", unix.MS_BIND}, {shared, in("bound"), "", unix.MS_BIND},
+			{"proc", in("proc"), "proc", 0},
+			{"/sys", in("sys"), "", unix.MS_BIND},
+			{shared, in("bound"), "", unix.MS_BIND},
 			{"/proc/self/environ", in("environ"), "", unix.MS_BIND},
 		} {
 			if err := unix.Mount(mount.source, mount.target, mount.kind, mount.flags, ""); err != nil {

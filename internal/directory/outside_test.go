@@ -136,11 +136,25 @@ func TestNoLinkLeadsOutside(t *testing.T) {
 	n.outside()
 	n.write("sub/file", "inside")
 	for _, link := range [][2]string{
-		{"../key", "file"}, {"..", "parent"}, {"../box-other", "sibling"}, {filepath.Join(n.base, "key"), "absolute"},
-		{"/", "root"}, {"file", "chain"}, {"chain", "chain-of-chain"}, {"sub/../../key", "winding"}, {"loop", "loop"},
-		{"/proc/self/environ", "environ"}, {"/proc/self/cwd", "magic"}, {"/proc/self/root", "magic-root"},
-		{"/proc/self/fd/0", "magic-fd"}, {"/dev/stdin", "stdin"}, {filepath.Join(n.instance, "sub", "file"), "absolute-inside"},
-		{"parent", "sub/../to-parent"}, {"../box/sub/file", "around"}, {"/sys", "sys"}, {"/dev/zero", "zero"},
+		{"../key", "file"},
+		{"..", "parent"},
+		{"../box-other", "sibling"},
+		{filepath.Join(n.base, "key"), "absolute"},
+		{"/", "root"},
+		{"file", "chain"},
+		{"chain", "chain-of-chain"},
+		{"sub/../../key", "winding"},
+		{"loop", "loop"},
+		{"/proc/self/environ", "environ"},
+		{"/proc/self/cwd", "magic"},
+		{"/proc/self/root", "magic-root"},
+		{"/proc/self/fd/0", "magic-fd"},
+		{"/dev/stdin", "stdin"},
+		{filepath.Join(n.instance, "sub", "file"), "absolute-inside"},
+		{"parent", "sub/../to-parent"},
+		{"../box/sub/file", "around"},
+		{"/sys", "sys"},
+		{"/dev/zero", "zero"},
 	} {
 		n.link(link[0], link[1])
 	}

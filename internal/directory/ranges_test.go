@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -49,7 +50,7 @@ func TestSeveralRangesOfAFile(t *testing.T) {
 	var parts []string
 	for reader := multipart.NewReader(strings.NewReader(a.body), params["boundary"]); ; {
 		part, err := reader.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)

@@ -186,7 +186,7 @@ func (t *tail) drain(ctx context.Context, out *sender) (sent bool, err error) {
 	if t.offset == info.Size() {
 		return false, nil
 	}
-	piece := pieces.Get().(*[pieceBytes]byte) //nolint:errcheck,forcetypeassert // there is nothing else in it
+	piece := pieces.Get().(*[pieceBytes]byte) //nolint:forcetypeassert // there is nothing else in it
 	defer pieces.Put(piece)
 	for t.offset < info.Size() {
 		if err := ctx.Err(); err != nil {

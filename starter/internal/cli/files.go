@@ -54,7 +54,7 @@ object of its own.`,
   starter files hello 0 tmp/core.gz > core.gz
   starter files hello 0 logs/stdout.log --bytes -1000
   starter files --instance 0b5a6e0c-8d0e-4f0a-9a57-5d3f6a2c9f11 logs --output json | jq -r '.entries[].name'`,
-		Args:              func(cmd *cobra.Command, args []string) error { return q.read(cmd, args) },
+		Args:              q.read,
 		ValidArgsFunction: s.completeFiles,
 		RunE: s.work(func(cmd *cobra.Command, _ []string) error {
 			s.lines = q.follow

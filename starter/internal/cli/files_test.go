@@ -11,8 +11,10 @@ import (
 
 func TestCompletionsOfAPath(t *testing.T) {
 	listing := api.FileListing{Entries: []api.FileEntry{
-		{Name: "main.go", Type: api.FileTypeFile}, {Name: "mail", Type: api.FileTypeDirectory},
-		{Name: "other", Type: api.FileTypeLink}, {Name: "ma\nil", Type: api.FileTypeFile},
+		{Name: "main.go", Type: api.FileTypeFile},
+		{Name: "mail", Type: api.FileTypeDirectory},
+		{Name: "other", Type: api.FileTypeLink},
+		{Name: "ma\nil", Type: api.FileTypeFile},
 	}}
 	found, directive := completions("app/", "app/ma", listing)
 	require.Equal(t, []string{"app/main.go", "app/mail/"}, found)

@@ -109,7 +109,7 @@ func (c *Content) again(ctx context.Context, read int64, try *int) error {
 			return ctx.Err()
 		}
 		first := c.begin + read
-		response, err := c.client.get(ctx, c.address(), http.Header{
+		response, err := c.client.get(ctx, c.address(), http.Header{ //nolint:bodyclose // it becomes c's, which Close closes
 			"Range": {fmt.Sprintf("bytes=%d-%d", first, c.begin+c.length-1)}, "If-Range": {c.response.Header.Get("ETag")},
 		})
 		if errors.Is(err, ErrUnreachable) {

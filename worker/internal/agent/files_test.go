@@ -262,6 +262,6 @@ func TestTheFileServerEndsInGoodOrder(t *testing.T) {
 		require.Fail(t, "it does not end")
 	}
 	require.Empty(t, n.log.String())
-	_, err = n.get(directory.Instance, "i", "log", false)
+	_, err = n.get(directory.Instance, "i", "log", false) //nolint:bodyclose // there is none
 	require.Error(t, err)
 }
