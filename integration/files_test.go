@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -125,7 +126,7 @@ func browse(t *testing.T, address string) (status int, body string) {
 	return response.StatusCode, string(content)
 }
 
-// followToTheEnd follows what an instance writes, and what it says when it is told to end.
+// followToTheEnd follows what an instance writes, through the end of its node's worker and until its own.
 func followToTheEnd(t *testing.T, instance api.InstanceStatus) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), later)
@@ -146,6 +147,18 @@ func followToTheEnd(t *testing.T, instance api.InstanceStatus) {
 	last, err := next()
 	require.NoError(t, err)
 	require.Contains(t, last, "instance 0 begins")
+	number := nodeNumber(t, instance.Node)
+	worker, err := shared.Worker(number)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(worker.PID, syscall.SIGTERM))
+	eventually(t, later, func() error { return replaced(number, worker.PID) })
+	seen := map[string]bool{}
+	for round := ""; len(seen) < 2; { // what it writes with and without a worker
+		round, err = next()
+		require.NoError(t, err)
+		require.False(t, seen[round], "%q comes twice", round)
+		seen[round] = true
+	}
 	require.NoError(t, shared.Control.StopInstance(ctx, instance.InstanceID, "the test ends it"))
 	for text := ""; err == nil; text, err = next() {
 		if text != "" {
