@@ -153,8 +153,8 @@ func followToTheEnd(t *testing.T, instance api.InstanceStatus) {
 	require.NoError(t, syscall.Kill(worker.PID, syscall.SIGTERM))
 	eventually(t, later, func() error { return replaced(number, worker.PID) })
 	seen := map[string]bool{}
-	for round := ""; len(seen) < 2; { // what it writes with and without a worker
-		round, err = next()
+	for len(seen) < 2 { // what it writes with and without a worker
+		round, err := next()
 		require.NoError(t, err)
 		require.False(t, seen[round], "%q comes twice", round)
 		seen[round] = true

@@ -23,6 +23,7 @@ import (
 	"github.com/durable-dea/dea/internal/codec"
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/directory"
+	"github.com/durable-dea/dea/internal/registrar"
 	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/internal/workspace"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -75,6 +76,9 @@ func newFilesNode(t *testing.T) *filesNode {
 			Temporal:        config.Temporal{EncryptionKeyFile: filepath.Join(base, "key")},
 		},
 	}
+	n.registrar, err = registrar.New(registrar.Options{Log: hclog.NewNullLogger()}) // no routers
+	require.NoError(t, err)
+	t.Cleanup(n.registrar.Close)
 	n.files, err = n.serveFiles()
 	require.NoError(t, err)
 	t.Cleanup(n.files.close)
