@@ -207,7 +207,7 @@ func (b *build) script() (string, error) {
 	if err != nil {
 		return "", api.Final(api.ErrStaging, err.Error(), nil)
 	}
-	return runnerScript([]string{appenv.Script(append(vars, own...))}, "stage"), nil
+	return runspec.RunnerScript([]string{appenv.Script(append(vars, own...))}, "stage"), nil
 }
 
 // link waits for the end of the job, or stops it when its time is over. The time is counted from the first

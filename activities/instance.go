@@ -290,7 +290,7 @@ func (s *instanceStart) linkApp(ctx context.Context) error {
 func (s *instanceStart) unpack(ctx context.Context) error {
 	response, err := s.warden.Run(ctx, &wardenpb.RunRequest{
 		Handle: s.handle(),
-		Script: proto.String(runnerScript(nil, "unpack")),
+		Script: proto.String(runspec.RunnerScript(nil, "unpack")),
 	})
 	if err != nil {
 		return wardenFault("unpack the droplet", err)
@@ -317,7 +317,7 @@ func (s *instanceStart) spawn(ctx context.Context) error {
 	}
 	response, err := s.warden.Spawn(ctx, &wardenpb.SpawnRequest{
 		Handle:        s.handle(),
-		Script:        proto.String(runnerScript([]string{claimLaunch, exports}, arguments...)),
+		Script:        proto.String(runspec.RunnerScript([]string{runspec.ClaimLaunch, exports}, arguments...)),
 		DiscardOutput: proto.Bool(true),
 		Rlimits:       s.rlimits(),
 	})

@@ -34,7 +34,7 @@ func inContainer(t *testing.T, root, script string) (output string, status int) 
 func TestRunnerScriptHandsArgumentsOnAsTheyAre(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "a b")
 	command := "it's $HOME `id` \"$(id)\"\nsecond line"
-	script := runnerScript([]string{"export R=mine HOME=elsewhere"}, "launch", "--command", command)
+	script := runspec.RunnerScript([]string{"export R=mine HOME=elsewhere"}, "launch", "--command", command)
 	output, status := inContainer(t, root, script)
 	require.Zero(t, status)
 	require.Equal(t, "[launch][--root]["+root+"/][--command]["+command+"]", output)
@@ -108,7 +108,7 @@ func TestHookWithoutAMarkRuns(t *testing.T) {
 
 func TestLaunchIsClaimedOnce(t *testing.T) {
 	root := t.TempDir()
-	script := runnerScript([]string{claimLaunch}, "launch")
+	script := runspec.RunnerScript([]string{runspec.ClaimLaunch}, "launch")
 	_, status := inContainer(t, root, script)
 	require.Zero(t, status)
 	require.FileExists(t, root+runspec.PathLaunched)

@@ -81,10 +81,20 @@ type NodeAdvertisement struct {
 	CompletionPatience time.Duration `json:"completion_patience,omitempty"`
 	// EvacuationBailOut is when an evacuated instance ends that was not replaced.
 	EvacuationBailOut time.Duration `json:"evacuation_bail_out,omitempty"`
+	// Exec is where sessions are served; nil where they are not.
+	Exec *ExecEndpoint `json:"exec,omitempty"`
 	// Worker is another one for each start of the node's worker.
 	Worker string `json:"worker,omitempty"`
 	// Version is the worker's.
 	Version string `json:"version,omitempty"`
+}
+
+// ExecEndpoint is where a node serves sessions in its instances, by SSH.
+type ExecEndpoint struct {
+	// Address is host:port.
+	Address string `json:"address"`
+	// HostKey is the public key that the node shows there, in the form of an authorized key.
+	HostKey string `json:"host_key"`
 }
 
 // Reservation books resources of a node for one instance or one staging.
@@ -167,15 +177,17 @@ type ForgetRequest struct {
 
 // NodeStatus is a node as its ledger sees it.
 type NodeStatus struct {
-	Node      string    `json:"node"`
-	State     NodeState `json:"state"`
-	Zone      string    `json:"zone"`
-	Stacks    []string  `json:"stacks"`
-	Host      string    `json:"host"`
-	FilesURL  string    `json:"files_url"`
-	Capacity  Resources `json:"capacity"`
-	Reserved  Resources `json:"reserved"`
-	Remaining Resources `json:"remaining"`
+	Node     string    `json:"node"`
+	State    NodeState `json:"state"`
+	Zone     string    `json:"zone"`
+	Stacks   []string  `json:"stacks"`
+	Host     string    `json:"host"`
+	FilesURL string    `json:"files_url"`
+	// Exec is where sessions are served; nil where they are not.
+	Exec      *ExecEndpoint `json:"exec,omitempty"`
+	Capacity  Resources     `json:"capacity"`
+	Reserved  Resources     `json:"reserved"`
+	Remaining Resources     `json:"remaining"`
 	// MemoryRatio and DiskRatio are Remaining over Capacity, from 0 to 1; 0 where there is no capacity.
 	MemoryRatio float64 `json:"available_memory_ratio"`
 	DiskRatio   float64 `json:"available_disk_ratio"`

@@ -6,6 +6,9 @@ type Client struct {
 	// CloudController is where packages and droplets are kept, with basic auth. May be empty for commands that need
 	// none.
 	CloudController URL `yaml:"cc_url"`
+	// ExecIdentity is the file of a private key in OpenSSH's form, by which `starter exec` is let in; empty for those of the
+	// user's agent and in his home.
+	ExecIdentity string `yaml:"exec_identity" kind:"path"`
 }
 
 // Temporal says how Temporal is reached.

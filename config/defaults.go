@@ -51,6 +51,7 @@ func DefaultNode() Node {
 			DropletGC:      60 * time.Second,
 			OrphanReap:     600 * time.Second,
 		},
+		Exec:                      Exec{MaxSessions: 64, IdleTimeout: 15 * time.Minute},
 		Router:                    Router{Drain: 500 * time.Millisecond},
 		PlacementProperties:       PlacementProperties{Zone: "default"},
 		DirectoryServer:           DirectoryServer{Listen: "127.0.0.1:0", Protocol: "http"},

@@ -26,6 +26,7 @@ type Node struct {
 	Intervals           Intervals           `yaml:"intervals"`
 	PlacementProperties PlacementProperties `yaml:"placement_properties"`
 	DirectoryServer     DirectoryServer     `yaml:"directory_server"`
+	Exec            Exec            `yaml:"exec"`
 	// NATSServers are those by which instances are registered with routers: nats:// or tls://, ws:// or wss://, with user
 	// and password, or a token, where they ask for it. Without any no routes are registered.
 	NATSServers []URL `yaml:"nats_servers"`
@@ -250,6 +251,21 @@ type DirectoryServer struct {
 	Protocol string `yaml:"protocol"`
 	// AdvertiseURL is the base of those URLs; empty makes it of Protocol and the address that is listened at.
 	AdvertiseURL string `yaml:"advertise_url"`
+}
+
+// Exec lets people run commands in instances; see package execserver.
+type Exec struct {
+	// Listen is host:port, where SSH is spoken; port 0 takes a free one. Empty lets nobody.
+	Listen string `yaml:"listen"`
+	// AdvertiseAddress is host:port at which clients find it; empty makes it of LocalRoute and the port that is listened at.
+	AdvertiseAddress string `yaml:"advertise_address"`
+	// AuthorizedKeys is the file of those who are let in, in OpenSSH's form. Required where Listen is set; while it is not
+	// there nobody is let in.
+	AuthorizedKeys string `yaml:"authorized_keys" kind:"path"`
+	// MaxSessions bounds the sessions of the node at one time; 1 at least.
+	MaxSessions int64 `yaml:"max_sessions"`
+	// IdleTimeout ends a session in which nothing is read or written for so long; 0 ends none.
+	IdleTimeout time.Duration `yaml:"idle_timeout"`
 }
 
 // Telemetry says how the worker is measured from outside.

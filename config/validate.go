@@ -213,6 +213,7 @@ func (l *loader) checkTimes(n *Node) {
 		"staging.log_lifetime":       n.Staging.LogLifetime,
 		"droplets.unused_lifetime":   n.Droplets.UnusedLifetime,
 		"router.drain":               n.Router.Drain,
+		"exec.idle_timeout":          n.Exec.IdleTimeout,
 	} {
 		if d < 0 {
 			l.wrong(at, nil, "must be 0 seconds or more, is %s", d)
@@ -225,6 +226,14 @@ func (l *loader) checkAddresses(n *Node) {
 	if n.Telemetry.MetricsListen != "" {
 		l.hostPort("telemetry.metrics_listen", n.Telemetry.MetricsListen, 0)
 	}
+	if n.Exec.Listen != "" {
+		l.hostPort("exec.listen", n.Exec.Listen, 0)
+		l.required("exec.authorized_keys", n.Exec.AuthorizedKeys)
+	}
+	if n.Exec.AdvertiseAddress != "" {
+		l.hostPort("exec.advertise_address", n.Exec.AdvertiseAddress, 1)
+	}
+	l.within("exec.max_sessions", n.Exec.MaxSessions, 1, 10_000)
 	l.oneOf("directory_server.protocol", n.DirectoryServer.Protocol, "http", "https")
 	l.address("directory_server.advertise_url", n.DirectoryServer.AdvertiseURL, "http", "https")
 	for i, server := range n.NATSServers {

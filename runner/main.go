@@ -5,6 +5,7 @@
 //	dea-runner unpack --root DIR                  before the app of an instance's container starts
 //	dea-runner launch --root DIR [--command CMD] [--grace TIME] [--log-rate N] [--log-burst N]
 //	                                              for as long as the app lives
+//	dea-runner session --root DIR --name NAME     a command for somebody elsewhere, beside the app
 //
 // The exit statuses stand in package runspec, too.
 package main
@@ -23,6 +24,7 @@ import (
 
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/runner/internal/launch"
+	"github.com/durable-dea/dea/runner/internal/session"
 	"github.com/durable-dea/dea/runner/internal/stage"
 	"github.com/durable-dea/dea/runner/internal/unpack"
 )
@@ -33,12 +35,14 @@ const usage = `Usage:
   dea-runner stage  --root DIR
   dea-runner unpack --root DIR
   dea-runner launch --root DIR [--command CMD] [--grace TIME] [--log-rate N] [--log-burst N]
+  dea-runner session --root DIR --name NAME
 
 Flags:
 `
 
 type options struct {
 	root, command string
+	name          string
 	grace         time.Duration
 	limit         launch.Limit
 }
@@ -52,6 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.Int64Var(&o.limit.Rate, "log-rate", launch.DefaultLimit.Rate,
 		"launch: bytes a second that the app may say to each of stdout and stderr; 0 for no limit")
 	flags.Int64Var(&o.limit.Burst, "log-burst", launch.DefaultLimit.Burst, "launch: bytes that it may say at once; 64 KiB at least")
+	flags.StringVar(&o.name, "name", "", "session: the directory that it makes for its socket")
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	err := flags.Parse(args)
@@ -59,10 +64,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage, flags.FlagUsages())
 		return runspec.ExitOK
 	}
-	verbs := map[string]func(options, io.Writer) int{"stage": runStage, "unpack": runUnpack, "launch": runLaunch}
+	verbs := map[string]func(options, io.Writer) int{"stage": runStage, "unpack": runUnpack, "launch": runLaunch, "session": runSession}
 	verb, known := verbs[flags.Arg(0)]
 	if err == nil && (!known || flags.NArg() != 1) {
-		err = fmt.Errorf("want one of stage, unpack and launch, got %q", flags.Args())
+		err = fmt.Errorf("want one of stage, unpack, launch and session, got %q", flags.Args())
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "dea-runner: %v\n\n%s%s", err, usage, flags.FlagUsages())
@@ -96,6 +101,13 @@ func runLaunch(o options, stderr io.Writer) int {
 	defer signal.Stop(signals)
 	launcher := launch.Launcher{Root: o.root, Command: o.command, Stderr: stderr, Grace: o.grace, Limit: o.limit}
 	return launcher.Run(context.Background(), signals)
+}
+
+func runSession(o options, stderr io.Writer) int {
+	outliveFileLimit()
+	ctx, stop := untilSignal(errors.New("the session was stopped"))
+	defer stop()
+	return session.Session{Root: o.root, Name: o.name, Stderr: stderr}.Run(ctx)
 }
 
 // untilSignal gives a context that ends with the cause when the process is told to end.

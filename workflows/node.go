@@ -197,7 +197,7 @@ func (n *node) status() api.NodeStatus {
 	used, left := n.room()
 	return api.NodeStatus{
 		Node: n.id, State: n.state(), Zone: n.said.Zone, Stacks: n.said.Stacks,
-		Host: n.said.Host, FilesURL: n.said.FilesURL,
+		Host: n.said.Host, FilesURL: n.said.FilesURL, Exec: n.said.Exec,
 		Capacity: n.said.Capacity, Reserved: used, Remaining: left,
 		MemoryRatio:  ratio(left.MemoryMB, n.said.Capacity.MemoryMB),
 		DiskRatio:    ratio(left.DiskMB, n.said.Capacity.DiskMB),

@@ -96,8 +96,12 @@ const (
 	// PathStdout and PathStderr are the app's output. Each is bounded; what was before is in a file with ".1".
 	PathStdout = PathLogs + "/stdout.log"
 	PathStderr = PathLogs + "/stderr.log"
-	// PathLaunched is there once the app's launch has begun. Whoever finds it must not launch again; without it, no job
-	// in the container is the app's.
+	// PathSessions has a directory for each session that begins, with SessionSocket in it.
+	PathSessions = "/tmp/.dea-sessions"
+	// SessionSocket is where a session waits for the node's worker.
+	SessionSocket = "s"
+	// PathLaunched is there once the app's launch has begun, and holds the id of its process. Whoever finds it must not launch
+	// again; without it, no job in the container is the app's.
 	PathLaunched = "/tmp/.dea-launched"
 	// PathExitStatus holds the exit status of launch in decimal, once it has ended. It appears whole, by a rename. It is not in
 	// /tmp/dea, which is root's in a container of its own. The job's own exit status is the same number.

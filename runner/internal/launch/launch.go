@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/runner/internal/shell"
 )
 
 // Launcher runs the app of one container.
@@ -33,13 +34,8 @@ type Launcher struct {
 // DefaultGrace is as long as a Warden waits before it kills what it has told to end.
 const DefaultGrace = 10 * time.Second
 
-// script sources what buildpacks left to set up the environment, first what those with bin/supply did, then becomes the
-// command. A command that is more than one program stays a shell.
-const script = `for __dea_file in ../profile.d/*.sh .profile.d/*.sh; do
-  if [ -r "$__dea_file" ]; then . "$__dea_file"; fi
-done
-unset __dea_file
-exec "$BASH" -c "$0"`
+// script sets up the environment and becomes the command. A command that is more than one program stays a shell.
+const script = shell.Profile + `exec "$BASH" -c "$0"`
 
 // Run runs the app and gives its exit status: 128+n when signal n ended it. Signals are passed on as the package's
 // comment says. When ctx ends the app's process group is killed.

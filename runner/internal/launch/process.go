@@ -11,6 +11,7 @@ import (
 
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/runner/internal/phase"
+	"github.com/durable-dea/dea/runner/internal/shell"
 )
 
 // app is a running app: a process group, whose orphans fall to us.
@@ -25,7 +26,7 @@ type app struct {
 // begin starts the app. From then on this process reaps every child, whoever begot it: so it can tell when a
 // stopping app is wholly gone.
 func begin(command, dir string, env []string, out *output) (*app, error) {
-	bash, err := findBash()
+	bash, err := shell.Bash()
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +57,6 @@ func begin(command, dir string, env []string, out *output) (*app, error) {
 	_ = process.Release()
 	go reap(leader, ended, gone)
 	return &app{group: leader, ended: ended, gone: gone, out: out}, nil
-}
-
-func findBash() (string, error) {
-	// The app's PATH may be anything; bash is part of every stack.
-	for _, path := range []string{"/bin/bash", "/usr/bin/bash"} {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("there is no bash in the container")
 }
 
 // reap waits for children until there are none.

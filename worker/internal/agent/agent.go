@@ -24,6 +24,7 @@ import (
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/droplets"
+	"github.com/durable-dea/dea/internal/execserver"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
 	"github.com/durable-dea/dea/internal/pause"
@@ -80,6 +81,8 @@ type agent struct {
 	files      *fileServer
 	registrar  *registrar.Registrar
 	reserved   *reservations
+	// exec is nil where nobody may run commands in instances.
+	exec *execserver.Server
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -118,6 +121,10 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	defer a.files.close()
 	a.routeFiles(a.files.address)
+	if err := a.serveExec(); err != nil {
+		return err
+	}
+	defer a.closeExec()
 	return a.work(ctx)
 }
 

@@ -63,6 +63,7 @@ func (a *agent) advertisement() api.NodeAdvertisement {
 		Zone:               n.PlacementProperties.Zone,
 		Host:               n.LocalRoute,
 		FilesURL:           a.files.url,
+		Exec:               a.execEndpoint(),
 		Grace:              n.NodeGrace,
 		CompletionPatience: n.Staging.CompletionTimeout,
 		EvacuationBailOut:  n.EvacuationBailOut,

@@ -1,0 +1,53 @@
+package execserver
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// hostKey reads the node's key, or makes it.
+func hostKey(file string) (ssh.Signer, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = makeKey(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the node's key for exec: %w", err)
+	}
+	signer, err := ssh.ParsePrivateKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("the node's key for exec: %s cannot be read, and is made anew when it is not there: %w", file, err)
+	}
+	return signer, nil
+}
+
+// makeKey appears whole, by a rename.
+func makeKey(file string) ([]byte, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(block)
+	part, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // 0600
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(part.Name())
+	_, err = part.Write(text)
+	if err = errors.Join(err, part.Sync(), part.Close()); err != nil {
+		return nil, err
+	}
+	return text, os.Rename(part.Name(), file)
+}

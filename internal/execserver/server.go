@@ -1,0 +1,239 @@
+package execserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/warden"
+)
+
+// Options make a Server.
+type Options struct {
+	// Listen is host:port; port 0 takes a free one.
+	Listen string
+	// AuthorizedKeys is the file of those who are let in. HostKey is the node's own key, made when it is not there.
+	AuthorizedKeys, HostKey string
+	// MaxSessions bounds the sessions of the node, half of which one instance may have.
+	MaxSessions int
+	// IdleTimeout ends a session in which nothing is read or written; 0 ends none.
+	IdleTimeout time.Duration
+	// NProc is the most processes of a session's user, 0 for Warden's own.
+	NProc int64
+	// Instances are those that run on the node.
+	Instances func() []supervisor.Instance
+	Warden    *warden.Client
+	Log       hclog.Logger
+}
+
+// Server serves sessions. It is to be closed.
+type Server struct {
+	options  Options
+	log      hclog.Logger
+	signer   ssh.Signer
+	listener net.Listener
+	ctx      context.Context //nolint:containedctx // the server's own life
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+
+	mu sync.Mutex
+	// connections are open, sessions run, in all and by their instances.
+	connections int
+	sessions    int
+	byInstance  map[string]int
+}
+
+const (
+	// handshakeTimeout bounds what somebody may take who is not known yet, maxConnections how many there may be for each
+	// session.
+	handshakeTimeout = 15 * time.Second
+	maxConnections   = 4
+	// maxTries is how many keys one connection may show.
+	maxTries = 10
+)
+
+// Start begins to serve.
+func Start(o Options) (*Server, error) {
+	if _, err := readBounded(o.AuthorizedKeys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("exec.authorized_keys: %w", err)
+	}
+	signer, err := hostKey(o.HostKey)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("exec.listen: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		options: o, log: o.Log.Named("exec"), signer: signer, listener: listener, ctx: ctx, cancel: cancel,
+		byInstance: map[string]int{},
+	}
+	s.running.Go(s.accept)
+	return s, nil
+}
+
+// HostKeyFile is the node's key beneath its base directory.
+func HostKeyFile(baseDir string) string { return filepath.Join(baseDir, "exec_host_key") }
+
+// Address is where it listens.
+func (s *Server) Address() net.Addr { return s.listener.Addr() }
+
+// HostKey is the node's public key, in the form of an authorized key without a comment.
+func (s *Server) HostKey() string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.signer.PublicKey())))
+}
+
+// Close ends all sessions, whose commands end with them, and waits for that.
+func (s *Server) Close() {
+	s.cancel()
+	_ = s.listener.Close()
+	s.running.Wait()
+}
+
+func (s *Server) accept() {
+	for {
+		connection, err := s.listener.Accept()
+		switch {
+		case s.ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Warn("cannot accept", "error", err)
+			select {
+			case <-time.After(time.Second):
+			case <-s.ctx.Done():
+			}
+			continue
+		}
+		if !s.enter() {
+			_ = connection.Close()
+			continue
+		}
+		s.running.Go(func() {
+			defer s.leave()
+			s.serve(connection)
+		})
+	}
+}
+
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connections >= maxConnections*s.options.MaxSessions {
+		return false
+	}
+	s.connections++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.connections--
+}
+
+// serve serves one connection until its end, or the server's.
+func (s *Server) serve(connection net.Conn) {
+	defer connection.Close()
+	stop := context.AfterFunc(s.ctx, func() { connection.Close() })
+	defer stop()
+	_ = connection.SetDeadline(time.Now().Add(handshakeTimeout))
+	var g grant
+	var instance supervisor.Instance
+	config := &ssh.ServerConfig{MaxAuthTries: maxTries, ServerVersion: "SSH-2.0-durable-dea"}
+	config.PublicKeyCallback = func(about ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		granted, found, err := s.admit(about.User(), key)
+		if err != nil {
+			return nil, err
+		}
+		g, instance = granted, found
+		return &ssh.Permissions{}, nil
+	}
+	config.AddHostKey(s.signer)
+	ours, channels, requests, err := ssh.NewServerConn(connection, config)
+	if err != nil {
+		s.log.Debug("not let in", "from", connection.RemoteAddr(), "error", err)
+		return
+	}
+	_ = connection.SetDeadline(time.Time{})
+	go ssh.DiscardRequests(requests)
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	defer ours.Close()
+	for offered := range channels {
+		if offered.ChannelType() != "session" {
+			_ = offered.Reject(ssh.UnknownChannelType, "only sessions are served")
+			continue
+		}
+		if !s.beginSession(instance.ID) {
+			_ = offered.Reject(ssh.ResourceShortage, "there are too many sessions; try again later")
+			continue
+		}
+		channel, asked, err := offered.Accept()
+		if err != nil {
+			s.endSession(instance.ID)
+			return
+		}
+		sessions.Go(func() {
+			defer s.endSession(instance.ID)
+			one := &session{Server: s, instance: instance, grant: g, channel: channel, from: connection.RemoteAddr().String()}
+			one.serve(asked)
+		})
+	}
+}
+
+// admit tells whether a key is let into an instance. Its errors carry what the client shows its user.
+func (s *Server) admit(id string, key ssh.PublicKey) (grant, supervisor.Instance, error) {
+	fingerprint := ssh.FingerprintSHA256(key)
+	refuse := func(err error, words string) error {
+		s.log.Info("a key is not let in", "instance", id, "key", fingerprint, "reason", err)
+		return &ssh.BannerError{Err: err, Message: words + "\n"}
+	}
+	g, err := lookUp(s.options.AuthorizedKeys, key, time.Now())
+	if err != nil {
+		return g, supervisor.Instance{}, refuse(err, "key "+fingerprint+" is not let in: ask the operator of the node to add it")
+	}
+	for _, i := range s.options.Instances() {
+		switch {
+		case i.ID != id:
+		case !g.allows(i.AppID):
+			return g, i, refuse(errors.New("the key is for other apps"), "key "+fingerprint+" is not let into app "+i.AppID)
+		default:
+			return g, i, nil
+		}
+	}
+	return g, supervisor.Instance{}, refuse(errors.New("no such instance"), "instance "+id+" does not run on this node")
+}
+
+// beginSession is false when there are too many.
+func (s *Server) beginSession(instance string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most := s.options.MaxSessions
+	if s.sessions >= most || s.byInstance[instance] >= (most+1)/2 {
+		return false
+	}
+	s.sessions++
+	s.byInstance[instance]++
+	return true
+}
+
+func (s *Server) endSession(instance string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions--
+	if s.byInstance[instance]--; s.byInstance[instance] == 0 {
+		delete(s.byInstance, instance)
+	}
+}

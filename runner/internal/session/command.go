@@ -1,0 +1,176 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/execwire"
+	"github.com/durable-dea/dea/runner/internal/phase"
+	"github.com/durable-dea/dea/runner/internal/shell"
+)
+
+// script sets up the environment and becomes the command, or a shell that reads its commands.
+const script = shell.Profile + `if [ -n "$1" ]; then exec "$BASH" -c "$1"; fi
+exec "$BASH"`
+
+// running is a command that runs. Its processes, whoever begot them, are this process's children in the end.
+type running struct {
+	leader int
+	// ended has the status of the command, gone is closed when no process of it is left.
+	ended <-chan int
+	gone  <-chan struct{}
+	// stdin is where input goes; terminal is nil without one, and stdin then is a pipe.
+	stdin    *os.File
+	terminal *os.File
+	outputs  []output
+	input    *input
+}
+
+// output is a file to be read for a kind of frames.
+type output struct {
+	kind execwire.Kind
+	file *os.File
+}
+
+// begin starts the command.
+func begin(command execwire.Command, dir string, environment []string) (*running, error) {
+	bash, err := shell.Bash()
+	if err != nil {
+		return nil, err
+	}
+	r, theirs, err := ends(command.Terminal)
+	defer closeAll(theirs)
+	if err != nil {
+		return nil, err
+	}
+	system := &syscall.SysProcAttr{Setsid: true, Setctty: r.terminal != nil}
+	process, err := os.StartProcess(bash, []string{bash, "-c", script, "dea-session", command.Line}, &os.ProcAttr{
+		Dir: dir, Env: environment, Files: theirs, Sys: system,
+	})
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	ended, gone := make(chan int, 1), make(chan struct{})
+	r.leader, r.ended, r.gone = process.Pid, ended, gone
+	_ = process.Release()
+	go reap(r.leader, ended, gone)
+	return r, nil
+}
+
+// ends makes both ends of what a command reads and writes. theirs are to be closed, also after an error.
+func ends(terminal *execwire.Terminal) (r *running, theirs []*os.File, err error) {
+	r = &running{input: newInput()}
+	if terminal != nil {
+		ours, tty, err := pty.Open()
+		if err != nil {
+			return nil, nil, err
+		}
+		r.terminal, r.stdin, r.outputs = ours, ours, []output{{execwire.Stdout, ours}}
+		r.resize(terminal.Size)
+		return r, []*os.File{tty, tty, tty}, nil
+	}
+	for _, kind := range []execwire.Kind{execwire.Stdin, execwire.Stdout, execwire.Stderr} {
+		read, write, err := os.Pipe()
+		if err != nil {
+			r.close()
+			return nil, theirs, err
+		}
+		if kind == execwire.Stdin {
+			r.stdin, theirs = write, append(theirs, read)
+		} else {
+			r.outputs, theirs = append(r.outputs, output{kind, read}), append(theirs, write)
+		}
+	}
+	return r, theirs, nil
+}
+
+func (r *running) resize(size execwire.Size) {
+	if r.terminal != nil && size.Rows > 0 && size.Cols > 0 {
+		_ = pty.Setsize(r.terminal, &pty.Winsize{Rows: size.Rows, Cols: size.Cols})
+	}
+}
+
+func (r *running) close() {
+	if r.stdin != nil {
+		_ = r.stdin.Close()
+	}
+	for _, out := range r.outputs {
+		_ = out.file.Close()
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// reap waits for children until there are none.
+func reap(leader int, ended chan<- int, gone chan<- struct{}) {
+	defer close(gone)
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return
+		case pid == leader:
+			ended <- phase.Status(status)
+		}
+	}
+}
+
+// hear does what the worker says, until the connection ends.
+func (r *running) hear(from io.Reader, to *execwire.Writer) {
+	var writing sync.WaitGroup
+	writing.Go(func() { r.input.copyTo(r.stdin, r.terminal != nil, to) })
+	defer writing.Wait()
+	defer r.input.end()
+	for {
+		kind, payload, err := execwire.Read(from)
+		if err != nil {
+			return
+		}
+		switch kind {
+		case execwire.Stdin:
+			if !r.input.add(payload) {
+				return // it sends more than it may
+			}
+		case execwire.StdinEnd:
+			r.input.end()
+		case execwire.Resize:
+			var size execwire.Size
+			if json.Unmarshal(payload, &size) == nil {
+				r.resize(size)
+			}
+		case execwire.Signal:
+			r.signal(string(payload))
+		}
+	}
+}
+
+// signal sends a signal to the command's processes that are not in groups of their own; with a terminal, to those in its
+// foreground.
+func (r *running) signal(name string) {
+	number := unix.SignalNum("SIG" + name)
+	if number == 0 {
+		return
+	}
+	group := r.leader
+	if r.terminal != nil {
+		if foreground, err := unix.IoctlGetInt(int(r.terminal.Fd()), unix.TIOCGPGRP); err == nil && foreground > 0 {
+			group = foreground
+		}
+	}
+	_ = unix.Kill(-group, number)
+}

@@ -1,0 +1,71 @@
+package session
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/durable-dea/dea/internal/execwire"
+	"github.com/durable-dea/dea/internal/runspec"
+)
+
+// environment is the launcher's, which has all that the app's has but for what scripts of buildpacks add; this process's own
+// where that cannot be read.
+func (s Session) environment(command execwire.Command) []string {
+	environment, err := s.launchers()
+	if err != nil {
+		environment = os.Environ()
+	}
+	if deps := runspec.Beneath(s.Root, runspec.PathInstanceDeps); isDir(deps) {
+		environment = append(environment, "DEPS_DIR="+deps)
+	}
+	environment = slices.DeleteFunc(environment, func(v string) bool { return strings.HasPrefix(v, "TERM=") })
+	if command.Terminal != nil && command.Terminal.Name != "" {
+		environment = append(environment, "TERM="+command.Terminal.Name)
+	}
+	return environment
+}
+
+// launchers is the environment of the launcher in this container. Its marker is the app's to change: only a process of this
+// same program is taken for it.
+func (s Session) launchers() ([]string, error) {
+	text, err := os.ReadFile(runspec.Beneath(s.Root, runspec.PathLaunched))
+	if err != nil {
+		return nil, err
+	}
+	pid, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 31)
+	if err != nil {
+		return nil, err
+	}
+	process := fmt.Sprintf("/proc/%d/", pid)
+	its, err := os.Stat(process + "exe")
+	if err != nil {
+		return nil, err
+	}
+	ours, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	if !os.SameFile(its, ours) {
+		return nil, fmt.Errorf("process %d is no launcher", pid)
+	}
+	block, err := os.ReadFile(process + "environ")
+	if err != nil {
+		return nil, err
+	}
+	var environment []string
+	for variable := range bytes.SplitSeq(block, []byte{0}) {
+		if len(variable) > 0 {
+			environment = append(environment, string(variable))
+		}
+	}
+	return environment, nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
