@@ -3,6 +3,8 @@
 //	DIR/lock              held while a devserver runs
 //	DIR/temporal.db       Temporal's database
 //	DIR/encryption.key    what everything in it is encrypted with
+//	DIR/exec_identity     the key by which starter is let into instances, and what the nodes know of it, in
+//	DIR/exec_authorized_keys
 //	DIR/client.yml        the configuration for starter
 //	DIR/devserver.json    the addresses, as printed; while a devserver runs
 //	DIR/port_base         the first of the ports of the last run
@@ -137,6 +139,10 @@ func (d *Dir) Database() string { return filepath.Join(d.path, "temporal.db") }
 
 // Key is the encryption key's file.
 func (d *Dir) Key() string { return filepath.Join(d.path, "encryption.key") }
+
+// ExecIdentity is the private key by which starter is let into instances, ExecAuthorizedKeys what the nodes know of it.
+func (d *Dir) ExecIdentity() string       { return filepath.Join(d.path, "exec_identity") }
+func (d *Dir) ExecAuthorizedKeys() string { return filepath.Join(d.path, "exec_authorized_keys") }
 
 // Client is the client's configuration.
 func (d *Dir) Client() string { return filepath.Join(d.path, "client.yml") }

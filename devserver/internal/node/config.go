@@ -21,7 +21,9 @@ type WorkerOptions struct {
 	CloudController string
 	// Temporal is host:port, Namespace the namespace there, KeyFile what all in it is encrypted with.
 	Temporal, Namespace, KeyFile string
-	LogLevel                     string
+	// ExecKeys is the file of those who may run commands in instances.
+	ExecKeys string
+	LogLevel string
 }
 
 // workerEnvironment is this process's environment without what a worker takes for its configuration: that goes over
@@ -47,6 +49,7 @@ func (n *Node) writeConfig() error {
 		"warden_socket":    n.options.Socket,
 		"stacks":           []any{stack},
 		"directory_server": map[string]any{"listen": o.Files},
+		"exec":             map[string]any{"listen": "127.0.0.1:0", "authorized_keys": o.ExecKeys},
 		"cc_url":           o.CloudController,
 		"index":            n.options.Number - 1,
 		"runner":           n.options.Programs.Runner,

@@ -65,10 +65,10 @@ func (a Addresses) save(file string) error {
 }
 
 // saveClient writes the configuration that starter takes with --config.
-func saveClient(file, temporal, keyFile, cloudController string) error {
+func saveClient(file, temporal, keyFile, cloudController, execIdentity string) error {
 	text, err := yaml.Marshal(map[string]any{
 		"temporal": map[string]any{"address": temporal, "namespace": namespace, "encryption_key_file": keyFile},
-		"cc_url":   cloudController,
+		"cc_url":   cloudController, "exec_identity": execIdentity,
 	})
 	if err != nil {
 		return fmt.Errorf("write the client's configuration: %w", err)

@@ -105,6 +105,7 @@ func (s *Stack) prepareNodes() error {
 				MemoryMB: memoryMB, DiskMB: diskMB, Stack: s.options.Stack, RootFS: s.options.RootFS,
 				Files: ports.Address(s.row.Files(i)), CloudController: s.controllerURL,
 				Temporal: temporal.Address, Namespace: temporal.Namespace, KeyFile: temporal.EncryptionKeyFile,
+				ExecKeys: s.dir.ExecAuthorizedKeys(),
 				LogLevel: s.options.LogLevel,
 			},
 			Wardend: node.WardendOptions{
@@ -215,7 +216,7 @@ func (s *Stack) writeAddresses() error {
 		CloudController: url(s.row.CloudController()), Nodes: nodes,
 		Config: s.dir.Client(), Data: s.dir.Path(),
 	}
-	if err := saveClient(s.dir.Client(), s.addresses.Temporal, s.dir.Key(), s.controllerURL); err != nil {
+	if err := saveClient(s.dir.Client(), s.addresses.Temporal, s.dir.Key(), s.controllerURL, s.dir.ExecIdentity()); err != nil {
 		return err
 	}
 	if err := s.addresses.save(s.dir.Addresses()); err != nil {

@@ -129,6 +129,9 @@ func (s *Stack) open() error {
 	if err := s.loadKey(); err != nil {
 		return err
 	}
+	if err := makeExecKey(s.dir.ExecIdentity(), s.dir.ExecAuthorizedKeys()); err != nil {
+		return err
+	}
 	return s.openLog()
 }
 

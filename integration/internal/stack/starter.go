@@ -20,18 +20,27 @@ const maxAnswer = 16 << 20
 // Starter runs the command line as a person would and gives its standard output. Where it fails, the error has its words
 // and its exit status (*exec.ExitError).
 func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
-	starter, err := Bin("starter")
+	command, err := s.Command(ctx, args...)
 	if err != nil {
 		return "", err
 	}
-	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
-	command.Env = cleanEnvironment()
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("starter %v: %w\n%s%s", args, err, stdout.String(), stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// Command is starter with these arguments, to be run by the caller.
+func (s *Stack) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
+	starter, err := Bin("starter")
+	if err != nil {
+		return nil, err
+	}
+	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
+	command.Env = cleanEnvironment()
+	return command, nil
 }
 
 // cleanEnvironment is this process's environment without what goes over a configuration file: that was set for another

@@ -10,6 +10,7 @@ import (
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/cloudcontroller"
 	"github.com/durable-dea/dea/starter/internal/push"
+	"github.com/durable-dea/dea/starter/internal/remote"
 	"github.com/durable-dea/dea/starter/internal/tail"
 	"github.com/durable-dea/dea/starter/internal/watch"
 )
@@ -54,6 +55,10 @@ func (u usageError) Unwrap() error { return u.err }
 // exitCode tells which code an error gives.
 func exitCode(err error) int {
 	var usage usageError
+	var status remote.Status
+	if errors.As(err, &status) {
+		return int(status)
+	}
 	for _, kind := range []struct {
 		code  int
 		kinds []error

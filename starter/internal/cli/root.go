@@ -55,7 +55,7 @@ func newRoot(s *session) *cobra.Command {
 		root.AddCommand(c)
 	}
 	for _, c := range []*cobra.Command{
-		s.instancesCommand(), s.startInstanceCommand(), s.stopInstancesCommand(), s.filesCommand(),
+		s.instancesCommand(), s.startInstanceCommand(), s.stopInstancesCommand(), s.execCommand(), s.filesCommand(),
 	} {
 		c.GroupID = groupInstances
 		root.AddCommand(c)

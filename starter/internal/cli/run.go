@@ -17,6 +17,7 @@ import (
 	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/progress"
 	"github.com/durable-dea/dea/starter/internal/push"
+	"github.com/durable-dea/dea/starter/internal/remote"
 	"github.com/durable-dea/dea/starter/internal/render"
 	"github.com/durable-dea/dea/starter/internal/terminal"
 	"github.com/durable-dea/dea/starter/internal/watch"
@@ -98,8 +99,8 @@ func (s *session) report() *progress.Reporter {
 // finish tells of a failure and gives the exit code.
 func (s *session) finish(err error) int {
 	code := exitCode(err)
-	if err == nil {
-		return code
+	if status := remote.Status(0); err == nil || errors.As(err, &status) {
+		return code // of a command that has said itself what there is to say
 	}
 	detail := render.FailureDetail{ExitCode: code}
 	detail.Message, detail.Next = words(err)

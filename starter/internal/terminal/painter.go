@@ -7,7 +7,6 @@
 package terminal
 
 import (
-	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -24,8 +23,8 @@ const (
 )
 
 // Is tells whether a stream is a terminal.
-func Is(out io.Writer) bool {
-	file, ok := out.(*os.File)
+func Is(stream any) bool {
+	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 

@@ -1,0 +1,20 @@
+package remote
+
+import "errors"
+
+// Kinds of controller.Error that this package has of its own.
+var (
+	// ErrNotServed: the operator lets nobody run commands on the node.
+	ErrNotServed = errors.New("sessions are not served")
+	// ErrNoKey: there is no key to show.
+	ErrNoKey = errors.New("no key")
+	// ErrRefused: the node lets none of the keys in.
+	ErrRefused = errors.New("not let in")
+	// ErrCutOff: the session ended without a word of how the command did.
+	ErrCutOff = errors.New("the session was cut off")
+)
+
+// Status is the error of a command that ended with another exit status than 0.
+type Status int
+
+func (Status) Error() string { return "the command failed" }
