@@ -59,7 +59,7 @@ test-alone: ## build and vet the root module without go.work
 # What reads a socket, for a moment; `go test` alone tries only what is known already.
 .PHONY: test-fuzz
 test-fuzz: ## fuzz each target of warden, wardend and the directory server for some seconds
-	@GO=$(GO) scripts/fuzz.sh 3s ./warden/... ./wardend/... ./internal/directory
+	@GO=$(GO) scripts/fuzz.sh 3s ./warden/... ./wardend/... ./internal/directory ./internal/execwire
 
 .PHONY: fuzz
 fuzz: ## fuzz every target there is, FUZZTIME each (5m)

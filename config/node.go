@@ -26,7 +26,7 @@ type Node struct {
 	Intervals           Intervals           `yaml:"intervals"`
 	PlacementProperties PlacementProperties `yaml:"placement_properties"`
 	DirectoryServer     DirectoryServer     `yaml:"directory_server"`
-	Exec            Exec            `yaml:"exec"`
+	Exec                Exec                `yaml:"exec"`
 	// NATSServers are those by which instances are registered with routers: nats:// or tls://, ws:// or wss://, with user
 	// and password, or a token, where they ask for it. Without any no routes are registered.
 	NATSServers []URL `yaml:"nats_servers"`

@@ -134,7 +134,7 @@ func hasATerminal(ctx context.Context, t *testing.T) {
 	})
 	write("echo begun=$((1+1)); sleep 1000\n")
 	sees("begun=2")
-	write("\x03") // an interrupt is the sleep's
+	write("\x03")                       // an interrupt is the sleep's
 	eventually(t, later, func() error { // it takes with it what is typed at that moment
 		write("echo still=here-$((1+1))\n")
 		if !strings.Contains(said.String(), "still=here-2") {

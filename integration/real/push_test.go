@@ -82,6 +82,7 @@ func TestPush(t *testing.T) {
 	answering(t, s)
 	t.Run("isolated", func(t *testing.T) { isolated(t, s) })
 	t.Run("app directory", func(t *testing.T) { appDirectory(t, s) })
+	t.Run("session", func(t *testing.T) { session(t, s) })
 
 	for name, find := range map[string]func(int) (stack.Process, error){"worker": s.Worker, "wardend": s.Wardend} {
 		process, err := find(1)

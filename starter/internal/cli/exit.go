@@ -55,7 +55,7 @@ func (u usageError) Unwrap() error { return u.err }
 // exitCode tells which code an error gives.
 func exitCode(err error) int {
 	var usage usageError
-	var status remote.Status
+	var status remote.StatusError
 	if errors.As(err, &status) {
 		return int(status)
 	}

@@ -99,7 +99,7 @@ func (s *session) report() *progress.Reporter {
 // finish tells of a failure and gives the exit code.
 func (s *session) finish(err error) int {
 	code := exitCode(err)
-	if status := remote.Status(0); err == nil || errors.As(err, &status) {
+	if status := remote.StatusError(0); err == nil || errors.As(err, &status) {
 		return code // of a command that has said itself what there is to say
 	}
 	detail := render.FailureDetail{ExitCode: code}

@@ -14,7 +14,7 @@ var (
 	ErrCutOff = errors.New("the session was cut off")
 )
 
-// Status is the error of a command that ended with another exit status than 0.
-type Status int
+// StatusError is the error of a command that ended with another exit status than 0.
+type StatusError int
 
-func (Status) Error() string { return "the command failed" }
+func (StatusError) Error() string { return "the command failed" }

@@ -56,8 +56,10 @@ func findKeys(identity string) (*keys, error) {
 	}
 	if len(k.signers) == 0 {
 		k.close()
-		return nil, &controller.Error{Kind: ErrNoKey, Words: "there is no key to show: the agent has none, and ~/.ssh has none that can be read",
-			Next: "name one with --identity FILE, or make one with `ssh-keygen -t ed25519`"}
+		return nil, &controller.Error{
+			Kind: ErrNoKey, Words: "there is no key to show: the agent has none, and ~/.ssh has none that can be read",
+			Next: "name one with --identity FILE, or make one with `ssh-keygen -t ed25519`",
+		}
 	}
 	return k, nil
 }
@@ -83,7 +85,7 @@ func (k *keys) askAgent(socket string) {
 	if socket == "" {
 		return
 	}
-	connection, err := net.Dial("unix", socket)
+	connection, err := (&net.Dialer{Timeout: dialTimeout}).Dial("unix", socket) //nolint:noctx // it is this machine's, and answers at once
 	if err != nil {
 		return
 	}

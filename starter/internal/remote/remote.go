@@ -40,7 +40,7 @@ const (
 	keepAlive = 15 * time.Second
 )
 
-// Run runs the command to its end. Its error is a Status where the command ended with another than 0, a controller.Error where it could not be
+// Run runs the command to its end. Its error is a StatusError where the command ended with another than 0, a controller.Error where it could not be
 // run, or ctx's.
 func Run(ctx context.Context, o Options) error {
 	if o.Node.Exec == nil {
@@ -210,7 +210,7 @@ func outcome(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &exit) && exit.ExitStatus() != 0:
-		return Status(exit.ExitStatus())
+		return StatusError(exit.ExitStatus())
 	default:
 		return &controller.Error{Kind: ErrCutOff, Words: "the session was cut off: the instance has ended, or its node's worker, or the connection"}
 	}
