@@ -1,7 +1,10 @@
 package registrar
 
 import (
+	"errors"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/durable-dea/dea/internal/routing"
 )
@@ -80,7 +83,12 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 
 func (r *Registrar) publish(subject string, payloads [][]byte) {
 	for _, payload := range payloads {
-		if err := r.nats.Publish(subject, payload); err != nil {
+		err := r.nats.Publish(subject, payload)
+		if errors.Is(err, nats.ErrMaxPayload) { // of this one alone: the others go
+			r.log.Error("routers cannot be told of routes that are longer than NATS takes", "bytes", len(payload), "most", r.nats.MaxPayload())
+			continue
+		}
+		if err != nil {
 			r.report(err)
 			return
 		}
