@@ -59,7 +59,7 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 	registers, next := r.table.takeDue(now, r.every())
 	r.mu.Unlock()
 
-	if greet {
+	if greet { // with an object: gorouter reads whatever comes to router.* as one, and logs what is none as an error
 		r.report(r.nats.PublishRequest(routing.SubjectGreet, r.inbox, []byte("{}")))
 	}
 	// First: an address that was taken back may have been given to another instance.
