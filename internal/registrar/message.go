@@ -23,12 +23,14 @@ func (o Options) message(i supervisor.Instance) routing.RegistryMessage {
 	}
 	index := strconv.Itoa(i.Index)
 	return routing.RegistryMessage{
-		Host: host, Port: uint16(port), URIs: i.URIs, App: i.AppID,
+		Host: routing.Host(host), Port: uint16(port), URIs: i.URIs, App: i.AppID,
 		PrivateInstanceID: i.ID, PrivateInstanceIndex: index,
 		Tags: map[string]string{
 			// What the original said of itself, and what routers' metrics go by today.
 			"component": fmt.Sprintf("dea-%d", o.Index), "source_id": i.AppID, "app_id": i.AppID, "instance_id": index,
 			"process_instance_id": i.ID,
+			// gorouter's X-CF-Process-Instance chooses by it. An app is one process here, and that has the app's guid.
+			"process_id": i.AppID,
 		},
 		IsolationSegment: o.IsolationSegment, AvailabilityZone: o.Zone, Protocol: routing.ProtocolHTTP1,
 	}
@@ -55,12 +57,13 @@ func encode(m routing.RegistryMessage) [][]byte {
 // isSame tells whether two messages are of the same place.
 func isSame(a, b routing.RegistryMessage) bool { return a.Host == b.Host && a.Port == b.Port }
 
-// without is m with those of its URIs that another message, of the same place, has not.
+// without is m with those of its URIs that another message, of the same place, has not. Two that are the same to a router count
+// as one: to take one back would end the other, too.
 func without(m, other routing.RegistryMessage) routing.RegistryMessage {
 	kept := make(map[string]bool, len(other.URIs))
 	for _, uri := range other.URIs {
-		kept[uri] = true
+		kept[routing.Key(uri)] = true
 	}
-	m.URIs = slices.DeleteFunc(slices.Clone(m.URIs), func(uri string) bool { return kept[uri] })
+	m.URIs = slices.DeleteFunc(slices.Clone(m.URIs), func(uri string) bool { return kept[routing.Key(uri)] })
 	return m
 }

@@ -1,7 +1,10 @@
 package registrar
 
 import (
+	"errors"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/durable-dea/dea/internal/routing"
 )
@@ -56,7 +59,7 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 	registers, next := r.table.takeDue(now, r.every())
 	r.mu.Unlock()
 
-	if greet {
+	if greet { // with an object: gorouter reads whatever comes to router.* as one, and logs what is none as an error
 		r.report(r.nats.PublishRequest(routing.SubjectGreet, r.inbox, []byte("{}")))
 	}
 	// First: an address that was taken back may have been given to another instance.
@@ -80,7 +83,12 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 
 func (r *Registrar) publish(subject string, payloads [][]byte) {
 	for _, payload := range payloads {
-		if err := r.nats.Publish(subject, payload); err != nil {
+		err := r.nats.Publish(subject, payload)
+		if errors.Is(err, nats.ErrMaxPayload) { // of this one alone: the others go
+			r.log.Error("routers cannot be told of routes that are longer than NATS takes", "bytes", len(payload), "most", r.nats.MaxPayload())
+			continue
+		}
+		if err != nil {
 			r.report(err)
 			return
 		}

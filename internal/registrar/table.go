@@ -31,6 +31,8 @@ type route struct {
 
 // withdrawal takes something back.
 type withdrawal struct {
+	// was is what is taken back, payloads that, encoded.
+	was      routing.RegistryMessage
 	payloads [][]byte
 	// sent is set once it was published, and connection then tells over which connection.
 	sent       bool
@@ -74,7 +76,7 @@ func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
 	if len(was.URIs) == 0 {
 		return nil
 	}
-	w := &withdrawal{payloads: encode(was), confirmed: make(chan struct{})}
+	w := &withdrawal{was: was, payloads: encode(was), confirmed: make(chan struct{})}
 	t.withdrawals = append(t.withdrawals, w)
 	return w
 }
@@ -139,13 +141,24 @@ func (t *table) takeDue(now time.Time, every time.Duration) (registers [][]byte,
 	return registers, next
 }
 
+// againAt has the routes of a place be sent at once.
+func (t *table) againAt(place routing.RegistryMessage) {
+	for _, one := range t.routes {
+		if isSame(one.told, place) {
+			one.due = time.Time{}
+		}
+	}
+}
+
 // takeUnsent gives the payloads of the withdrawals that are to be published over a connection, which count as sent over it, and
-// all withdrawals that are to be confirmed then.
+// all withdrawals that are to be confirmed then. A router knows an instance by its address alone, so that a withdrawal ends
+// also the routes of the one that has the address by now; takeDue gives those again.
 func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed []*withdrawal) {
 	for _, w := range t.withdrawals {
 		if !w.sent || w.connection != connection {
 			w.sent, w.connection = true, connection
 			unregisters = append(unregisters, w.payloads...)
+			t.againAt(w.was)
 		}
 	}
 	return unregisters, slices.Clone(t.withdrawals)

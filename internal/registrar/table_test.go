@@ -81,6 +81,13 @@ func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
 		{"is gone once more", func() { table.gone("a", at(2, "z")) }, nil, nil},
 		{"was of an earlier worker", func() { table.gone("b", at(3, "b")) }, nil, []routing.RegistryMessage{at(3, "b")}},
 		{"had no port", func() { table.gone("c", routing.RegistryMessage{}) }, nil, nil},
+		{"comes", func() { table.live("d", at(4, "X.example.com/P", "y"), true) }, []routing.RegistryMessage{at(4, "X.example.com/P", "y")}, nil},
+		{
+			"has a route in other letters", func() { table.live("d", at(4, "x.EXAMPLE.com/p/"), true) },
+			[]routing.RegistryMessage{at(4, "x.EXAMPLE.com/p/")},
+			[]routing.RegistryMessage{at(4, "y")},
+		},
+		{"ends", func() { table.gone("d", at(4, "x.EXAMPLE.com/p/")) }, nil, []routing.RegistryMessage{at(4, "x.EXAMPLE.com/p/")}},
 	}
 	for _, step := range steps {
 		step.do()
@@ -139,12 +146,14 @@ func TestWhatRoutersAreTold(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"host":"10.0.0.1","port":61001,"uris":["x"],"app":"app","private_instance_id":"guid",
 		"private_instance_index":"7","tags":{"component":"dea-3","source_id":"app","app_id":"app","instance_id":"7",
-		"process_instance_id":"guid"},"isolation_segment":"s","availability_zone":"z1","protocol":"http1"}`, string(text))
+		"process_instance_id":"guid","process_id":"app"},"isolation_segment":"s","availability_zone":"z1","protocol":"http1"}`, string(text))
 	for _, address := range []string{"", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:70000"} {
 		i.Address = address
 		require.Empty(t, o.message(i), address)
 	}
-	i.Address, i.URIs = "[::1]:80", nil
+	i.Address = "[::1]:80"
+	require.Equal(t, "[::1]", o.message(i).Host)
+	i.URIs = nil
 	require.Empty(t, o.message(i))
 }
 
@@ -168,4 +177,22 @@ func TestTheIntervalIsThatOfTheRouterThatWantsItMostOften(t *testing.T) {
 		}
 		require.Equal(t, step.want, r.every(), step)
 	}
+}
+
+// TestWhoHasAnAddressNowIsToldOfAgain after another was taken back there: that ends the routes of the address.
+func TestWhoHasAnAddressNowIsToldOfAgain(t *testing.T) {
+	table, now := newTable(), time.Now()
+	table.live("now", at(1, "x"), true)
+	table.live("elsewhere", at(2, "x"), true)
+	registers, _ := takes(t, &table, now)
+	require.Len(t, registers, 2)
+	table.gone("before", at(1, "x"))
+	for connection := range uint64(2) { // it is said anew on another
+		gone, _ := table.takeUnsent(connection)
+		come, _ := table.takeDue(now, every)
+		require.Equal(t, []routing.RegistryMessage{at(1, "x")}, said(t, gone))
+		require.Equal(t, []routing.RegistryMessage{at(1, "x")}, said(t, come))
+	}
+	come, _ := table.takeDue(now, every)
+	require.Empty(t, come)
 }

@@ -1,6 +1,9 @@
 package routing
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Subjects of NATS.
 const (
@@ -16,7 +19,8 @@ const (
 // RegistryMessage adds an instance to the routes of its URIs, or takes it out of them. An instance is told from others by
 // host and port.
 type RegistryMessage struct {
-	// Host and Port are where the instance answers plain HTTP. Port is 0 where it does not: then there is a TLSPort.
+	// Host and Port are where the instance answers plain HTTP. Host is as Host writes it. Port is 0 where it does not: then
+	// there is a TLSPort.
 	Host string `json:"host"`
 	Port uint16 `json:"port,omitempty"`
 	// TLSPort, where it is not 0, is where it answers TLS. A router then takes this one alone, and expects
@@ -40,6 +44,21 @@ type RegistryMessage struct {
 	AvailabilityZone string `json:"availability_zone,omitempty"`
 	// Protocol is what the instance speaks: ProtocolHTTP1 where it is empty.
 	Protocol string `json:"protocol,omitempty"`
+}
+
+// Host writes an address or a name as a RegistryMessage has it: an IPv6 address in brackets, since gorouter puts a colon and
+// the port behind it as it is.
+func Host(host string) string {
+	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
+// Key is what a router goes by of a URI: letters of any case are the same to it, a last slash or a query is nothing.
+func Key(uri string) string {
+	uri, _, _ = strings.Cut(strings.ToLower(uri), "?")
+	return strings.TrimSuffix(uri, "/")
 }
 
 // Protocols that an instance may speak.

@@ -28,12 +28,12 @@ const patience = 30 * time.Second
 
 // bus is a NATS server that can go and come back at the same address.
 type bus struct {
-	t       *testing.T
+	t       testing.TB
 	options server.Options
 	server  *server.Server
 }
 
-func startBus(t *testing.T) *bus {
+func startBus(t testing.TB) *bus {
 	t.Helper()
 	b := &bus{t: t, options: server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: "dea", Password: "hunter2", NoSigs: true, NoLog: true,
@@ -147,7 +147,7 @@ func (r *router) hears(want ...string) {
 	}, patience, time.Millisecond)
 }
 
-func newRegistrar(t *testing.T, b *bus, change ...func(*registrar.Options)) *registrar.Registrar {
+func newRegistrar(t testing.TB, b *bus, change ...func(*registrar.Options)) *registrar.Registrar {
 	t.Helper()
 	o := registrar.Options{
 		NATS: registrar.NATS{Servers: []config.URL{config.URL(b.url())}}, Interval: time.Hour, Log: hclog.NewNullLogger(),
@@ -269,6 +269,26 @@ func TestAnInstanceStopsWhenItsRoutersKnow(t *testing.T) {
 	b.stop()
 	r.Live(instance("d", "x"))
 	require.NoError(t, r.Withdraw(t.Context(), instance("d", "x")), "NATS may be away for long")
+}
+
+// TestARouteThatNATSRefusesKeepsNoOtherBack: it is too long.
+func TestARouteThatNATSRefusesKeepsNoOtherBack(t *testing.T) {
+	b := startBus(t)
+	router := startRouter(t, b, nil)
+	var log safeBuilder
+	r := newRegistrar(t, b, func(o *registrar.Options) { o.Log = hclog.New(&hclog.LoggerOptions{Output: &log}) })
+	r.Live(instance("refused", strings.Repeat("x", 2*server.MAX_PAYLOAD_SIZE)))
+	var all []string
+	for i := range 50 {
+		id := fmt.Sprintf("a%d", i)
+		r.Live(instance(id, "x"))
+		all = append(all, "register "+id+" x")
+	}
+	router.hears(all...)
+	router.come(routing.RouterStart{ID: "r"})
+	router.hears(all...) // in one pass, and any order
+	require.Contains(t, log.String(), "longer than NATS takes")
+	require.Less(t, len(log.String()), 10_000, "the route is not in the log")
 }
 
 // TestPasswordsAreNotTold by errors or logs.

@@ -42,7 +42,7 @@ func (a *agent) routeFiles(listening net.Addr) {
 	}
 	port := listening.(*net.TCPAddr).AddrPort().Port() //nolint:forcetypeassert // it was listened at as tcp
 	a.registrar.Serve(filesRoute, routing.RegistryMessage{
-		Host: a.node.LocalRoute, Port: port, URIs: []string{host},
+		Host: routing.Host(a.node.LocalRoute), Port: port, URIs: []string{host},
 		Tags: map[string]string{"component": "directory-server-" + a.id},
 	})
 }
