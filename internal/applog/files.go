@@ -171,28 +171,38 @@ func (s *stream) locate(root *os.Root) {
 			return
 		}
 	}
-	from := s.mark
-	s.mark = begins[0]
-	if from.File == 0 {
+	s.place(begins)
+}
+
+// place goes on in files that are all others than the one that was read.
+func (s *stream) place(begins []Mark) {
+	from, last := s.mark, len(begins)-1
+	if begins[last].Base == unknownBase && s.files[last].size == 0 {
+		if last == 0 && from.File != 0 {
+			return // it is a moment old, and its times are not there yet
+		}
+		if begins[0].Base != unknownBase {
+			begins[last].Base = begins[0].Base + s.files[0].size
+		}
+	}
+	if s.mark = begins[0]; from.File == 0 {
 		return
 	}
-	at, last := from.Base+from.Offset, len(begins)-1
 	if from.Base == unknownBase || begins[last].Base == unknownBase {
 		s.skip(UnknownSkip)
 		return
 	}
-	for n, begin := range begins {
-		if n < last && (begin.Base == unknownBase || at >= begins[n+1].Base) {
-			continue
-		}
-		if at < begin.Base {
-			s.skip(begin.Base - at)
-		}
-		begin.Offset = min(max(at-begin.Base, 0), s.files[n].size)
-		s.mark = begin
-		s.leave(n)
-		return
+	at := from.Base + from.Offset
+	n := 0
+	for n < last && (begins[n].Base == unknownBase || at >= begins[n+1].Base) {
+		n++
 	}
+	if at < begins[n].Base {
+		s.skip(begins[n].Base - at)
+	}
+	s.mark = begins[n]
+	s.mark.Offset = min(max(at-s.mark.Base, 0), s.files[n].size)
+	s.leave(n)
 }
 
 // sameFile tells whether a mark is in the file that begins at another. An inode alone may be that of a later file.

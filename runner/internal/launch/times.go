@@ -33,7 +33,8 @@ type times struct {
 
 // due tells whether bytes that come now need an entry of their own.
 func (t *times) due(now time.Time) bool {
-	return t.marked.IsZero() || now.Sub(t.marked) >= markEvery
+	passed := now.Sub(t.marked)
+	return passed >= markEvery || passed < 0 // a clock was set back
 }
 
 // restart has the file, which is emptied, be that of another log file, or of one that was emptied itself. It takes effect
