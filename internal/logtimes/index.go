@@ -125,8 +125,8 @@ func (x *Index) Since(from time.Time) (int64, bool) {
 
 // entry is one entry, all zero where it cannot be read.
 func (x *Index) entry(n int) Entry {
-	if at := n - x.first; at >= 0 && at < len(x.block) {
-		return x.block[at]
+	if x.holds(n) {
+		return x.block[n-x.first]
 	}
 	var raw [EntrySize]byte
 	if _, err := x.file.ReadAt(raw[:], HeaderSize+int64(n)*EntrySize); err != nil {

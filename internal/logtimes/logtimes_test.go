@@ -162,3 +162,33 @@ func TestEntriesWithoutSense(t *testing.T) {
 	_, ok := index.At(0, at(5000))
 	require.False(t, ok)
 }
+
+func TestKeepTheEnd(t *testing.T) {
+	root, path := write(t, Header{File: aFile, Base: 50}, entry(0, 100), entry(20, 101), entry(40, 103))
+	index := Open(root, "stdout.log", aFile)
+	defer index.Close()
+	require.NoError(t, index.Keep(path, 30, 1))
+	kept := Open(root, "stdout.log", 1)
+	defer kept.Close()
+	require.Equal(t, Header{File: 1, Base: 80}, kept.Header)
+	for offset, want := range map[int64]int64{0: 101, 9: 101, 10: 103} {
+		got, _ := kept.At(offset, at(1000))
+		require.Equal(t, at(want), got)
+	}
+}
+
+func TestKeptTimesAreBounded(t *testing.T) {
+	entries := make([]Entry, 3*mostKept)
+	for n := range entries {
+		entries[n] = entry(int64(n), int64(n+1))
+	}
+	root, path := write(t, Header{File: aFile}, entries...)
+	index := Open(root, "stdout.log", aFile)
+	defer index.Close()
+	require.NoError(t, index.Keep(path, 0, 1))
+	kept := Open(root, "stdout.log", 1)
+	defer kept.Close()
+	require.LessOrEqual(t, kept.Len(), mostKept)
+	got, _ := kept.At(1000, at(1_000_000))
+	require.InDelta(t, 1001, got.Unix(), 4)
+}
