@@ -63,9 +63,9 @@ func (r *Reader) Position() Position {
 	return Position{Stdout: r.streams[0].taken, Stderr: r.streams[1].taken}
 }
 
-// Changed tells whether a Read may return anything. It costs a few fstats, and is true every two seconds in any case.
+// Changed tells whether a Read may return anything, io.EOF included. It costs a few fstats, and is true every two seconds in any case.
 func (r *Reader) Changed() bool {
-	if r.more || r.looked.IsZero() || r.now().Sub(r.looked) >= lookEvery {
+	if r.more || r.over || r.looked.IsZero() || r.now().Sub(r.looked) >= lookEvery {
 		return true
 	}
 	for _, s := range r.streams {
