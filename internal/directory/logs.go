@@ -39,8 +39,8 @@ type LogsQuery struct {
 	Lines int
 	// Since is when they were said at the earliest; zero for any time.
 	Since time.Time
-	// From goes on from there, whatever Lines and Since are.
-	From *applog.Position
+	// From is a position in JSON, and goes on from there, whatever Lines and Since are; empty for none.
+	From json.RawMessage
 	// Follow goes on with what is said, until the instance's directory is no more.
 	Follow bool
 }
@@ -51,9 +51,8 @@ func LogsURL(base string, key []byte, instance string, q LogsQuery, at time.Time
 	if !q.Since.IsZero() {
 		query.Set(paramSince, q.Since.UTC().Format(time.RFC3339Nano))
 	}
-	if q.From != nil {
-		text, _ := json.Marshal(q.From) // numbers alone
-		query.Set(paramFrom, string(text))
+	if len(q.From) > 0 {
+		query.Set(paramFrom, string(q.From))
 	}
 	if q.Follow {
 		query.Set(paramFollow, "")
@@ -74,11 +73,7 @@ func parseLogsQuery(query url.Values) (LogsQuery, error) {
 			return q, errBadLogs
 		}
 	}
-	if text := query.Get(paramFrom); text != "" {
-		if err = json.Unmarshal([]byte(text), &q.From); err != nil || q.From == nil {
-			return q, errBadLogs
-		}
-	}
+	q.From = json.RawMessage(query.Get(paramFrom))
 	return q, nil
 }
 
@@ -103,31 +98,43 @@ func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolv
 	if err != nil {
 		return err
 	}
+	var from applog.Position
+	if len(q.From) > 0 && json.Unmarshal(q.From, &from) != nil {
+		return errBadLogs
+	}
 	if resolve == nil {
 		return ErrUnknown
 	}
-	place, err := resolve(r.Context(), id)
+	under := s.reads
+	if q.Follow {
+		under = s.tails
+	}
+	leave, err := under.enter(urlPath(Instance, id))
 	if err != nil {
 		return err
 	}
-	var from applog.Position
-	if q.From != nil {
-		from = *q.From
+	defer leave()
+	place, err := resolve(r.Context(), id)
+	if err != nil {
+		return err
 	}
 	reader := applog.New(applog.Place{Open: place.Open, Over: place.Over}, from)
 	defer reader.Close()
 	first, err := firstRecords(reader, q)
 	if err != nil {
-		return missing(err)
+		return reason(err)
 	}
-	l := logSender{reader: reader, out: sender{w: w, control: http.NewResponseController(w)}}
-	l.serve(r, q.Follow, first)
+	l := logSender{reader: reader, out: newSender(w, s.patience)}
+	if r.Method != http.MethodHead && !l.serve(r, q.Follow, first) {
+		// A reader must not take the end of the server, or a fault, for the end of the log: the answer breaks off.
+		panic(http.ErrAbortHandler)
+	}
 	return nil
 }
 
 // firstRecords are those that are there when a request comes.
 func firstRecords(reader *applog.Reader, q LogsQuery) ([]applog.Record, error) {
-	if q.From != nil {
+	if len(q.From) > 0 {
 		return ended(reader.Read(logBatch))
 	}
 	if !q.Since.IsZero() {
@@ -149,30 +156,26 @@ func ended(records []applog.Record, err error) ([]applog.Record, error) {
 // logSender sends an instance's logs.
 type logSender struct {
 	reader *applog.Reader
-	out    sender
+	out    *sender
 	buffer []byte
 }
 
-func (l *logSender) serve(r *http.Request, follow bool, first []applog.Record) {
-	l.out.w.Header().Set("Content-Type", logsType)
-	l.out.w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
-		return
-	}
+// serve sends the first records and what is wanted behind them, and tells whether that is all.
+func (l *logSender) serve(r *http.Request, follow bool, first []applog.Record) bool {
+	l.out.Header().Set("Content-Type", logsType)
 	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
 	_ = l.out.control.SetReadDeadline(time.Time{})
 	if l.send(first, true) != nil {
-		return
+		return false
 	}
 	if follow {
-		l.follow(r)
-		return
+		return l.follow(r)
 	}
-	_ = l.send(l.reader.Rest(), false)
+	return l.send(l.reader.Rest(), false) == nil
 }
 
-// follow sends until the client or the directory is gone.
-func (l *logSender) follow(r *http.Request) {
+// follow sends until the directory is gone, and tells whether that is why it ends.
+func (l *logSender) follow(r *http.Request) bool {
 	for wait := minPause; ; wait = min(2*wait, maxPause) {
 		for l.reader.Changed() {
 			records, err := l.reader.Read(logBatch)
@@ -181,14 +184,14 @@ func (l *logSender) follow(r *http.Request) {
 				err = l.send(records, true)
 			}
 			if err != nil {
-				return
+				return errors.Is(err, io.EOF)
 			}
 			if len(records) == 0 {
 				break
 			}
 		}
 		if !pause.For(r.Context(), wait) {
-			return
+			return false
 		}
 	}
 }
