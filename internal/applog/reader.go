@@ -76,17 +76,17 @@ func (r *Reader) Changed() bool {
 	return false
 }
 
-// Read returns the next records, at most max and MaxRead bytes of text, in the order of time; none when there are none yet.
+// Read returns the next records, at most so many and about MaxRead bytes of text, in the order of time; none when there are none yet.
 // It does not wait. When all was read of logs to which nobody writes any more, it returns io.EOF. It fails, and may be tried
 // again, where the directory cannot be opened: with fs.ErrNotExist where it is not there and never was.
-func (r *Reader) Read(max int) ([]Record, error) {
+func (r *Reader) Read(most int) ([]Record, error) {
 	if !r.more {
 		if err := r.look(); err != nil {
 			return nil, err
 		}
 	}
 	var records []Record
-	for size := 0; len(records) < max && size < MaxRead; {
+	for size := 0; len(records) < most && size < MaxRead; {
 		next := r.next()
 		if next == nil {
 			r.more = false

@@ -76,11 +76,9 @@ func (s *stream) since(r *Reader, from time.Time) {
 	for n, f := range s.files {
 		f.measure()
 		begin := f.beginning(r.root, s.log)
-		at, found := int64(0), true
+		at, found := int64(0), !f.at(0, r.now()).Before(from)
 		if f.times != nil {
 			at, found = f.times.Since(from)
-		} else {
-			found = !f.at(0, r.now()).Before(from)
 		}
 		if !found {
 			at = f.size

@@ -25,7 +25,7 @@ func TestAReaderGoesOnInWhatIsKept(t *testing.T) {
 	const lines, length, base = 3000, 4096, 777
 	text := strings.Builder{}
 	for n := range lines {
-		text.WriteString(fmt.Sprintf("%0*d\n", length-1, n))
+		fmt.Fprintf(&text, "%0*d\n", length-1, n)
 	}
 	require.Greater(t, text.Len(), maxLog)
 	log := filepath.Join(dir, "stdout.log")

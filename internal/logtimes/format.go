@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// HeaderSize and EntrySize are in bytes.
+	// HeaderSize is a header's, in bytes.
 	HeaderSize = 32
-	EntrySize  = 16
+	// EntrySize is an entry's, in bytes.
+	EntrySize = 16
 	// magic is how a file of this form begins; its last digit is the form's version.
 	magic = "deatime1"
 	// RotatedSuffix ends the name of a log that was moved aside, and that of its times.

@@ -20,18 +20,27 @@ const maxAnswer = 16 << 20
 // Starter runs the command line as a person would and gives its standard output. Where it fails, the error has its words
 // and its exit status (*exec.ExitError).
 func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
+	var stdout bytes.Buffer
+	if err := s.StarterTo(ctx, &stdout, args...); err != nil {
+		return stdout.String(), fmt.Errorf("%w\n%s", err, stdout.String())
+	}
+	return stdout.String(), nil
+}
+
+// StarterTo is Starter whose standard output is written as it comes; when ctx ends, so does the command.
+func (s *Stack) StarterTo(ctx context.Context, stdout io.Writer, args ...string) error {
 	starter, err := Bin("starter")
 	if err != nil {
-		return "", err
+		return err
 	}
 	command := exec.CommandContext(ctx, starter, append([]string{"--config", s.Config}, args...)...)
 	command.Env = cleanEnvironment()
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	var stderr bytes.Buffer
+	command.Stdout, command.Stderr = stdout, &stderr
 	if err := command.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("starter %v: %w\n%s%s", args, err, stdout.String(), stderr.String())
+		return fmt.Errorf("starter %v: %w\n%s", args, err, stderr.String())
 	}
-	return stdout.String(), nil
+	return nil
 }
 
 // cleanEnvironment is this process's environment without what goes over a configuration file: that was set for another

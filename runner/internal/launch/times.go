@@ -37,14 +37,13 @@ func (t *times) due(now time.Time) bool {
 	return passed >= markEvery || passed < 0 // a clock was set back
 }
 
-// restart has the file, which is emptied, be that of another log file, or of one that was emptied itself. It takes effect
-// with the next entry, so that a reader finds the header only with a time for what follows.
+// restart has the file, which is emptied, be that of another log file, or of one that was emptied itself. The header comes
+// with the next entry, so that a log of which nothing is said has no times.
 func (t *times) restart() {
 	t.size, t.marked = 0, time.Time{}
-	if t.file == nil && t.open() != nil {
-		return
+	if t.file != nil {
+		_ = t.file.Truncate(0)
 	}
-	_ = t.file.Truncate(0)
 }
 
 // mark says that what is written to the log at an offset from now on came now.

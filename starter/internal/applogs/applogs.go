@@ -82,7 +82,7 @@ func (r *Reader) Last(ctx context.Context, q Query) error {
 		return err
 	}
 	living, err := r.find(ctx, q)
-	if err != nil && !(errors.Is(err, controller.ErrNoSuchApp) && len(found) > 0) {
+	if err != nil && !known(err, found) {
 		return err
 	}
 	if len(living) == 0 && len(found) == 0 {
@@ -98,6 +98,11 @@ func (r *Reader) Last(ctx context.Context, q Query) error {
 	group.Wait()
 	m.begin()
 	return ctx.Err()
+}
+
+// known tells whether an app that is not there is known all the same, by crashes that are kept of it.
+func known(err error, crashes map[string]bool) bool {
+	return errors.Is(err, controller.ErrNoSuchApp) && len(crashes) > 0
 }
 
 // nothing tells that there is no instance to read from.
@@ -126,7 +131,7 @@ func (r *Reader) Follow(ctx context.Context, q Query) error {
 		return err
 	}
 	f := follower{reader: r, q: q, merger: m, group: &group, followed: found}
-	if err := f.first(ctx); err != nil && !(errors.Is(err, controller.ErrNoSuchApp) && len(found) > 0) {
+	if err := f.first(ctx); err != nil && !known(err, found) {
 		return err
 	}
 	return f.goOn(ctx)

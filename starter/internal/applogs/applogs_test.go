@@ -325,9 +325,8 @@ func TestFollow(t *testing.T) {
 	want := slices.Clone(busyLines)
 	w.eventually(want...)
 
-	w.say("b", applogs.Stdout, 12, "is late")
-	w.say("a", applogs.Stdout, 11, "is early")
-	want = append(want, "00:00:11 0 a stdout is early", "00:00:12 1 b stdout is late")
+	w.say("b", applogs.Stdout, 12, "says more")
+	want = append(want, "00:00:12 1 b stdout says more")
 	w.eventually(want...)
 
 	w.start("c", 2, "south")
@@ -366,9 +365,11 @@ func TestFollowThroughACrash(t *testing.T) {
 	w.say("a", applogs.Stderr, 20, "last words")
 	w.end("a", true)
 	w.serve("north")
+	want := append(slices.Clone(busyLines), "00:00:20 0 a stderr last words")
+	w.eventually(want...)
 	w.start("d", 0, "north")
 	w.say("d", applogs.Stdout, 21, "in its place")
-	w.eventually(append(slices.Clone(busyLines), "00:00:20 0 a stderr last words", "00:00:21 0 d stdout in its place")...)
+	w.eventually(append(want, "00:00:21 0 d stdout in its place")...)
 }
 
 func TestFollowEndsWithItsContext(t *testing.T) {

@@ -14,8 +14,8 @@ const (
 	maxHeld = 20_000
 )
 
-// merger brings the lines of several instances in the order of time. Those of one keep their order. It is safe for
-// concurrent use, and hands out no two lines at once.
+// merger brings the lines of several instances in the order of time. Those of one stream of an instance keep their order. It
+// is safe for concurrent use, and hands out no two lines at once.
 type merger struct {
 	emit func(Line)
 	now  func() time.Time
@@ -24,33 +24,36 @@ type merger struct {
 
 	mu   sync.Mutex
 	held []heldLine
-	// latest is the key of each instance's last line.
-	latest map[string]time.Time
+	// latest is the key of each stream's last line.
+	latest map[origin]time.Time
 	// begun: lines go out; before, they are collected.
 	begun bool
 }
 
+// origin is one stream of an instance.
+type origin struct{ instance, stream string }
+
 // heldLine is a line that waits.
 type heldLine struct {
 	Line
-	// key is what lines are ordered by: the time, but not before that of an earlier line of the instance.
+	// key is what lines are ordered by: the time, but not before that of an earlier line of the stream.
 	key     time.Time
 	arrived time.Time
 }
 
 func newMerger(emit func(Line), lines int) *merger {
-	return &merger{emit: emit, now: time.Now, lines: lines, latest: map[string]time.Time{}}
+	return &merger{emit: emit, now: time.Now, lines: lines, latest: map[origin]time.Time{}}
 }
 
 // add takes a line.
 func (m *merger) add(line Line) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := line.Time
-	if last := m.latest[line.Instance]; key.Before(last) {
+	from, key := origin{line.Instance, line.Stream}, line.Time
+	if last := m.latest[from]; key.Before(last) {
 		key = last
 	}
-	m.latest[line.Instance] = key
+	m.latest[from] = key
 	m.held = append(m.held, heldLine{Line: line, key: key, arrived: m.now()})
 	switch {
 	case !m.begun && len(m.held) > 2*m.lines:

@@ -32,7 +32,10 @@ func (r *Reader) last(ctx context.Context, q Query, s source, m *merger) {
 	if errors.Is(err, tail.ErrUnreachable) && r.moved(ctx, &s) {
 		err = r.read(ctx, q, s, wanted, m.add)
 	}
-	if err != nil && ctx.Err() == nil && !(s.ended && errors.Is(err, tail.ErrNotThere)) {
+	if s.ended && errors.Is(err, tail.ErrNotThere) {
+		return // nothing is kept of it
+	}
+	if err != nil && ctx.Err() == nil {
 		r.warnOf(s, err)
 	}
 }
@@ -54,19 +57,19 @@ func (r *Reader) follow(ctx context.Context, q Query, s source, m *merger, begun
 			return
 		}
 		ready()
-		wait := notYet
+		wait, moved := notYet, false
 		switch {
 		case errors.Is(err, tail.ErrUnreachable):
 			if !told {
 				r.warnOf(s, err)
 			}
 			told, wait = true, away
-			r.moved(ctx, &s)
+			moved = r.moved(ctx, &s)
 		case !errors.Is(err, tail.ErrNotThere):
 			r.warnOf(s, err)
 			return
 		}
-		if last {
+		if last && !moved {
 			return
 		}
 		// Of one that has ended there may be what its node has kept since.
