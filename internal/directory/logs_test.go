@@ -147,7 +147,7 @@ func TestManyFollowersOfLogs(t *testing.T) {
 	n.write("logs/stdout.log", "")
 	slow := n.logs(instanceID, LogsQuery{Follow: true})
 	slow.until()
-	const followers = 50
+	const followers = 30
 	all := make([]*log, followers)
 	for i := range all {
 		all[i] = n.logs(instanceID, LogsQuery{Follow: true})
