@@ -80,6 +80,17 @@ func (c *container) read(contract string) string {
 	return string(data)
 }
 
+// logFiles are the names of what is beside an instance's logs.
+func (c *container) logFiles() (names []string) {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.path(runspec.PathLogs))
+	require.NoError(c.t, err)
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
 func (c *container) write(contract, content string, mode fs.FileMode) {
 	c.t.Helper()
 	require.NoError(c.t, os.MkdirAll(filepath.Dir(c.path(contract)), 0o755))

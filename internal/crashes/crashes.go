@@ -7,15 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/durable-dea/dea/internal/diskuse"
+	"github.com/durable-dea/dea/internal/logtimes"
 	"github.com/durable-dea/dea/internal/regular"
 	"github.com/durable-dea/dea/internal/rmtree"
 	"github.com/durable-dea/dea/internal/safename"
@@ -181,13 +185,19 @@ func copyLogs(logs *os.Root, target string) error {
 	})
 	kept := 0
 	for _, entry := range entries {
-		if !entry.Type().IsRegular() || kept == maxLogs {
+		if !entry.Type().IsRegular() || kept == maxLogs || times[entry.Name()] {
 			continue
 		}
 		kept++
 		failed = append(failed, copyOut(logs, entry.Name(), filepath.Join(target, entry.Name())))
 	}
 	return errors.Join(failed...)
+}
+
+// times are the names of files that are of no use as they are: they go with the logs that they are of.
+var times = map[string]bool{
+	logtimes.Name("stdout.log"): true, logtimes.Name("stdout.log.1"): true,
+	logtimes.Name("stderr.log"): true, logtimes.Name("stderr.log.1"): true,
 }
 
 // rank has what an app said last come first: it may have made any number of other files.
@@ -214,6 +224,32 @@ func copyOut(from *os.Root, name, to string) (err error) {
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	offset := max(info.Size()-maxLog, 0)
-	_, err = io.Copy(target, io.NewSectionReader(source, offset, info.Size()-offset))
-	return err
+	if _, err = io.Copy(target, io.NewSectionReader(source, offset, info.Size()-offset)); err != nil {
+		return err
+	}
+	return keepTimes(from, info, offset, target)
+}
+
+// keepTimes keeps the times of a log, if it has any, for the copy of its end.
+func keepTimes(from *os.Root, log fs.FileInfo, offset int64, copied *os.File) error {
+	if rank(log.Name()) > 1 {
+		return nil
+	}
+	index := logtimes.Open(from, strings.TrimSuffix(log.Name(), logtimes.RotatedSuffix), inode(log))
+	if index == nil {
+		return nil
+	}
+	defer index.Close()
+	info, err := copied.Stat()
+	if err != nil {
+		return err
+	}
+	return index.Keep(logtimes.Name(copied.Name()), offset, inode(info))
+}
+
+func inode(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ino
+	}
+	return 0
 }

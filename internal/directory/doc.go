@@ -3,16 +3,21 @@
 //
 //	GET /instance_paths/{instance id}?path&timestamp&hmac
 //	GET /staging_tasks/{task id}/file_path?path&timestamp&hmac
+//	GET /instance_logs/{instance id}?path&timestamp&hmac[&lines][&since][&from][&follow]
 //	GET /stats?path&timestamp&hmac
 //	GET /stats/instances/{instance id}?path&timestamp&hmac
 //
-// The last two answer with what the node and an instance use, as JSON; their path is empty.
+// The last two answer with what the node and an instance use, as JSON; their path is empty. So is that of an instance's
+// logs, which are answered as package applog has them on the wire: the last lines, 100 or as many as lines says, of those
+// since a time (RFC 3339); or what comes behind the position from. With follow the answer goes on with what the instance
+// says, until its directory is no more; of a crashed one it ends with what is kept. After what was there at first, and
+// after each batch of what follows, comes the position behind it.
 //
 // The HMAC is SHA-512's, in hex, over the URL's path and the sorted parameters path and timestamp (seconds of Unix
 // time). tail, tail_offset and format are ways to read and not signed: who may read a file may follow it. Answers that are
 // no success, each with a sentence as plain text:
 //
-//	400  the URL is older than Lifetime, or its timestamp lies ahead; tail of what is no file; no such format
+//	400  the URL is older than Lifetime, or its timestamp lies ahead; tail of what is no file; no such format; odd parameters
 //	401  the HMAC is missing or is not that of any key
 //	403  the path leads outside, or to what is neither a file nor a directory, or may not be read
 //	404  the resolver does not know the instance or task, or there is no such path in its directory

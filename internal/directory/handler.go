@@ -88,6 +88,7 @@ func New(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+"/"+string(Instance)+"/{id}", s.reader(Instance, o.Instances))
 	mux.Handle("GET "+"/"+string(Staging)+"/{id}/file_path", s.reader(Staging, o.Stagings))
+	mux.Handle("GET "+"/"+string(instanceLogs)+"/{id}", s.logs(o.Instances))
 	mux.Handle("GET "+"/"+string(nodeStats), s.statistics(nodeStats, o.Stats))
 	mux.Handle("GET "+"/"+string(instanceStats)+"/{id}", s.statistics(instanceStats, o.Stats))
 	return mux
@@ -203,6 +204,7 @@ func explain(err error) (status int, words string) {
 		{errExpired, http.StatusBadRequest},
 		{errNoTail, http.StatusBadRequest},
 		{errBadOffset, http.StatusBadRequest},
+		{errBadLogs, http.StatusBadRequest},
 		{errBadFormat, http.StatusBadRequest},
 		{errRanges, http.StatusRequestedRangeNotSatisfiable},
 		{errBusy, http.StatusServiceUnavailable},

@@ -20,16 +20,25 @@ const maxAnswer = 16 << 20
 // Starter runs the command line as a person would and gives its standard output. Where it fails, the error has its words
 // and its exit status (*exec.ExitError).
 func (s *Stack) Starter(ctx context.Context, args ...string) (string, error) {
-	command, err := s.Command(ctx, args...)
-	if err != nil {
-		return "", err
-	}
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("starter %v: %w\n%s%s", args, err, stdout.String(), stderr.String())
+	var stdout bytes.Buffer
+	if err := s.StarterTo(ctx, &stdout, args...); err != nil {
+		return stdout.String(), fmt.Errorf("%w\n%s", err, stdout.String())
 	}
 	return stdout.String(), nil
+}
+
+// StarterTo is Starter whose standard output is written as it comes; when ctx ends, so does the command.
+func (s *Stack) StarterTo(ctx context.Context, stdout io.Writer, args ...string) error {
+	command, err := s.Command(ctx, args...)
+	if err != nil {
+		return err
+	}
+	var stderr bytes.Buffer
+	command.Stdout, command.Stderr = stdout, &stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("starter %v: %w\n%s", args, err, stderr.String())
+	}
+	return nil
 }
 
 // Command is starter with these arguments, to be run by the caller.

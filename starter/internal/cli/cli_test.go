@@ -152,6 +152,8 @@ func TestUsageErrors(t *testing.T) {
 		"files, no lines":     {[]string{"files", "a", "0", "b", "-f", "-n", "0"}, "--lines must be"},
 		"staging and index":   {[]string{"logs", "a", "--staging", "--index", "0"}, "--index is about instances"},
 		"staging and stream":  {[]string{"logs", "a", "--staging", "--stream", "all"}, "--stream is about instances"},
+		"logs of no time":     {[]string{"logs", "a", "--since", "-5m"}, "--since must be"},
+		"staging and since":   {[]string{"logs", "a", "--staging", "--since", "5m"}, "--since is about instances"},
 		"staging of no lines": {[]string{"logs", "a", "--staging", "-n", "0"}, "--lines must be"},
 		"push, blank pack":    {[]string{"push", dir, "--name", "a", "-b", "go", "-b", ""}, "--buildpack 2 of 2 is blank"},
 		"push, bad git URL":   {[]string{"push", dir, "--name", "a", "-b", "ext::x://y"}, "--buildpack must be a git URL"},
@@ -304,8 +306,14 @@ func TestLinesOfAStaging(t *testing.T) {
 	}
 	var out bytes.Buffer
 	s := &session{process: Process{Out: &out}, format: render.Text}
-	s.emit()(applogs.Line{Index: 1, Stream: applogs.Stderr, Text: line})
-	require.Equal(t, "[1 err] "+line+"\n", out.String())
+	at := time.Date(2026, 11, 28, 12, 0, 0, 123_000_000, time.Local)
+	s.emit()(applogs.Line{Time: at, Index: 1, Stream: applogs.Stderr, Text: line})
+	require.Equal(t, at.Format(logTime)+" [APP/1] ERR "+line+"\n", out.String())
+	out.Reset()
+	s.format = render.JSON
+	s.emit()(applogs.Line{Time: at.UTC(), App: "a", Index: 1, Instance: "i", Stream: applogs.Stderr, Text: "odd \xff"})
+	require.Equal(t, `{"time":"`+at.UTC().Format(time.RFC3339Nano)+`","app":"a","index":1,"instance":"i","stream":"stderr","text":"odd \ufffd"}`+"\n",
+		out.String())
 }
 
 // unreachable is a configuration whose Temporal and cloud controller answer nothing.

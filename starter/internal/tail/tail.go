@@ -108,6 +108,15 @@ func (c *Client) stream(ctx context.Context, address string, from int64, to io.W
 	return n, nil
 }
 
+// Answer gives the answer of a URL, which the caller closes. It fails as Last does.
+func (c *Client) Answer(ctx context.Context, address string) (io.ReadCloser, error) {
+	response, err := c.get(ctx, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
 // End is the end of a file.
 type End struct {
 	// Lines are its last whole lines.

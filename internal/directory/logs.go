@@ -1,0 +1,223 @@
+package directory
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/pause"
+)
+
+// instanceLogs are an instance's logs, line by line. The path of such a URL is empty.
+const instanceLogs Kind = "instance_logs"
+
+const (
+	paramLines  = "lines"
+	paramSince  = "since"
+	paramFrom   = "from"
+	paramFollow = "follow"
+
+	logsType = "application/x-ndjson"
+	// MaxLogLines is the most lines that are answered before what comes new.
+	MaxLogLines     = 100_000
+	defaultLogLines = 100
+	// logBatch is how many records are made at once.
+	logBatch = 1000
+)
+
+var errBadLogs = errors.New("lines, since or from is not of its form")
+
+// LogsQuery says which lines of an instance's logs are wanted.
+type LogsQuery struct {
+	// Lines is how many of the last lines, from 0 to MaxLogLines.
+	Lines int
+	// Since is when they were said at the earliest; zero for any time.
+	Since time.Time
+	// From is a position in JSON, and goes on from there, whatever Lines and Since are; empty for none.
+	From json.RawMessage
+	// Follow goes on with what is said, until the instance's directory is no more.
+	Follow bool
+}
+
+// LogsURL makes a URL for an instance's logs, as SignedURL does. What is asked for is not signed.
+func LogsURL(base string, key []byte, instance string, q LogsQuery, at time.Time) string {
+	query := url.Values{paramLines: {strconv.Itoa(q.Lines)}}
+	if !q.Since.IsZero() {
+		query.Set(paramSince, q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if len(q.From) > 0 {
+		query.Set(paramFrom, string(q.From))
+	}
+	if q.Follow {
+		query.Set(paramFollow, "")
+	}
+	return SignedURL(base, key, instanceLogs, instance, "", at, false) + "&" + query.Encode()
+}
+
+func parseLogsQuery(query url.Values) (LogsQuery, error) {
+	q := LogsQuery{Lines: defaultLogLines, Follow: query.Has(paramFollow)}
+	var err error
+	if text := query.Get(paramLines); text != "" {
+		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 0 || q.Lines > MaxLogLines {
+			return q, errBadLogs
+		}
+	}
+	if text := query.Get(paramSince); text != "" {
+		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return q, errBadLogs
+		}
+	}
+	q.From = json.RawMessage(query.Get(paramFrom))
+	return q, nil
+}
+
+// logs answers the requests for instances' logs.
+func (s *server) logs(resolve Resolver) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if err := s.readLogs(w, r, resolve); err != nil {
+			s.refuse(w, r, err)
+		}
+	})
+}
+
+// readLogs answers a request, or returns why not and has written nothing.
+func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolver) error {
+	id := r.PathValue("id")
+	if err := verify(s.keys, instanceLogs, id, r.URL.Query(), s.now()); err != nil {
+		return err
+	}
+	q, err := parseLogsQuery(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	var from applog.Position
+	if len(q.From) > 0 && json.Unmarshal(q.From, &from) != nil {
+		return errBadLogs
+	}
+	if resolve == nil {
+		return ErrUnknown
+	}
+	under := s.reads
+	if q.Follow {
+		under = s.tails
+	}
+	leave, err := under.enter(urlPath(Instance, id))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	place, err := resolve(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	reader := applog.New(applog.Place{Open: place.Open, Over: place.Over}, from)
+	defer reader.Close()
+	first, err := firstRecords(reader, q)
+	if err != nil {
+		return reason(err)
+	}
+	l := logSender{reader: reader, out: newSender(w, s.patience)}
+	if r.Method != http.MethodHead && !l.serve(r, q.Follow, first) {
+		// A reader must not take the end of the server, or a fault, for the end of the log: the answer breaks off.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// firstRecords are those that are there when a request comes.
+func firstRecords(reader *applog.Reader, q LogsQuery) ([]applog.Record, error) {
+	if len(q.From) > 0 {
+		return ended(reader.Read(logBatch))
+	}
+	if !q.Since.IsZero() {
+		if err := reader.Since(q.Since); err != nil {
+			return nil, err
+		}
+	}
+	return reader.Recent(q.Lines)
+}
+
+// ended has the end of the logs be no failure: they may be read once more.
+func ended(records []applog.Record, err error) ([]applog.Record, error) {
+	if errors.Is(err, io.EOF) {
+		return records, nil
+	}
+	return records, err
+}
+
+// logSender sends an instance's logs.
+type logSender struct {
+	reader *applog.Reader
+	out    *sender
+	buffer []byte
+}
+
+// serve sends the first records and what is wanted behind them, and tells whether that is all.
+func (l *logSender) serve(r *http.Request, follow bool, first []applog.Record) bool {
+	l.out.Header().Set("Content-Type", logsType)
+	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
+	_ = l.out.control.SetReadDeadline(time.Time{})
+	if l.send(first, true) != nil {
+		return false
+	}
+	if follow {
+		return l.follow(r)
+	}
+	return l.send(l.reader.Rest(), false) == nil
+}
+
+// follow sends until the directory is gone, and tells whether that is why it ends.
+func (l *logSender) follow(r *http.Request) bool {
+	for wait := minPause; ; wait = min(2*wait, maxPause) {
+		for l.reader.Changed() {
+			records, err := l.reader.Read(logBatch)
+			if err == nil && len(records) > 0 {
+				wait = minPause
+				err = l.send(records, true)
+			}
+			if err != nil {
+				return errors.Is(err, io.EOF)
+			}
+			if len(records) == 0 {
+				break
+			}
+		}
+		if !pause.For(r.Context(), wait) {
+			return false
+		}
+	}
+}
+
+// send sends records, and where to go on behind them.
+func (l *logSender) send(records []applog.Record, position bool) error {
+	text, err := applog.Append(l.buffer[:0], records)
+	if err == nil && position {
+		text, err = applog.AppendPosition(text, l.reader.Position())
+	}
+	if err != nil {
+		return fmt.Errorf("send a log: %w", err)
+	}
+	l.buffer = text
+	if cap(text) > maxKept {
+		l.buffer = nil
+	}
+	for len(text) > 0 {
+		n := min(len(text), pieceBytes)
+		if err := l.out.send(text[:n]); err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	return nil
+}
+
+// maxKept is how large a buffer may be that a follower keeps while there is nothing to send.
+const maxKept = 16 << 10

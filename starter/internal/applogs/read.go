@@ -1,0 +1,152 @@
+package applogs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/pause"
+	"github.com/durable-dea/dea/starter/internal/tail"
+)
+
+const (
+	// notYet is the pause before logs that are not there are asked for again, away before a node that does not answer is.
+	notYet = 200 * time.Millisecond
+	away   = time.Second
+)
+
+// last collects the last lines of an instance.
+func (r *Reader) last(ctx context.Context, q Query, s source, m *merger) {
+	if s.base == "" { // it has no place yet
+		r.warnOf(s, tail.ErrNotThere)
+		return
+	}
+	wanted := controller.LogsQuery{Lines: q.Lines, Since: q.Since}
+	err := r.read(ctx, q, s, wanted, m.add)
+	if errors.Is(err, tail.ErrUnreachable) && r.moved(ctx, &s) {
+		err = r.read(ctx, q, s, wanted, m.add)
+	}
+	if s.ended && errors.Is(err, tail.ErrNotThere) {
+		return // nothing is kept of it
+	}
+	if err != nil && ctx.Err() == nil {
+		r.warnOf(s, err)
+	}
+}
+
+// follow takes an instance's lines until it is gone, through restarts of its node's worker. It closes begun when the first
+// are there, or there is no use in waiting for them.
+func (r *Reader) follow(ctx context.Context, q Query, s source, m *merger, begun chan<- struct{}) {
+	wanted := controller.LogsQuery{Lines: q.Lines, Since: q.Since, Follow: true}
+	ready := func() {
+		if begun != nil {
+			close(begun)
+			begun = nil
+		}
+	}
+	defer ready()
+	for told, last := false, false; ctx.Err() == nil; {
+		err := r.readOn(ctx, q, s, &wanted, m.add, ready)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		ready()
+		wait, moved := notYet, false
+		switch {
+		case errors.Is(err, tail.ErrUnreachable):
+			if !told {
+				r.warnOf(s, err)
+			}
+			told, wait = true, away
+			moved = r.moved(ctx, &s)
+		case !errors.Is(err, tail.ErrNotThere):
+			r.warnOf(s, err)
+			return
+		}
+		if last && !moved {
+			return
+		}
+		// Of one that has ended there may be what its node has kept since.
+		now, err := r.Controller.Instance(ctx, s.id)
+		last = errors.Is(err, controller.ErrNoSuchInstance) || err == nil && now.State.Ended()
+		if !pause.For(ctx, wait) {
+			return
+		}
+	}
+}
+
+// readOn reads what is wanted, and has it be what comes behind that.
+func (r *Reader) readOn(
+	ctx context.Context, q Query, s source, wanted *controller.LogsQuery, add func(Line), ready func(),
+) error {
+	return r.each(ctx, q, s, *wanted, add, func(position json.RawMessage) {
+		wanted.From = position
+		ready()
+	})
+}
+
+// read reads what is wanted to its end.
+func (r *Reader) read(ctx context.Context, q Query, s source, wanted controller.LogsQuery, add func(Line)) error {
+	return r.each(ctx, q, s, wanted, add, func(json.RawMessage) {})
+}
+
+// each reads one answer. Lines that come before a position and after which the answer breaks off come again when it is gone
+// on from the position before; so they are given only when the next position, or the end, is there.
+func (r *Reader) each(
+	ctx context.Context, q Query, s source, wanted controller.LogsQuery, add func(Line), at func(json.RawMessage),
+) error {
+	answer, err := r.Files.Answer(ctx, r.Controller.LogsURL(s.id, s.base, wanted))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Close() }()
+	var batch []Line
+	for d := applog.NewDecoder(answer); ; {
+		event, err := d.Next()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && !errors.Is(err, io.EOF):
+			return tail.ErrUnreachable // the cause may have the URL
+		case err == nil && event.Position == nil:
+			if slices.Contains(q.Streams, event.Record.Stream) {
+				batch = append(batch, s.line(event.Record))
+				r.tellSkipped(s, event.Record)
+			}
+			continue
+		}
+		for _, line := range batch {
+			add(line)
+		}
+		batch = batch[:0]
+		if err != nil {
+			return nil
+		}
+		position, err := json.Marshal(event.Position)
+		if err != nil {
+			return fmt.Errorf("read a log's position: %w", err)
+		}
+		at(position)
+	}
+}
+
+func (s source) line(record applog.Record) Line {
+	return Line{
+		Time: record.Time, App: s.app, Index: s.index, Instance: s.id, Stream: record.Stream, Text: record.Text,
+	}
+}
+
+func (r *Reader) tellSkipped(s source, record applog.Record) {
+	switch {
+	case record.Skipped > 0:
+		r.warn(fmt.Sprintf("%d bytes of %s of instance %s are missing: more was written than is kept", record.Skipped, record.Stream, s.id))
+	case record.Skipped < 0:
+		r.warn(fmt.Sprintf("some of %s of instance %s is missing: more was written than is kept", record.Stream, s.id))
+	}
+}
