@@ -14,6 +14,11 @@ const findRoot = `R="${HOME%/home/vcap}"; set -- "$R"`
 // claimLaunch makes the marker of a launch, and ends the script when it is there already.
 const claimLaunch = `(set -C; : > "$R` + runspec.PathLaunched + `") 2>/dev/null || exit 125`
 
+// noteInLog is a line of bash that adds a line to an app's log before the app does. An app can do without it.
+func noteInLog(line string) string {
+	return `{ mkdir -p "$1` + runspec.PathLogs + `" && echo ` + quote(line) + ` >> "$1` + runspec.PathStderr + `"; } 2>/dev/null`
+}
+
 // runnerScript is a bash script for a job: prelude lines, then the runner in place of the shell. Arguments are
 // quoted; what prelude holds is the caller's to quote.
 func runnerScript(prelude []string, arguments ...string) string {

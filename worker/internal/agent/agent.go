@@ -23,6 +23,7 @@ import (
 	"github.com/durable-dea/dea/internal/connection"
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/diskuse"
+	"github.com/durable-dea/dea/internal/drain"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/fetch"
 	"github.com/durable-dea/dea/internal/nodeid"
@@ -80,6 +81,7 @@ type agent struct {
 	files      *fileServer
 	registrar  *registrar.Registrar
 	reserved   *reservations
+	drains     *drain.Manager
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -99,13 +101,17 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	defer a.registrar.Close()
+	if err := a.openDrains(); err != nil {
+		return err
+	}
+	defer a.drains.Close()
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces,
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 		// The next regular look finds a sighting old enough, however late it or early the other was; one that comes right
 		// after, since the lease has changed hands, does not.
 		OrphanAge: a.node.Intervals.OrphanReap / 2,
-		Watchers:  []supervisor.Watcher{a.registrar},
+		Watchers:  []supervisor.Watcher{a.registrar, a.drains},
 	})
 	defer a.supervisor.Close()
 	stop, err := a.measure(ctx)
@@ -248,7 +254,7 @@ func (a *agent) activities() activities.Set {
 		Containers: activities.NewContainers(activities.ContainersDeps{
 			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
 			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Crashes: a.crashes,
-			Routes: a.registrar, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Routes: a.registrar, Drains: a.drains, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
 			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Crashes: a.crashes, Temporal: a.temporal,
