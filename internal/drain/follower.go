@@ -18,7 +18,7 @@ import (
 const (
 	// firstPoll and longestPoll are between two looks for new lines: the first after some came, the last when none come.
 	firstPoll   = 50 * time.Millisecond
-	longestPoll = time.Second
+	longestPoll = 2 * time.Second
 	// firstRetry and longestRetry are between two tries to reach a drain, but for a random part.
 	firstRetry   = 100 * time.Millisecond
 	longestRetry = 30 * time.Second
@@ -54,6 +54,8 @@ type follower struct {
 	counted counts
 	buffer  []byte
 
+	// nap is nil while the reader looks for lines itself.
+	nap *nap
 	// poll and retry are the next pauses.
 	poll, retry time.Duration
 	// failing is set while the drain takes nothing, and said is when that was logged last.
@@ -86,6 +88,7 @@ func (f *follower) run(ctx context.Context) {
 		if errors.Is(context.Cause(ctx), errOver) {
 			f.abandon()
 		}
+		f.wake()
 		f.reader.Close()
 		f.totals.drains.Add(-1)
 	}()
@@ -151,10 +154,33 @@ func (f *follower) read() ([]applog.Record, error) {
 	if f.over && !time.Now().Before(f.hurry) {
 		return f.readLast()
 	}
+	if f.nap != nil {
+		if !f.nap.isDisturbed() {
+			return nil, nil
+		}
+		f.wake()
+	}
 	if !f.reader.Changed() {
 		return nil, nil
 	}
-	return f.reader.Read(maxRecords)
+	var next *nap
+	if f.poll == longestPoll {
+		next = newNap(f.place)
+	}
+	records, err := f.reader.Read(maxRecords)
+	if next != nil && err == nil && len(records) == 0 {
+		f.reader.Close()
+		f.nap = next
+	} else {
+		next.end()
+	}
+	return records, err
+}
+
+// wake has the reader look itself again.
+func (f *follower) wake() {
+	f.nap.end()
+	f.nap = nil
 }
 
 // readLast leaves out all but the last lines.
@@ -215,6 +241,7 @@ func (f *follower) end() {
 
 // rewind has the reader go on from a position.
 func (f *follower) rewind(to applog.Position) {
+	f.wake()
 	f.reader.Close()
 	f.reader = applog.New(f.place, to)
 }

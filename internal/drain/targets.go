@@ -19,19 +19,19 @@ type target struct {
 
 // targets are the drains that can be sent to, each address once, and what is to be said of the others.
 func targets(drains api.LogDrains) (all []target, refused []string) {
-	known := map[syslog.Address]bool{}
+	known := map[string]bool{}
 	for _, d := range drains.Drains {
 		service := cleantext.Line(d.Service)
 		address, err := syslog.ParseURL(d.URL)
 		switch {
 		case err != nil:
 			refused = append(refused, fmt.Sprintf("the syslog drain of service %q is left out: %v", service, err))
-		case known[address]:
+		case known[address.String()]:
 		case len(all) == MaxDrains:
 			refused = append(refused, fmt.Sprintf("the syslog drain of service %q is left out: %d is the most that an app has",
 				service, MaxDrains))
 		default:
-			known[address] = true
+			known[address.String()] = true
 			all = append(all, target{service, address})
 		}
 	}
