@@ -13,6 +13,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/crashes"
+	"github.com/durable-dea/dea/internal/drain"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/registrar"
@@ -42,6 +43,8 @@ type ContainersDeps struct {
 	Crashes *crashes.Store
 	// Routes has routers send an instance no more requests before it stops; nil where there are no routers.
 	Routes *registrar.Registrar
+	// Drains send what instances write on to their services; nil for nothing of it.
+	Drains *drain.Manager
 	// Runner is the directory on this node that holds the dea-runner binary.
 	Runner string
 	Log    hclog.Logger
@@ -58,6 +61,7 @@ type Containers struct {
 	supervisor *supervisor.Supervisor
 	crashes    *crashes.Store
 	routes     *registrar.Registrar
+	drains     *drain.Manager
 	runner     string
 	layering   layering
 	log        hclog.Logger
@@ -68,7 +72,7 @@ func NewContainers(deps ContainersDeps) *Containers {
 	return &Containers{
 		warden: deps.Warden, config: deps.Config, workspaces: deps.Workspaces, packages: deps.Packages,
 		droplets: deps.Droplets, cache: deps.Cache, supervisor: deps.Supervisor,
-		crashes: deps.Crashes, routes: deps.Routes, runner: deps.Runner, log: deps.Log.Named("containers"),
+		crashes: deps.Crashes, routes: deps.Routes, drains: deps.Drains, runner: deps.Runner, log: deps.Log.Named("containers"),
 	}
 }
 

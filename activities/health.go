@@ -142,6 +142,6 @@ func (s *instanceStart) running() supervisor.Instance {
 	return supervisor.Instance{
 		ID: s.id, AppID: m.AppID, Index: m.Index, Version: m.Version, URIs: m.URIs, Address: s.created.Address,
 		ContainerIP: s.info.GetContainerIp(), ContainerPort: s.created.ContainerPort, ContainerPath: s.info.GetContainerPath(),
-		Limits: m.Limits, Liveness: m.Liveness(), Readiness: m.Readiness(),
+		Limits: m.Limits, LogDrains: m.LogDrains(), Liveness: m.Liveness(), Readiness: m.Readiness(),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -13,6 +14,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/internal/appenv"
+	"github.com/durable-dea/dea/internal/drain"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
@@ -100,6 +102,7 @@ func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchRes
 		if err := step(ctx); err != nil {
 			return LaunchResult{}, err
 		}
+		c.drains.Begin(start.running())
 	}
 	if err := start.hook(ctx, config.HookAfterStart); err != nil {
 		c.log.Warn("hook failed", "hook", config.HookAfterStart, "instance", start.id, "error", err)
@@ -317,7 +320,7 @@ func (s *instanceStart) spawn(ctx context.Context) error {
 	}
 	response, err := s.warden.Spawn(ctx, &wardenpb.SpawnRequest{
 		Handle:        s.handle(),
-		Script:        proto.String(runspec.RunnerScript([]string{runspec.ClaimLaunch, exports}, arguments...)),
+		Script:        proto.String(runspec.RunnerScript([]string{runspec.ClaimLaunch, s.drainNotes(), exports}, arguments...)),
 		DiscardOutput: proto.Bool(true),
 		Rlimits:       s.rlimits(),
 	})
@@ -326,6 +329,15 @@ func (s *instanceStart) spawn(ctx context.Context) error {
 	}
 	s.watch = s.supervisor.Watch(s.id, response.GetJobId())
 	return nil
+}
+
+// drainNotes are the lines of bash that tell the app's owner in its log of drains that get nothing.
+func (s *instanceStart) drainNotes() string {
+	var notes []string
+	for _, refused := range drain.Refused(s.message.LogDrains()) {
+		notes = append(notes, noteInLog("[dea] "+refused))
+	}
+	return strings.Join(notes, "\n")
 }
 
 func (s *instanceStart) rlimits() *wardenpb.ResourceLimits {

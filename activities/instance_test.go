@@ -19,6 +19,7 @@ import (
 	"github.com/durable-dea/dea/internal/archive"
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/diskuse"
+	"github.com/durable-dea/dea/internal/drain"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -31,7 +32,9 @@ type instanceTest struct {
 	temporal   *temporalWorld
 	supervisor *supervisor.Supervisor
 	containers *activities.Containers
-	message    api.StartMessage
+	// drains are nil unless drain was called.
+	drains  *drain.Manager
+	message api.StartMessage
 	// disk is how full the disk may be, from the next begin on.
 	disk diskuse.Threshold
 	// said is the log of the node's droplets.
@@ -76,7 +79,7 @@ func (i *instanceTest) begin(t *testing.T) {
 		Droplets: activities.NewDroplets(activities.DropletsDeps{
 			Node: "n", Cache: i.droplets, Disk: i.disk, HTTP: i.http, Log: hclog.New(&hclog.LoggerOptions{Output: &i.said}),
 		}),
-		Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
+		Drains: i.drains, Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
 	})
 }
 

@@ -26,7 +26,7 @@ type RetireParams struct {
 	KeepLogs bool `json:"keep_logs"`
 }
 
-// Retire stops an instance and destroys its container.
+// Retire stops an instance, has the last that it wrote sent to its drains, and destroys its container.
 //
 // Run twice, what the first run did is found done. Cancelled, Warden still finishes what it was asked. Each of its steps
 // is bounded; it heartbeats each second.
@@ -40,6 +40,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	}
 	info, err := c.warden.Info(ctx, &wardenpb.InfoRequest{Handle: start.handle()})
 	if errors.Is(err, warden.ErrUnknownHandle) {
+		c.drains.Finish(ctx, start.running())
 		return start.releaseDroplet()
 	}
 	if err != nil {
@@ -54,6 +55,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 			c.log.Warn("the logs of a crashed instance could not be kept", "instance", start.id, "error", err)
 		}
 	}
+	c.drains.Finish(ctx, start.running())
 	if err := c.destroy(ctx, start.id); err != nil {
 		return err
 	}

@@ -4,6 +4,11 @@ import (
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
+// noteInLog is a line of bash that adds a line to an app's log before the app does. An app can do without it.
+func noteInLog(line string) string {
+	return `{ mkdir -p "$1` + runspec.PathLogs + `" && echo ` + runspec.Quote(line) + ` >> "$1` + runspec.PathStderr + `"; } 2>/dev/null`
+}
+
 // hookScript is a bash script for a job that runs a hook, of which text is the script, once in a container: at most once, as
 // the mark is made before. An operator's hook is written to run once, as it did in dea_ng, so that one which was cut off by
 // its worker's death is better left than begun again. A job that finds the mark waits for the hook's end and ends with its

@@ -170,6 +170,8 @@ type RunningInstance struct {
 	URIs []string `json:"uris,omitempty"`
 	// Limits are those of its container.
 	Limits Limits `json:"limits"`
+	// LogDrains are where its lines go.
+	LogDrains LogDrains `json:"log_drains,omitzero"`
 }
 
 // InstanceExit says how an instance ended.

@@ -96,6 +96,7 @@ temporal:
   api_key: 12345
   tls: {cert_file: c.pem}
 droplets: {max_mb: -1, unused_lifetime: -1}
+drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128"], max_age: 0}
 `)
 	require.Error(t, err)
 	type place struct {
@@ -154,6 +155,9 @@ droplets: {max_mb: -1, unused_lifetime: -1}
 		{"temporal.encryption_key_file", 34, "is missing"},
 		{"droplets.max_mb", 38, "must be from 0 to"},
 		{"droplets.unused_lifetime", 38, "must be 0 seconds or more"},
+		{"drains.ca_file", 39, "there is no file"},
+		{"drains.denied_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
+		{"drains.max_age", 39, "must be above 0 seconds"},
 	} {
 		found := false
 		for i, p := range got {
@@ -363,4 +367,14 @@ func TestClientFlags(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "t:1", client.Temporal.Address)
 	assert.Equal(t, key, client.Temporal.EncryptionKeyFile)
+}
+
+func TestDeniedNetworks(t *testing.T) {
+	node, err := loadText(t, minimal)
+	require.NoError(t, err)
+	require.Len(t, node.Drains.Denied(), len(node.Drains.DeniedNetworks), "the defaults are networks")
+	require.NotEmpty(t, node.Drains.Denied())
+	node, err = loadText(t, minimal+"\ndrains: {denied_networks: []}\n")
+	require.NoError(t, err)
+	require.Empty(t, node.Drains.Denied(), "an operator may deny nothing")
 }

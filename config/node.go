@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"net/netip"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Node struct {
 	Staging    Staging     `yaml:"staging"`
 	Instance   Instance    `yaml:"instance"`
 	Droplets   Droplets    `yaml:"droplets"`
+	Drains     Drains      `yaml:"drains"`
 	BindMounts []BindMount `yaml:"bind_mounts"`
 	// Hooks are scripts on the node, by the moment at which they run: HookBeforeStart and its like.
 	Hooks               map[string]string   `yaml:"hooks" kind:"path" keys:"before_start,after_start,before_stop,after_stop"`
@@ -184,6 +186,28 @@ type Droplets struct {
 	MaxDropletMB int64 `yaml:"max_droplet_mb"`
 	// UnusedLifetime is how long one is kept from when it came or its last instance ended; 0 is not at all.
 	UnusedLifetime time.Duration `yaml:"unused_lifetime"`
+}
+
+// Drains say how the lines of instances are sent to the syslog drains of their services.
+type Drains struct {
+	// CAFile has the authorities that are trusted instead of the machine's; PEM.
+	CAFile string `yaml:"ca_file" kind:"path"`
+	// DeniedNetworks are those, in CIDR notation, to which no drain may lead, whatever its name resolves to. Where 127.0.0.1 is in
+	// one, the machine's own addresses are denied as well.
+	DeniedNetworks []string `yaml:"denied_networks"`
+	// MaxAge is how long a line may wait for its drain before it is lost, above 0.
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// Denied are the DeniedNetworks, but for those that are none.
+func (d Drains) Denied() []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range d.DeniedNetworks {
+		if network, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, network)
+		}
+	}
+	return all
 }
 
 // BandwidthLimit limits a container's network, both ways.

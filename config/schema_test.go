@@ -25,7 +25,7 @@ func example(t *testing.T, all bool) string {
 	}
 	dir := t.TempDir()
 	for _, name := range []string{
-		"encryption.key", "temporal-ca.pem", "temporal.pem", "temporal.key", "nats-ca.pem", "nats.pem", "nats.key",
+		"encryption.key", "temporal-ca.pem", "temporal.pem", "temporal.key", "nats-ca.pem", "nats.pem", "nats.key", "drains-ca.pem",
 		"dea-runner", "exec_authorized_keys",
 		"hooks/before_start", "hooks/after_start", "hooks/before_stop", "hooks/after_stop",
 	} {

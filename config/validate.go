@@ -57,6 +57,7 @@ func (l *loader) checkNode(n *Node) {
 	l.checkInstance(n.Instance)
 	l.within("droplets.max_mb", n.Droplets.MaxMB, 0, maxMB)
 	l.within("droplets.max_droplet_mb", n.Droplets.MaxDropletMB, 1, maxMB)
+	l.checkDrains(n.Drains)
 	l.checkMounts(n.BindMounts)
 	for moment, script := range n.Hooks {
 		l.regularFile("hooks."+moment, script)
@@ -167,6 +168,15 @@ func (l *loader) bandwidth(at string, limit *BandwidthLimit) {
 	}
 }
 
+func (l *loader) checkDrains(d Drains) {
+	l.regularFile("drains.ca_file", d.CAFile)
+	for i, network := range d.DeniedNetworks {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			l.wrong(fmt.Sprintf("drains.denied_networks[%d]", i), nil, "must be a network such as 10.0.0.0/8, is %q", network)
+		}
+	}
+}
+
 func (l *loader) checkMounts(mounts []BindMount) {
 	for i, m := range mounts {
 		at := fmt.Sprintf("bind_mounts[%d]", i)
@@ -191,6 +201,7 @@ func (l *loader) checkTimes(n *Node) {
 		"evacuation_bail_out_time_in_seconds":  n.EvacuationBailOut,
 		"default_health_check_timeout":         n.DefaultHealthCheckTimeout,
 		"node_grace":                           n.NodeGrace,
+		"drains.max_age":                       n.Drains.MaxAge,
 	} {
 		if d <= 0 {
 			l.wrong(at, nil, "must be above 0 seconds, is %s", d)

@@ -128,6 +128,7 @@ func (i *instance) running() api.RunningInstance {
 	return api.RunningInstance{
 		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
 		Liveness: m.Liveness(), Readiness: m.Readiness(), URIs: m.URIs, Limits: m.Limits,
+		LogDrains: m.LogDrains(),
 	}
 }
 

@@ -30,6 +30,8 @@ type Instance struct {
 	// ContainerPath is its container's directory on the node.
 	ContainerPath string
 	Limits        api.Limits
+	// LogDrains are where its lines go.
+	LogDrains api.LogDrains
 	// Liveness and Readiness are its checks, with every default filled in.
 	Liveness, Readiness api.HealthCheck
 }
@@ -37,6 +39,7 @@ type Instance struct {
 // clone shares nothing with i.
 func (i Instance) clone() Instance {
 	i.URIs = slices.Clone(i.URIs)
+	i.LogDrains.Drains = slices.Clone(i.LogDrains.Drains)
 	return i
 }
 

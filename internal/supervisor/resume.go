@@ -241,7 +241,7 @@ func asFound(id string, running api.RunningInstance, info *wardenpb.InfoResponse
 		ID: id, AppID: status.AppID, Index: status.Index, Version: status.Version, URIs: running.URIs,
 		Address: status.Address, Ready: !status.Unready,
 		ContainerIP: info.GetContainerIp(), ContainerPort: running.ContainerPort, ContainerPath: info.GetContainerPath(),
-		Limits: running.Limits, Liveness: running.Liveness, Readiness: running.Readiness,
+		Limits: running.Limits, LogDrains: running.LogDrains, Liveness: running.Liveness, Readiness: running.Readiness,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/drain"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,4 +70,19 @@ func TestMetricsCanBeScraped(t *testing.T) {
 
 	_, err = telemetry.Serve(address)
 	require.ErrorContains(t, err, "telemetry.metrics_listen")
+}
+
+func TestDrainsCanBeScraped(t *testing.T) {
+	telemetry, err := New("n", hclog.NewNullLogger())
+	require.NoError(t, err)
+	defer telemetry.Close()
+	require.NoError(t, telemetry.ObserveDrains(func() drain.Totals {
+		return drain.Totals{Drains: 2, Lines: 300, LostLines: 4, LostBytes: 50}
+	}))
+	address, err := telemetry.Serve("127.0.0.1:0")
+	require.NoError(t, err)
+	_, text := scrape(t, "http://"+address+"/metrics")
+	for _, line := range []string{"dea_drains 2", "dea_drains_lines_total 300", "dea_drains_lost_lines_total 4", "dea_drains_lost_bytes_total 50"} {
+		require.Contains(t, text, line)
+	}
 }

@@ -51,8 +51,10 @@ func (n *Node) writeConfig() error {
 		"directory_server": map[string]any{"listen": o.Files},
 		"exec":             map[string]any{"listen": "127.0.0.1:0", "authorized_keys": o.ExecKeys},
 		"cc_url":           o.CloudController,
-		"index":            n.options.Number - 1,
-		"runner":           n.options.Programs.Runner,
+		// What a developer's drain leads to is on this machine.
+		"drains": map[string]any{"denied_networks": []string{}},
+		"index":  n.options.Number - 1,
+		"runner": n.options.Programs.Runner,
 		"temporal": map[string]any{
 			"address": o.Temporal, "namespace": o.Namespace, "encryption_key_file": o.KeyFile,
 		},

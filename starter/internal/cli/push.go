@@ -57,6 +57,8 @@ goes on. When an instance crashes, its last lines are shown and the exit code is
 	f.StringArrayVarP(&o.Buildpacks, "buildpack", "b", nil,
 		"`name` of a buildpack, its key or a git URL; may be given several times, and without it the app is detected")
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "a `NAME=VALUE` for the app; may be given several times")
+	f.StringArrayVar(&o.Drains, "drain", nil,
+		"`URL` of a syslog server to send the app's log to, such as syslog-tls://host:port; may be given several times")
 	f.StringVarP(&o.Command, "command", "c", "", "start `command`, instead of the Procfile's or the buildpack's")
 	f.BoolVar(&o.NoRoute, "no-route", false, "the app has no route and need not listen on $PORT")
 	f.StringVar(&o.Domain, "domain", push.DefaultDomain, "`domain` of the route")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/syslog"
 	"github.com/durable-dea/dea/starter/internal/size"
 )
 
@@ -26,6 +27,8 @@ type Options struct {
 	Buildpacks []string
 	// Env holds NAME=value pairs. Secret.
 	Env []string
+	// Drains are URLs of syslog drains, each as of a service that is bound to the app. Secret, as credentials may stand in them.
+	Drains []string
 	// Command starts the app, instead of what its droplet says. Blank is none.
 	Command string
 	// NoRoute says that the app listens nowhere: running is healthy enough.
@@ -76,6 +79,11 @@ func (o Options) Validate() error {
 	case o.HealthCheckTimeout%time.Second != 0 || o.HealthCheckTimeout < 0:
 		return usagef("--health-check-timeout must be whole seconds")
 	}
+	for n, url := range o.Drains {
+		if _, err := syslog.ParseURL(url); err != nil {
+			return usagef("--drain %d of %d: %w", n+1, len(o.Drains), err)
+		}
+	}
 	return o.validateBuildpacks()
 }
 
@@ -120,6 +128,17 @@ func (o Options) command() string {
 		return ""
 	}
 	return o.Command
+}
+
+// services are what is bound to the app.
+func (o Options) services() []api.Service {
+	var services []api.Service
+	for n, url := range o.Drains {
+		services = append(services, api.Service{
+			Name: fmt.Sprintf("drain-%d", n+1), Label: "user-provided", SyslogDrainURL: url,
+		})
+	}
+	return services
 }
 
 // limits are an instance's.

@@ -167,3 +167,20 @@ func TestOptionsValidate(t *testing.T) {
 		require.Error(t, o.Validate(), name)
 	}
 }
+
+func TestDrains(t *testing.T) {
+	_, u := urls(t)
+	o := options()
+	o.Drains = []string{"syslog-tls://u:hunter2@logs.example.com"}
+	require.NoError(t, o.Validate())
+	bound := []api.Service{{Name: "drain-1", Label: "user-provided", SyslogDrainURL: o.Drains[0]}}
+	request, err := stagingRequest(o, "t", u, operators)
+	require.NoError(t, err)
+	require.Equal(t, bound, request.Properties.Services)
+	require.Equal(t, bound, appSpec(o, "v", "sha1", "http://droplet").Message.Services)
+	o.Drains = append(o.Drains, "https://u:hunter2@logs.example.com")
+	err = o.Validate()
+	require.ErrorIs(t, err, ErrUsage)
+	require.ErrorContains(t, err, "--drain 2 of 2: drains over HTTPS are not supported")
+	require.NotContains(t, err.Error(), "hunter2")
+}

@@ -13,6 +13,7 @@ func stagingRequest(
 	o Options, task string, urls cloudcontroller.URLs, buildpacks []cloudcontroller.Buildpack,
 ) (api.StagingRequest, error) {
 	properties := api.StagingProperties{
+		Services:    o.services(),
 		Resources:   o.limits(),
 		Environment: o.Env,
 		Meta:        api.StagingMeta{Command: o.command()},
@@ -98,6 +99,7 @@ func appSpec(o Options, version, sha1, droplet string) api.AppSpec {
 			Stack:              o.Stack,
 			Limits:             o.limits(),
 			Env:                o.Env,
+			Services:           o.services(),
 			StartCommand:       o.command(),
 			HealthCheckTimeout: int(o.HealthCheckTimeout.Seconds()),
 			VCAPApplication: map[string]any{

@@ -23,6 +23,7 @@ import (
 	"github.com/durable-dea/dea/internal/connection"
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/diskuse"
+	"github.com/durable-dea/dea/internal/drain"
 	"github.com/durable-dea/dea/internal/droplets"
 	"github.com/durable-dea/dea/internal/execserver"
 	"github.com/durable-dea/dea/internal/fetch"
@@ -82,7 +83,8 @@ type agent struct {
 	registrar  *registrar.Registrar
 	reserved   *reservations
 	// exec is nil where nobody may run commands in instances.
-	exec *execserver.Server
+	exec   *execserver.Server
+	drains *drain.Manager
 }
 
 func (a *agent) run(ctx context.Context) error {
@@ -102,13 +104,17 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	defer a.registrar.Close()
+	if err := a.openDrains(); err != nil {
+		return err
+	}
+	defer a.drains.Close()
 	a.supervisor = supervisor.New(supervisor.Deps{
 		Node: a.id, Warden: a.warden, Temporal: a.temporal, Workspaces: a.workspaces,
 		LogLifetime: a.node.Staging.LogLifetime, Log: a.log,
 		// The next regular look finds a sighting old enough, however late it or early the other was; one that comes right
 		// after, since the lease has changed hands, does not.
 		OrphanAge: a.node.Intervals.OrphanReap / 2,
-		Watchers:  []supervisor.Watcher{a.registrar},
+		Watchers:  []supervisor.Watcher{a.registrar, a.drains},
 	})
 	defer a.supervisor.Close()
 	stop, err := a.measure(ctx)
@@ -255,7 +261,7 @@ func (a *agent) activities() activities.Set {
 		Containers: activities.NewContainers(activities.ContainersDeps{
 			Warden: a.warden, Config: a.node, Workspaces: a.workspaces, Packages: packages,
 			Droplets: downloads, Cache: cache, Supervisor: a.supervisor, Crashes: a.crashes,
-			Routes: a.registrar, Runner: filepath.Dir(a.node.Runner), Log: a.log,
+			Routes: a.registrar, Drains: a.drains, Runner: filepath.Dir(a.node.Runner), Log: a.log,
 		}),
 		Supervision: activities.NewSupervision(activities.SupervisionDeps{
 			Supervisor: a.supervisor, Packages: packages, Droplets: downloads, Crashes: a.crashes, Temporal: a.temporal,

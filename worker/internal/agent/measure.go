@@ -26,6 +26,9 @@ func (a *agent) measure(ctx context.Context) (stop func(), err error) {
 		if err := a.telemetry.Observe(a.meter.Node); err != nil {
 			return nil, err
 		}
+		if err := a.telemetry.ObserveDrains(a.drains.Totals); err != nil {
+			return nil, err
+		}
 		address, err := a.telemetry.Serve(listen)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,172 @@
+package drain
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/syslog"
+)
+
+const (
+	// dialTimeout bounds the making of a connection, with the look-up of its name and TLS.
+	dialTimeout = 10 * time.Second
+	// writeTimeout is how long a drain may take none of writeSize bytes before it is given up.
+	writeTimeout = 30 * time.Second
+	writeSize    = 16 << 10
+	// unheard is how long the other side's kernel may acknowledge nothing before the connection is taken for broken.
+	unheard = 30 * time.Second
+)
+
+// ErrClosed is in the error of a connection that the other side has closed.
+var ErrClosed = errors.New("the drain has closed the connection")
+
+// connection is one to a drain. It is for one goroutine.
+type connection struct {
+	net.Conn
+	// socket is what Conn goes over.
+	socket *counted
+	// broken is closed when the other side has closed it, or it is broken; end is why.
+	broken chan struct{}
+	end    error
+}
+
+// counted counts what is written to a connection, as it goes over the wire.
+type counted struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// dialer makes connections.
+type dialer struct {
+	egress egress
+	// roots are nil for those of the system.
+	roots *x509.CertPool
+}
+
+// dial connects, within dialTimeout. Who dials closes the connection.
+func (d dialer) dial(ctx context.Context, to syslog.Address) (*connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	network := "tcp"
+	if to.Scheme == syslog.UDP {
+		network = "udp"
+	}
+	plain := net.Dialer{Control: d.control, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 3,
+	}}
+	raw, err := plain.DialContext(ctx, network, to.Target())
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	c := &connection{socket: &counted{Conn: raw}, broken: make(chan struct{})}
+	c.Conn = c.socket
+	if to.Scheme == syslog.TLS {
+		secure := tls.Client(c.socket, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.Host, RootCAs: d.roots})
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, fmt.Errorf("agree on TLS: %w", err)
+		}
+		c.Conn = secure
+	}
+	go c.listen()
+	return c, nil
+}
+
+// control is called with the address that is connected to.
+func (d dialer) control(network, address string, raw syscall.RawConn) error {
+	if err := d.egress.check(address); err != nil {
+		return err
+	}
+	if network[:3] != "tcp" {
+		return nil
+	}
+	var failed error
+	err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unheard.Milliseconds()))
+	})
+	return errors.Join(err, failed)
+}
+
+// listen waits for the end of the connection: whatever comes is dropped.
+func (c *connection) listen() {
+	_, c.end = io.Copy(io.Discard, c.Conn)
+	close(c.broken)
+}
+
+// hasEnded tells whether the other side has closed the connection in an orderly way. It had then read all that it had
+// acknowledged: a kernel resets a connection that is closed before.
+func (c *connection) hasEnded() bool {
+	return c.isBroken() && (c.end == nil || errors.Is(c.end, io.ErrUnexpectedEOF)) // one without TLS's goodbye
+}
+
+func (c *connection) isBroken() bool {
+	select {
+	case <-c.broken:
+		return true
+	default:
+		return false
+	}
+}
+
+// send writes all of it, unless the drain takes nothing for writeTimeout, or ctx ends. After an error the connection is of no
+// more use.
+func (c *connection) send(ctx context.Context, text []byte) error {
+	defer context.AfterFunc(ctx, func() { _ = c.SetWriteDeadline(time.Unix(1, 0)) })()
+	for len(text) > 0 {
+		part := text[:min(len(text), writeSize)]
+		if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		if ctx.Err() != nil { // it may have ended just before
+			return context.Cause(ctx)
+		}
+		if _, err := c.Write(part); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		text = text[len(part):]
+	}
+	return nil
+}
+
+// written is how many bytes were handed to the kernel so far.
+func (c *connection) written() int64 { return c.socket.written.Load() }
+
+// taken is how many of them the other side's kernel has acknowledged; all of them where nobody acknowledges any.
+func (c *connection) taken() int64 {
+	written, waiting := c.written(), 0
+	tcp, ok := c.socket.Conn.(*net.TCPConn)
+	if !ok {
+		return written
+	}
+	failed := errors.New("not asked")
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { waiting, failed = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	}
+	if failed != nil {
+		return 0
+	}
+	return written - int64(waiting)
+}
+
+// close leaves what was written to the kernel, which goes on to send it, and waits for the end of listen.
+func (c *connection) close() {
+	_ = c.Conn.SetDeadline(time.Now().Add(100 * time.Millisecond)) // TLS says goodbye
+	_ = c.Conn.Close()
+	<-c.broken
+}

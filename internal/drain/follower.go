@@ -1,0 +1,325 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/syslog"
+)
+
+const (
+	// firstPoll and longestPoll are between two looks for new lines: the first after some came, the last when none come.
+	firstPoll   = 50 * time.Millisecond
+	longestPoll = 2 * time.Second
+	// firstRetry and longestRetry are between two tries to reach a drain, but for a random part.
+	firstRetry   = 100 * time.Millisecond
+	longestRetry = 30 * time.Second
+	// endPause is between two looks, and two tries, once the instance has ended.
+	endPause = 20 * time.Millisecond
+	// absence is how long a directory may not be there yet.
+	absence = time.Minute
+	// sayEvery is between two words in the worker's log on one drain that stays away.
+	sayEvery = 10 * time.Minute
+	// maxRecords are read at once, of applog.MaxRead bytes at most.
+	maxRecords = 64
+	// lastWords is how many of the last lines are sent rather than what is before them when the time for an end is half over.
+	lastWords = 200
+)
+
+// follower sends the lines of one instance to one drain. All but what mu guards is for its own goroutine.
+type follower struct {
+	target
+	place  applog.Place
+	reader *applog.Reader
+	// words make messages of the instance, own those of the drain.
+	words, own *syslog.Writer
+	dialer     dialer
+	maxAge     time.Duration
+	totals     *totals
+	log        hclog.Logger
+
+	connection *connection
+	sent       sent
+	// unsaid is lost before what the reader reads next.
+	unsaid loss
+	// counted is what the batch that is being written counts for.
+	counted counts
+	buffer  []byte
+
+	// nap is nil while the reader looks for lines itself.
+	nap *nap
+	// poll and retry are the next pauses.
+	poll, retry time.Duration
+	// failing is set while the drain takes nothing, and said is when that was logged last.
+	failing bool
+	said    time.Time
+	// absent is since when there is no directory; zero when there is, or was, one.
+	absent time.Time
+
+	// ended has an element when the instance has ended; from then on over is set, and hurry is when only its last lines
+	// are sent.
+	ended chan time.Time
+	over  bool
+	hurry time.Time
+
+	mu sync.Mutex
+	// taken is how far the drain has come for certain; dirty is set when that is not kept on disk.
+	taken progress
+	dirty bool
+}
+
+// run goes on until ctx ends, or all has been sent after the instance's end. What it then has not sent is lost if errOver is
+// why ctx has ended.
+func (f *follower) run(ctx context.Context) {
+	f.unsaid = f.taken.Unsaid
+	f.reader = applog.New(f.place, f.taken.Position)
+	f.totals.drains.Add(1)
+	defer func() {
+		f.settle(time.Now())
+		f.leave()
+		if errors.Is(context.Cause(ctx), errOver) {
+			f.abandon()
+		}
+		f.wake()
+		f.reader.Close()
+		f.totals.drains.Add(-1)
+	}()
+	for ctx.Err() == nil && f.step(ctx) {
+		f.settle(time.Now().Add(-settleTime))
+	}
+}
+
+// step does what is next; false when there is nothing left to do.
+func (f *follower) step(ctx context.Context) bool {
+	select {
+	case f.hurry = <-f.ended:
+		f.end()
+	default:
+	}
+	if f.connection != nil && f.connection.isBroken() {
+		f.broke(ctx, ErrClosed)
+		return true
+	}
+	records, err := f.read()
+	switch {
+	case errors.Is(err, io.EOF):
+		if f.flush(ctx) {
+			f.settle(time.Now())
+			if len(f.sent.batches) == 0 {
+				return false
+			}
+			f.pause(ctx, endPause)
+		}
+	case err != nil:
+		if f.isGone(err) {
+			return false
+		}
+		f.idle(ctx)
+	case len(records) == 0:
+		if f.flush(ctx) {
+			f.idle(ctx)
+		}
+	default:
+		f.poll, f.absent = 0, time.Time{}
+		f.deliver(ctx, records)
+	}
+	return true
+}
+
+// errOver ends a follower for whose instance there is no more time.
+var errOver = errors.New("the instance has ended")
+
+// abandon counts what the drain does not get any more.
+func (f *follower) abandon() {
+	f.rewind(f.taken.Position)
+	lost := f.taken.Unsaid
+	if last, err := f.reader.Recent(1); err == nil && len(last) > 0 {
+		lost.between(f.taken.Position, last[0].Next)
+	}
+	f.totals.add(counts{lost: lost})
+	f.log.Warn("an instance has ended before its syslog drain took all its lines",
+		"lines", lost.Lines, "bytes", lost.Bytes)
+}
+
+// read returns the next records, none when there are none now.
+func (f *follower) read() ([]applog.Record, error) {
+	if f.over && !time.Now().Before(f.hurry) {
+		return f.readLast()
+	}
+	if f.nap != nil {
+		if !f.nap.isDisturbed() {
+			return nil, nil
+		}
+		f.wake()
+	}
+	if !f.reader.Changed() {
+		return nil, nil
+	}
+	var next *nap
+	if f.poll == longestPoll {
+		next = newNap(f.place)
+	}
+	records, err := f.reader.Read(maxRecords)
+	if next != nil && err == nil && len(records) == 0 {
+		f.reader.Close()
+		f.nap = next
+	} else {
+		next.end()
+	}
+	return records, err
+}
+
+// wake has the reader look itself again.
+func (f *follower) wake() {
+	f.nap.end()
+	f.nap = nil
+}
+
+// readLast leaves out all but the last lines.
+func (f *follower) readLast() ([]applog.Record, error) {
+	before := f.reader.Position()
+	records, err := f.reader.Recent(lastWords)
+	if err != nil || len(records) == 0 {
+		return f.reader.Read(maxRecords) // for the end
+	}
+	f.unsaid.between(before, records[len(records)-1].Next)
+	for _, r := range records {
+		f.unsaid.Bytes -= int64(len(r.Text)) + 1
+	}
+	f.unsaid.Bytes = max(f.unsaid.Bytes, 0)
+	return records, nil
+}
+
+// isGone tells whether a directory that cannot be opened will never be there. One of a container that is being made comes
+// soon.
+func (f *follower) isGone(err error) bool {
+	if f.absent.IsZero() {
+		f.absent = time.Now()
+	}
+	return errors.Is(err, fs.ErrNotExist) && (f.over || time.Since(f.absent) > absence)
+}
+
+// idle waits until there may be something.
+func (f *follower) idle(ctx context.Context) {
+	f.buffer = nil
+	f.poll = min(max(2*f.poll, firstPoll), longestPoll)
+	f.pause(ctx, f.poll)
+}
+
+// pause waits, unless the instance ends or the connection breaks meanwhile.
+func (f *follower) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var broken <-chan struct{}
+	if f.connection != nil {
+		broken = f.connection.broken
+	}
+	select {
+	case <-timer.C:
+	case <-broken:
+	case <-ctx.Done():
+	case f.hurry = <-f.ended:
+		f.end()
+	}
+}
+
+// end has the reader read to where the files end.
+func (f *follower) end() {
+	f.over = true
+	f.poll, f.retry = 0, 0
+	f.place.Over = true
+	f.rewind(f.reader.Position())
+}
+
+// rewind has the reader go on from a position.
+func (f *follower) rewind(to applog.Position) {
+	f.wake()
+	f.reader.Close()
+	f.reader = applog.New(f.place, to)
+}
+
+// broke has everything sent again that may not have been taken, after a pause unless the drain only ended a connection of
+// which it had taken all.
+func (f *follower) broke(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	by := time.Now().Add(-settleTime)
+	ended := f.connection != nil && f.connection.hasEnded()
+	if ended {
+		by = time.Now()
+	}
+	f.settle(by)
+	idle := ended && len(f.sent.batches) == 0
+	f.leave()
+	f.sent, f.buffer = sent{}, nil
+	f.rewind(f.taken.Position)
+	f.unsaid, f.counted = f.taken.Unsaid, counts{}
+	if idle {
+		return
+	}
+	f.sayFailure(err)
+	f.retry = min(max(2*f.retry, firstRetry), longestRetry)
+	if f.over {
+		f.retry = endPause
+	}
+	f.pause(ctx, f.retry/2+rand.N(f.retry))
+}
+
+// leave closes the connection.
+func (f *follower) leave() {
+	if f.connection != nil {
+		f.connection.close()
+		f.connection = nil
+	}
+}
+
+func (f *follower) sayFailure(err error) {
+	if f.failing && time.Since(f.said) < sayEvery {
+		return
+	}
+	f.failing, f.said = true, time.Now()
+	f.log.Warn("a syslog drain takes no lines, trying on", "error", err)
+}
+
+// settle counts what was written by a time and is taken by now.
+func (f *follower) settle(by time.Time) {
+	if f.connection == nil || len(f.sent.batches) == 0 {
+		return
+	}
+	f.sent.settle(f.connection.taken(), by, func(b batch) {
+		f.totals.add(b.counts)
+		f.mu.Lock()
+		f.taken, f.dirty = b.reached, true
+		f.mu.Unlock()
+		f.retry = 0
+		if f.failing {
+			f.failing = false
+			f.log.Info("a syslog drain takes lines again")
+		}
+	})
+}
+
+// begin says how far the drain has come before.
+func (f *follower) begin(from progress) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken = from
+}
+
+// progress is how far the drain has come for certain, and whether that is news since the last call.
+func (f *follower) progress() (taken progress, news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	news = f.dirty
+	f.dirty = false
+	return f.taken, news
+}

@@ -1,0 +1,59 @@
+package drain
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// following is one instance that is followed.
+type following struct {
+	followers []*follower
+	// end ends them, errOver for an instance that has ended; done is closed when they have.
+	end  context.CancelCauseFunc
+	done chan struct{}
+
+	// saving is held while positions are kept or removed; over is set when they are no longer to be kept.
+	saving sync.Mutex
+	over   bool
+}
+
+// run follows the instance, from where its drains are known to have come.
+func (f *following) run(ctx context.Context, from map[string]progress) {
+	var running sync.WaitGroup
+	for _, one := range f.followers {
+		one.begin(from[one.address.String()])
+	}
+	for _, one := range f.followers {
+		running.Go(func() { one.run(ctx) })
+	}
+	running.Wait()
+}
+
+// finish has the rest sent within finishTime, and after some time the last lines alone. Told again it does nothing more.
+func (f *following) finish(hurry time.Duration) {
+	for _, one := range f.followers {
+		select {
+		case one.ended <- time.Now().Add(hurry):
+		default:
+		}
+	}
+	time.AfterFunc(finishTime, func() { f.end(errOver) })
+}
+
+// save keeps how far the drains have come, if that is news.
+func (f *following) save(to positions, instance string) error {
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	news := false
+	drains := make(map[string]progress, len(f.followers))
+	for _, one := range f.followers {
+		taken, changed := one.progress()
+		drains[one.address.String()] = taken
+		news = news || changed
+	}
+	if !news || f.over {
+		return nil
+	}
+	return to.save(instance, drains)
+}

@@ -1,0 +1,20 @@
+package agent
+
+import (
+	"github.com/durable-dea/dea/config"
+	"github.com/durable-dea/dea/internal/drain"
+	"github.com/durable-dea/dea/internal/tlsfiles"
+)
+
+// openDrains is ready to send what instances write on to their services.
+func (a *agent) openDrains() error {
+	security, err := tlsfiles.Load("drains", config.TLSFiles{CAFile: a.node.Drains.CAFile})
+	if err != nil {
+		return err
+	}
+	a.drains, err = drain.New(drain.Options{
+		BaseDir: a.node.BaseDir, Node: a.id, MaxAge: a.node.Drains.MaxAge, Denied: a.node.Drains.Denied(),
+		CAs: security.RootCAs, Log: a.log,
+	})
+	return err
+}
