@@ -6,6 +6,9 @@ type Client struct {
 	// CloudController is where packages and droplets are kept, with basic auth. May be empty for commands that need
 	// none.
 	CloudController URL `yaml:"cc_url"`
+	// Router is where the router answers that leads to apps, http:// or https://. An app's routes are shown as URLs with its
+	// scheme and port. May be empty.
+	Router URL `yaml:"router_url"`
 }
 
 // Temporal says how Temporal is reached.

@@ -3,6 +3,7 @@
 //	DIR/lock              held while a devserver runs
 //	DIR/temporal.db       Temporal's database
 //	DIR/encryption.key    what everything in it is encrypted with
+//	DIR/nats.password     what nodes and the router connect to NATS with
 //	DIR/client.yml        the configuration for starter
 //	DIR/devserver.json    the addresses, as printed; while a devserver runs
 //	DIR/port_base         the first of the ports of the last run
@@ -137,6 +138,9 @@ func (d *Dir) Database() string { return filepath.Join(d.path, "temporal.db") }
 
 // Key is the encryption key's file.
 func (d *Dir) Key() string { return filepath.Join(d.path, "encryption.key") }
+
+// NATSPassword is the file of the password for NATS.
+func (d *Dir) NATSPassword() string { return filepath.Join(d.path, "nats.password") }
 
 // Client is the client's configuration.
 func (d *Dir) Client() string { return filepath.Join(d.path, "client.yml") }
