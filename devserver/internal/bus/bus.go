@@ -23,7 +23,7 @@ import (
 const user = "dea"
 
 // readyWithin is how long the server may take to listen, which is all that it does at its start.
-const readyWithin = 30 * time.Second
+const readyWithin = 10 * time.Second
 
 // Options say where the server listens and whom it lets in.
 type Options struct {

@@ -29,6 +29,7 @@ const (
 	pruneParts = 24
 	// reconnectWait is between two tries to reach NATS.
 	reconnectWait = 100 * time.Millisecond
+	flushTimeout  = 5 * time.Second
 	// pingInterval, twice without an answer, is when a connection that says nothing is given up: well before routes would
 	// be dropped for its silence.
 	pingInterval = 20 * time.Second
@@ -127,6 +128,8 @@ func (r *Router) listen(server config.URL) error {
 	r.mu.Unlock()
 	if r.nats.IsConnected() {
 		r.come()
+		// So that what is said once there is a router is heard. A connection that breaks meanwhile is made again.
+		_ = r.nats.FlushTimeout(flushTimeout)
 	}
 	return nil
 }
