@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"io"
@@ -97,6 +98,7 @@ func app(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 
 // says is an instance that says its name.
 func says(t *testing.T, name string) *httptest.Server {
+	t.Helper()
 	return app(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
 }
 
@@ -148,18 +150,39 @@ func (w *world) request(method, url string, body io.Reader) *http.Request {
 	return request
 }
 
-// do sends a request and reads the whole answer.
-func (w *world) do(request *http.Request) (*http.Response, string) {
+// head is an answer without its body.
+type head struct {
+	StatusCode int
+	Header     http.Header
+	Cookies    []*http.Cookie
+}
+
+// read reads the whole of an answer.
+func read(t *testing.T, response *http.Response) (head, string) {
+	t.Helper()
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return head{StatusCode: response.StatusCode, Header: response.Header, Cookies: response.Cookies()}, string(text)
+}
+
+// do sends a request and reads the answer.
+func (w *world) do(request *http.Request) (head, string) {
 	w.t.Helper()
 	response, err := w.client.Do(request)
 	require.NoError(w.t, err)
-	defer func() { require.NoError(w.t, response.Body.Close()) }()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(w.t, err)
-	return response, string(text)
+	return read(w.t, response)
 }
 
-func (w *world) get(url string) (*http.Response, string) {
+// answer reads an answer from a connection.
+func answer(t *testing.T, reader *bufio.Reader) (head, string) {
+	t.Helper()
+	response, err := http.ReadResponse(reader, nil)
+	require.NoError(t, err)
+	return read(t, response)
+}
+
+func (w *world) get(url string) (head, string) {
 	w.t.Helper()
 	return w.do(w.request(http.MethodGet, url, nil))
 }
@@ -171,7 +194,7 @@ func (w *world) answers(url string, requests int) map[string]int {
 	for range requests {
 		response, text := w.get(url)
 		if response.StatusCode != http.StatusOK {
-			text = response.Status
+			text = http.StatusText(response.StatusCode)
 		}
 		got[strings.TrimSpace(text)]++
 	}

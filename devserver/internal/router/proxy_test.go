@@ -152,8 +152,7 @@ func TestAnUpgradedConnectionGoesBothWays(t *testing.T) {
 	_, err := io.WriteString(conn, "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(conn)
-	response, err := http.ReadResponse(reader, nil)
-	require.NoError(t, err)
+	response, _ := answer(t, reader)
 	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
 	require.Equal(t, "websocket", response.Header.Get("Upgrade"))
 	for i := range 3 {
@@ -203,15 +202,11 @@ func TestABodyIsAskedForOnlyWhenTheAppWantsIt(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.WriteString(conn, "hello")
 	require.NoError(t, err)
-	response, err := http.ReadResponse(reader, nil)
-	require.NoError(t, err)
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.Equal(t, "hello", string(body))
+	_, body := answer(t, reader)
+	require.Equal(t, "hello", body)
 
 	reader, _ = ask("/refused")
-	response, err = http.ReadResponse(reader, nil)
-	require.NoError(t, err)
+	response, _ := answer(t, reader)
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 }
 
