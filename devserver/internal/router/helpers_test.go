@@ -157,10 +157,9 @@ type head struct {
 	Cookies    []*http.Cookie
 }
 
-// read reads the whole of an answer.
+// read is the whole of an answer, whose body is the caller's to close.
 func read(t *testing.T, response *http.Response) (head, string) {
 	t.Helper()
-	defer func() { require.NoError(t, response.Body.Close()) }()
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return head{StatusCode: response.StatusCode, Header: response.Header, Cookies: response.Cookies()}, string(text)
@@ -171,6 +170,7 @@ func (w *world) do(request *http.Request) (head, string) {
 	w.t.Helper()
 	response, err := w.client.Do(request)
 	require.NoError(w.t, err)
+	defer func() { require.NoError(w.t, response.Body.Close()) }()
 	return read(w.t, response)
 }
 
@@ -179,6 +179,7 @@ func answer(t *testing.T, reader *bufio.Reader) (head, string) {
 	t.Helper()
 	response, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
 	return read(t, response)
 }
 
