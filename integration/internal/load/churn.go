@@ -9,10 +9,15 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/internal/pause"
 )
 
-// look is between two looks at an app.
-const look = 100 * time.Millisecond
+const (
+	// look is between two looks at an app.
+	look = 100 * time.Millisecond
+	// stepTimeout is how long a step may take on a machine that is busy with more than this.
+	stepTimeout = 2 * time.Minute
+)
 
 // Churn is what happens to an app while it is asked: it is scaled up to so many instances and down to so few, runs
 // again as a new version, index by index, and is scaled up and down once more. Each step is over when only those
@@ -30,14 +35,29 @@ func Churn(ctx context.Context, c *controller.Client, spec api.AppSpec, few, man
 		{"restart one after the other", next},
 		{"scale down again", sized(next, few)},
 	} {
-		if _, err := c.Run(ctx, step.app); err != nil {
-			return fmt.Errorf("%s: %w", step.what, err)
-		}
-		if _, err := Settled(ctx, c, step.app); err != nil {
+		if err := become(ctx, c, step.app); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	return nil
+}
+
+// become says what an app is to be, and waits until it is. The load may leave little of the machine: it is said until it is
+// taken.
+func become(ctx context.Context, c *controller.Client, spec api.AppSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	for {
+		_, err := c.Run(ctx, spec)
+		if err == nil {
+			break
+		}
+		if !pause.For(ctx, look) {
+			return err
+		}
+	}
+	_, err := Settled(ctx, c, spec)
+	return err
 }
 
 func sized(spec api.AppSpec, instances int) api.AppSpec {
