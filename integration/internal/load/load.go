@@ -11,13 +11,18 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	// timeout is how long one request may take. Nothing here takes nearly as long.
 	timeout = 30 * time.Second
+	// maxWaiting is how many seconds of requests may wait for an answer. A machine that is behind by more does not catch up;
+	// what is due then fails unsent, and does not take what is left of it.
+	maxWaiting = 2
 	// maxFailures are told in full.
 	maxFailures = 20
 	// routerError is the header by which a router says that an answer is its own and not an app's.
@@ -60,6 +65,7 @@ type Load struct {
 	ended   chan struct{}
 	sent    int
 	running sync.WaitGroup
+	waiting atomic.Int64
 
 	mu     sync.Mutex
 	result Result
@@ -120,8 +126,16 @@ func (l *Load) send(ctx context.Context) {
 	for ; ctx.Err() == nil; l.sent++ {
 		due := l.begun.Add(time.Duration(l.sent) * every)
 		time.Sleep(time.Until(due))
+		if l.waiting.Load() >= int64(maxWaiting*l.options.Rate) {
+			l.note(due, errTooMany)
+			continue
+		}
+		l.waiting.Add(1)
 		client, post := l.clients[l.sent%len(l.clients)], l.sent%2 == 1
-		l.running.Go(func() { l.note(due, ask(context.WithoutCancel(ctx), client, l.options.Host, post)) })
+		l.running.Go(func() {
+			defer l.waiting.Add(-1)
+			l.note(due, ask(context.WithoutCancel(ctx), client, l.options.Host, post))
+		})
 	}
 }
 
@@ -182,12 +196,15 @@ func (o *once) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-var errFailed = errors.New("requests failed")
+var (
+	errFailed  = errors.New("requests failed")
+	errTooMany = errors.New("it was not sent: too many wait for an answer already")
+)
 
 // Err tells of requests that failed, nil where none did.
 func (r Result) Err() error {
 	if r.Failed == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %d of %d, among them:\n%s", errFailed, r.Failed, r.Sent, r.Failures)
+	return fmt.Errorf("%w: %d of %d, among them:\n%s", errFailed, r.Failed, r.Sent, strings.Join(r.Failures, "\n"))
 }
