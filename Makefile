@@ -58,12 +58,12 @@ test-alone: ## build and vet the root module without go.work
 
 # What reads a socket, for a moment; `go test` alone tries only what is known already.
 .PHONY: test-fuzz
-test-fuzz: ## fuzz each target of warden, wardend and the directory server for some seconds
-	@GO=$(GO) scripts/fuzz.sh 3s ./warden/... ./wardend/... ./internal/directory ./internal/execwire
+test-fuzz: ## fuzz each target of what reads a socket for some seconds
+	@GO=$(GO) scripts/fuzz.sh 3s ./warden/... ./wardend/... ./internal/directory ./internal/execwire ./devserver/...
 
 .PHONY: fuzz
 fuzz: ## fuzz every target there is, FUZZTIME each (5m)
-	@GO=$(GO) scripts/fuzz.sh $(FUZZTIME) ./...
+	@GO=$(GO) scripts/fuzz.sh $(FUZZTIME) ./... ./devserver/...
 
 # -count=1: what these tests run is in bin/, where Go's test cache does not look.
 .PHONY: test-integration

@@ -9,6 +9,9 @@ type Client struct {
 	// ExecIdentity is the file of a private key in OpenSSH's form, by which `starter exec` is let in; empty for those of the
 	// user's agent and in his home.
 	ExecIdentity string `yaml:"exec_identity" kind:"path"`
+	// Router is where the router answers that leads to apps, http:// or https://. An app's routes are shown as URLs with its
+	// scheme and port. May be empty.
+	Router URL `yaml:"router_url"`
 }
 
 // Temporal says how Temporal is reached.

@@ -79,6 +79,7 @@ func (l *loader) checkNode(n *Node) {
 // checkClient notes every value that cannot be.
 func (l *loader) checkClient(c *Client) {
 	l.address("cc_url", c.CloudController.Reveal(), "http", "https")
+	l.address("router_url", c.Router.Reveal(), "http", "https")
 	l.checkTemporal(c.Temporal)
 }
 

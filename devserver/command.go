@@ -24,13 +24,13 @@ const (
 	stopTimeout = 3 * time.Minute
 )
 
-const long = `Devserver runs Durable DEA on this machine: Temporal's server and UI, a codec server, a cloud controller's
-stand-in, and nodes that stage and run apps. It prints its addresses once all of it answers.
+const long = `Devserver runs Durable DEA on this machine: Temporal's server and UI, a codec server, NATS and a router, a cloud
+controller's stand-in, and nodes that stage and run apps. It prints its addresses once all of it answers.
 
 All ports are on 127.0.0.1, in a row from --port-base:
 
   +0 Temporal            +1 Temporal UI        +2 codec server      +3 cloud controller
-  +4, +5 kept            +6 Temporal HTTP      +7 to +9 Temporal's own services
+  +4 router              +5 NATS               +6 Temporal HTTP      +7 to +9 Temporal's own services
   +20 and on             each node: its files, 9 kept, then --instance-ports for its instances
 
 Ctrl-C ends all of it, containers included; twice ends it at once. With --data everything else is there again at the

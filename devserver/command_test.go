@@ -75,7 +75,12 @@ func TestReadyMeansEverythingAnswers(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, settings, at.Codec)
 
+	status, routes := get(t, at.Router)
+	require.Equal(t, http.StatusOK, status)
+	require.Empty(t, routes, "no node, no route")
+
 	loaded := loadClient(t, at.Config)
+	require.Equal(t, at.Router, loaded.Router.Reveal())
 	status, packs := get(t, loaded.CloudController.Reveal()+"/v2/buildpacks")
 	require.Equal(t, http.StatusOK, status, packs)
 
@@ -157,7 +162,7 @@ func TestPortsInUseAreNamedBeforeAnythingStarts(t *testing.T) {
 	row, err := ports.Find(t.TempDir(), 0, 0, 1)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, row.Close()) }()
-	for _, port := range []int{row.UI(), row.CloudController()} {
+	for _, port := range []int{row.UI(), row.CloudController(), row.Router(), row.NATS()} {
 		listener, err := net.Listen("tcp", ports.Address(port))
 		require.NoError(t, err)
 		defer func() { _ = listener.Close() }()
@@ -167,6 +172,8 @@ func TestPortsInUseAreNamedBeforeAnythingStarts(t *testing.T) {
 	require.Equal(t, exitFailed, d.exit(t))
 	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (Temporal UI)", row.UI()))
 	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (cloud controller)", row.CloudController()))
+	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (router)", row.Router()))
+	require.Contains(t, d.stderr.String(), fmt.Sprintf("port %d (NATS)", row.NATS()))
 	require.Empty(t, d.stdout.String())
 	require.NoFileExists(t, filepath.Join(data, "temporal.db"))
 }
@@ -239,5 +246,10 @@ func TestConfigHoldsCredentialsForItsOwnerAlone(t *testing.T) {
 	password, set := whole.User.Password()
 	require.True(t, set)
 	require.NotContains(t, d.stdout.String()+d.stderr.String(), password)
+	forNATS, err := os.ReadFile(filepath.Join(at.Data, "nats.password"))
+	require.NoError(t, err)
+	log, err := os.ReadFile(filepath.Join(at.Data, "logs", "devserver.log"))
+	require.NoError(t, err)
+	require.NotContains(t, d.stdout.String()+d.stderr.String()+string(log), strings.TrimSpace(string(forNATS)))
 	d.interrupt(t, syscall.SIGHUP)
 }

@@ -74,6 +74,7 @@ func TestDemoCheck(t *testing.T) {
 	require.NoError(t, s.command.Wait(), s.output())
 	assert.Contains(t, s.output(), "Nothing is left running.")
 	assert.Contains(t, s.output(), "Temporal UI: http://")
+	assert.Regexp(t, `http://hello\.localhost:\d+ +\S*Hello from instance [01] of hello`, s.output())
 }
 
 // TestDemoUntilInterrupted is `make demo`: it stays up until Ctrl-C, which the terminal sends to the script alone since

@@ -66,7 +66,7 @@ while [ ! -s "$ready" ]; do
 done
 ui=$(field ui <"$ready")
 config=$(field config <"$ready")
-for part in temporal ui codec cloud_controller files_url; do
+for part in temporal ui codec cloud_controller router nats files_url; do
   for address in $(field $part <"$ready"); do
     ports+=("$(port "$address")")
   done
@@ -83,6 +83,13 @@ for address in $instances; do
   answer=$(get "http://$address/")
   printf '  http://%s  %s%s%s\n' "$address" "$green" "${answer%%$'\n'*}" "$plain"
 done
+
+title "Asking the app by its route"
+# The router hears of an instance when it is ready, and may do so a moment later than we.
+route=http://$name.localhost:$(port "$(field router <"$ready")")
+until_true 10 get "$route/" >/dev/null 2>&1 || fail "$(get "$route/" 2>&1)"
+answer=$(get "$route/")
+printf '  %s  %s%s%s\n' "$route" "$green" "${answer%%$'\n'*}" "$plain"
 
 title "The workflows that did it"
 # Visibility is up to two seconds behind.

@@ -26,6 +26,12 @@
 //	                          instance that writes 40 KB a second.
 //	                          Floor: as many processes `tail -f`, what is theirs and their share of what is not.
 //
+//	request by the router …   2,000 a second, half of them posts, of examples/hello with two instances; the time runs from when
+//	                          a request was due, as many clients find it that know nothing of each other.
+//	                          Floor: the same requests straight to the instances.
+//	request while …           the same while the app is scaled to four instances and back and runs again as a new version, one
+//	                          instance after the other. None may fail. Floor: as above, with nothing else going on.
+//
 //	… (process), … (oci)      instances, with both kinds of containers; real ones need root and crun or runc.
 //	start of an instance …    from controller.Run to RUNNING, the droplet being on the node: until a long poll of the app's
 //	                          history has the instance's word of it, which asks no worker anything. The bar is 150 ms over

@@ -27,7 +27,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "docs/benchmarks.json", "file that the rows are written to")
-	flag.StringVar(&o.only, "only", "", "measure only this group: temporal, push, files, staging or instances")
+	flag.StringVar(&o.only, "only", "", "measure only this group: temporal, push, files, staging, routes or instances")
 	flag.BoolVar(&o.quick, "quick", false, "stage and start only a few times, to see that it works, and write nothing down")
 	flag.StringVar(&o.backend, "backend", "", "start instances in containers of this kind alone: oci or process")
 	flag.DurationVar(&o.idle, "idle", 10*time.Minute, "how long idle instances are watched")
@@ -74,6 +74,9 @@ func (o options) groups() ([]group, error) {
 		}},
 		{name: "staging", programs: handPrograms, measure: func(ctx context.Context, s *stack.Stack) ([]benchmark.Row, error) {
 			return measureStaging(ctx, s, o.quick)
+		}},
+		{name: "routes", measure: func(ctx context.Context, s *stack.Stack) ([]benchmark.Row, error) {
+			return measureRoutes(ctx, s, routeSizesOf(o.quick))
 		}},
 		{name: groupInstances, apart: true, measure: func(ctx context.Context, _ *stack.Stack) ([]benchmark.Row, error) {
 			return measureInstances(ctx, o)

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"bytes"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -249,5 +250,9 @@ func TestTheNodeIsConfigured(t *testing.T) {
 	assert.Equal(t, "temporal:7233", node.Temporal.Address)
 	assert.Equal(t, *project.Services["namespace"].Environment["TEMPORAL_NAMESPACE"], node.Temporal.Namespace)
 	assert.Contains(t, project.Services["wardend"].Command, "--socket="+node.WardenSocket)
-	assert.NotEmpty(t, node.NATSServers)
+	require.Len(t, node.NATSServers, 1)
+	nats, err := url.Parse(node.NATSServers[0].Reveal())
+	require.NoError(t, err)
+	assert.Contains(t, project.Services, nats.Hostname())
+	assert.Contains(t, worker.DependsOn, nats.Hostname())
 }

@@ -5,6 +5,7 @@
 //	DIR/encryption.key    what everything in it is encrypted with
 //	DIR/exec_identity     the key by which starter is let into instances, and what the nodes know of it, in
 //	DIR/exec_authorized_keys
+//	DIR/nats.password     what nodes and the router connect to NATS with
 //	DIR/client.yml        the configuration for starter
 //	DIR/devserver.json    the addresses, as printed; while a devserver runs
 //	DIR/port_base         the first of the ports of the last run
@@ -143,6 +144,9 @@ func (d *Dir) Key() string { return filepath.Join(d.path, "encryption.key") }
 // ExecIdentity is the private key by which starter is let into instances, ExecAuthorizedKeys what the nodes know of it.
 func (d *Dir) ExecIdentity() string       { return filepath.Join(d.path, "exec_identity") }
 func (d *Dir) ExecAuthorizedKeys() string { return filepath.Join(d.path, "exec_authorized_keys") }
+
+// NATSPassword is the file of the password for NATS.
+func (d *Dir) NATSPassword() string { return filepath.Join(d.path, "nats.password") }
 
 // Client is the client's configuration.
 func (d *Dir) Client() string { return filepath.Join(d.path, "client.yml") }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/durable-dea/dea/config"
 )
 
 // WorkerOptions are what the worker's dea.yml says beside the paths of the node.
@@ -19,6 +21,8 @@ type WorkerOptions struct {
 	Files string
 	// CloudController is the URL to which finished stagings are reported, with credentials.
 	CloudController string
+	// NATS is the URL by which routers hear of the instances, with credentials.
+	NATS config.URL
 	// Temporal is host:port, Namespace the namespace there, KeyFile what all in it is encrypted with.
 	Temporal, Namespace, KeyFile string
 	// ExecKeys is the file of those who may run commands in instances.
@@ -34,8 +38,8 @@ func workerEnvironment() []string {
 	})
 }
 
-// writeConfig writes dea.yml, anew at each start: addresses may have changed. It holds the cloud controller's
-// password, so nobody else may read it.
+// writeConfig writes dea.yml, anew at each start: addresses may have changed. It holds the passwords of the cloud
+// controller and of NATS, so nobody else may read it.
 func (n *Node) writeConfig() error {
 	o := n.options.Worker
 	stack := map[string]any{"name": o.Stack}
@@ -43,6 +47,7 @@ func (n *Node) writeConfig() error {
 		stack["package_path"] = o.RootFS
 	}
 	text, err := yaml.Marshal(map[string]any{
+		"nats_servers":     []string{o.NATS.Reveal()},
 		"base_dir":         n.base(),
 		"logging":          map[string]any{"level": o.LogLevel},
 		"resources":        map[string]any{"memory_mb": o.MemoryMB, "disk_mb": o.DiskMB},

@@ -6,8 +6,8 @@
 //	1                   Temporal UI
 //	2                   codec server
 //	3                   cloud controller
-//	4                   kept for the routing proxy
-//	5                   kept for NATS
+//	4                   routing proxy
+//	5                   NATS
 //	6                   Temporal (HTTP)
 //	7, 8, 9             Temporal's history, matching and worker services
 //	10 to 19            kept
@@ -74,6 +74,12 @@ func (r Row) Codec() int { return r.base + 2 }
 // CloudController is the port of the cloud controller's stand-in.
 func (r Row) CloudController() int { return r.base + 3 }
 
+// Router is the port of the routing proxy.
+func (r Row) Router() int { return r.base + 4 }
+
+// NATS is the port of the NATS server.
+func (r Row) NATS() int { return r.base + 5 }
+
 // TemporalHTTP is the port of Temporal's HTTP API.
 func (r Row) TemporalHTTP() int { return r.base + 6 }
 
@@ -100,6 +106,8 @@ func (r Row) Named() []Named {
 		{"Temporal UI", r.UI()},
 		{"codec server", r.Codec()},
 		{"cloud controller", r.CloudController()},
+		{"router", r.Router()},
+		{"NATS", r.NATS()},
 		{"Temporal over HTTP", r.TemporalHTTP()},
 		{"Temporal's history service", r.History()},
 		{"Temporal's matching service", r.Matching()},

@@ -19,8 +19,12 @@ type Addresses struct {
 	UI       string `json:"ui"`
 	Codec    string `json:"codec"`
 	// CloudController is a URL without credentials: those stand in Config alone.
-	CloudController string        `json:"cloud_controller"`
-	Nodes           []NodeAddress `json:"nodes"`
+	CloudController string `json:"cloud_controller"`
+	// Router is the URL of the routing proxy, by which apps are reached at the hosts that are their routes.
+	Router string `json:"router"`
+	// NATS is host:port.
+	NATS  string        `json:"nats"`
+	Nodes []NodeAddress `json:"nodes"`
 	// Config is the client's configuration file, Data the directory of everything.
 	Config string `json:"config"`
 	Data   string `json:"data"`
@@ -47,6 +51,7 @@ func (a Addresses) WriteText(out io.Writer) error {
 	fmt.Fprintf(table, "  Temporal UI\t%s\n", a.UI)
 	fmt.Fprintf(table, "  codec server\t%s\n", a.Codec)
 	fmt.Fprintf(table, "  cloud controller\t%s\n", a.CloudController)
+	fmt.Fprintf(table, "  apps\t%s, each at its own name beneath it\n", a.Router)
 	for i, node := range a.Nodes {
 		fmt.Fprintf(table, "  node %d\t%s, warden at %s\n", i+1, node.ID, node.WardenSocket)
 	}
@@ -65,10 +70,12 @@ func (a Addresses) save(file string) error {
 }
 
 // saveClient writes the configuration that starter takes with --config.
-func saveClient(file, temporal, keyFile, cloudController, execIdentity string) error {
+func saveClient(file string, at Addresses, keyFile, cloudController, execIdentity string) error {
 	text, err := yaml.Marshal(map[string]any{
-		"temporal": map[string]any{"address": temporal, "namespace": namespace, "encryption_key_file": keyFile},
-		"cc_url":   cloudController, "exec_identity": execIdentity,
+		"temporal":      map[string]any{"address": at.Temporal, "namespace": namespace, "encryption_key_file": keyFile},
+		"cc_url":        cloudController,
+		"router_url":    at.Router,
+		"exec_identity": execIdentity,
 	})
 	if err != nil {
 		return fmt.Errorf("write the client's configuration: %w", err)

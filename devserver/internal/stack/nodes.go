@@ -104,6 +104,7 @@ func (s *Stack) prepareNodes() error {
 			Worker: node.WorkerOptions{
 				MemoryMB: memoryMB, DiskMB: diskMB, Stack: s.options.Stack, RootFS: s.options.RootFS,
 				Files: ports.Address(s.row.Files(i)), CloudController: s.controllerURL,
+				NATS:     s.bus.URL(),
 				Temporal: temporal.Address, Namespace: temporal.Namespace, KeyFile: temporal.EncryptionKeyFile,
 				ExecKeys: s.dir.ExecAuthorizedKeys(),
 				LogLevel: s.options.LogLevel,
@@ -213,10 +214,10 @@ func (s *Stack) writeAddresses() error {
 	}
 	s.addresses = Addresses{
 		Temporal: ports.Address(s.row.Temporal()), UI: url(s.row.UI()), Codec: url(s.row.Codec()),
-		CloudController: url(s.row.CloudController()), Nodes: nodes,
+		CloudController: url(s.row.CloudController()), Router: s.routerURL(), NATS: ports.Address(s.row.NATS()), Nodes: nodes,
 		Config: s.dir.Client(), Data: s.dir.Path(),
 	}
-	if err := saveClient(s.dir.Client(), s.addresses.Temporal, s.dir.Key(), s.controllerURL, s.dir.ExecIdentity()); err != nil {
+	if err := saveClient(s.dir.Client(), s.addresses, s.dir.Key(), s.controllerURL, s.dir.ExecIdentity()); err != nil {
 		return err
 	}
 	if err := s.addresses.save(s.dir.Addresses()); err != nil {

@@ -15,8 +15,10 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/config"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/devserver/internal/bus"
 	"github.com/durable-dea/dea/devserver/internal/cloudcontroller"
 	"github.com/durable-dea/dea/devserver/internal/ports"
+	"github.com/durable-dea/dea/devserver/internal/router"
 	"github.com/durable-dea/dea/devserver/internal/temporal"
 	"github.com/durable-dea/dea/devserver/internal/web"
 	"github.com/durable-dea/dea/internal/codec"
@@ -40,11 +42,16 @@ func (s *Stack) openLog() error {
 
 // startServices starts what runs in this process. Each part is ready when it answers.
 func (s *Stack) startServices(ctx context.Context) error {
+	// The nodes' last words are for the router, and go by NATS: both end after the nodes.
+	if err := s.step("NATS", s.startNATS); err != nil {
+		return err
+	}
 	group, together := errgroup.WithContext(ctx)
 	for name, start := range map[string]func(context.Context) error{
 		"Temporal":         s.startTemporal,
 		"cloud controller": s.startCloudController,
 		"codec server":     s.startCodec,
+		"router":           s.startRouter,
 	} {
 		group.Go(func() error {
 			return s.step(name, func() error { return start(together) })
@@ -126,6 +133,31 @@ func (s *Stack) startCloudController(ctx context.Context) error {
 	s.controllerURL = controllerURL.String()
 	return nil
 }
+
+func (s *Stack) startNATS() error {
+	var err error
+	s.bus, err = bus.Start(bus.Options{
+		Address: ports.Address(s.row.NATS()), PasswordFile: s.dir.NATSPassword(), Log: s.log.Named("NATS"),
+	})
+	if err != nil {
+		return err
+	}
+	s.atEnd("NATS", func(context.Context) error { s.bus.Stop(); return nil })
+	return nil
+}
+
+func (s *Stack) startRouter(ctx context.Context) error {
+	address := ports.Address(s.row.Router())
+	started, err := router.Start(router.Options{NATS: s.bus.URL(), Host: "127.0.0.1", Log: s.log.Named("router")})
+	if err != nil {
+		return err
+	}
+	s.atEnd("", func(context.Context) error { started.Close(); return nil })
+	return s.serve(ctx, "router", address, started, "/")
+}
+
+// routerURL is where a browser finds the router. Hosts beneath localhost lead to this machine, too.
+func (s *Stack) routerURL() string { return fmt.Sprintf("http://localhost:%d", s.row.Router()) }
 
 func (s *Stack) startCodec(ctx context.Context) error {
 	port := s.row.UI()

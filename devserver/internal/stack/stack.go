@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/client"
 
+	"github.com/durable-dea/dea/devserver/internal/bus"
 	"github.com/durable-dea/dea/devserver/internal/data"
 	"github.com/durable-dea/dea/devserver/internal/node"
 	"github.com/durable-dea/dea/devserver/internal/ports"
@@ -37,6 +38,7 @@ type Stack struct {
 	temporal  client.Client
 	nodes     []*node.Node
 	addresses Addresses
+	bus       *bus.Server
 	// controllerURL is the cloud controller with its credentials.
 	controllerURL string
 	// started is when Start began: what is older belongs to an earlier life.

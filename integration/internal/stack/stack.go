@@ -54,7 +54,10 @@ type Addresses struct {
 	UI              string `json:"ui"`
 	Codec           string `json:"codec"`
 	CloudController string `json:"cloud_controller"`
-	Nodes           []Node `json:"nodes"`
+	// Router is the URL of the router, NATS host:port by which it hears of instances.
+	Router string `json:"router"`
+	NATS   string `json:"nats"`
+	Nodes  []Node `json:"nodes"`
 	// Config is the file that starter is given with --config.
 	Config string `json:"config"`
 	Data   string `json:"data"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,8 @@ type session struct {
 	closers []func()
 	// progress is made once, so that lines of several parts do not mix.
 	progress *progress.Reporter
+	// router is where apps are reached, nil until the configuration says so.
+	router *url.URL
 }
 
 func (s *session) close() {
@@ -86,7 +89,7 @@ func (s *session) close() {
 }
 
 func (s *session) render() render.Renderer {
-	return render.Renderer{Out: s.process.Out, Format: s.format, Now: s.process.Now}
+	return render.Renderer{Out: s.process.Out, Format: s.format, Now: s.process.Now, Router: s.router}
 }
 
 func (s *session) report() *progress.Reporter {
@@ -179,9 +182,16 @@ func words(err error) (what, next string) {
 	}
 }
 
-// configuration is the client's.
+// configuration is the client's. It also tells answers where the router is.
 func (s *session) configuration() (*config.Client, error) {
-	return config.LoadClient(config.LoadOptions{Flags: s.root.PersistentFlags(), Env: s.process.Env})
+	cfg, err := config.LoadClient(config.LoadOptions{Flags: s.root.PersistentFlags(), Env: s.process.Env})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Router != "" {
+		s.router, _ = url.Parse(cfg.Router.Reveal()) // it was checked
+	}
+	return cfg, nil
 }
 
 // open connects to the platform, once a command.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,10 +73,31 @@ func (r Renderer) Pushed(value any, a api.AppStatus) error {
 	return r.answer(value, func(out io.Writer) { r.app(out, AppUsage{AppStatus: a}) })
 }
 
+// routes are an app's routes as a browser takes them, where it is known how.
+func (r Renderer) routes(uris []string) []string {
+	if r.Router == nil {
+		return uris
+	}
+	urls := make([]string, 0, len(uris))
+	for _, uri := range uris {
+		if strings.HasPrefix(uri, "*.") {
+			urls = append(urls, uri) // of any host, and so none in particular
+			continue
+		}
+		host, path, _ := strings.Cut(uri, "/")
+		at := url.URL{Scheme: r.Router.Scheme, Host: host, Path: path}
+		if port := r.Router.Port(); port != "" {
+			at.Host += ":" + port
+		}
+		urls = append(urls, at.String())
+	}
+	return urls
+}
+
 func (r Renderer) app(out io.Writer, a AppUsage) {
 	_, _ = fmt.Fprintf(out, "%s: %s, %d of %d instances run", a.AppID, appState(a.AppStatus), a.Running, a.Desired)
 	if len(a.URIs) > 0 {
-		_, _ = fmt.Fprintf(out, ", routes %s", strings.Join(a.URIs, ", "))
+		_, _ = fmt.Fprintf(out, ", routes %s", strings.Join(r.routes(a.URIs), ", "))
 	}
 	_, _ = fmt.Fprintln(out)
 	if p := r.problem(a.AppStatus); p != "" {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -44,6 +45,8 @@ type Renderer struct {
 	Format Format
 	// Now tells the time, for ages.
 	Now func() time.Time
+	// Router is where the router answers, so that routes are shown as URLs; nil where that is not known.
+	Router *url.URL
 }
 
 // answer writes value as JSON, or what text writes.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,4 +180,19 @@ func TestFormat(t *testing.T) {
 	require.NoError(t, f.Set("json"))
 	require.Equal(t, render.JSON, f)
 	require.ErrorContains(t, f.Set("yaml"), "text and json")
+}
+
+// TestRoutesAreURLsWhereTheRouterIsKnown, but a wildcard, which is no address.
+func TestRoutesAreURLsWhereTheRouterIsKnown(t *testing.T) {
+	app := api.AppStatus{AppID: "a", URIs: []string{"a.localhost", "example.org/Shop/x", "*.example.org"}}
+	for router, want := range map[string]string{
+		"http://localhost:7237":  "http://a.localhost:7237, http://example.org:7237/Shop/x, *.example.org",
+		"https://router.example": "https://a.localhost, https://example.org/Shop/x, *.example.org",
+	} {
+		at, err := url.Parse(router)
+		require.NoError(t, err)
+		var out strings.Builder
+		require.NoError(t, render.Renderer{Out: &out, Format: render.Text, Now: time.Now, Router: at}.App(app))
+		require.Contains(t, out.String(), "routes "+want+"\n")
+	}
 }
