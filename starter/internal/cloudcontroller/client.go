@@ -173,6 +173,9 @@ func (c *Client) try(ctx context.Context, r request) (again bool, err error) {
 		return false, nil
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(r.into); err != nil {
+		if ctx.Err() != nil {
+			return false, fmt.Errorf("%s: %w", r.op, ctx.Err())
+		}
 		return false, &Error{ErrUnreachable, r.op, "what answers there is no cloud controller; check cc_url in the configuration", err}
 	}
 	return false, nil
