@@ -18,21 +18,7 @@ func DefaultNode() Node {
 			DiskMB:               16 * 1024,
 			DiskOvercommitFactor: 1,
 		},
-		Staging: Staging{
-			Enabled:            true,
-			MemoryLimitMB:      1024,
-			DiskLimitMB:        2 * 1024,
-			DiskInodeLimit:     200_000,
-			CPULimitShares:     512,
-			MaxStagingDuration: 900 * time.Second,
-			CompletionTimeout:  15 * time.Minute,
-			BuildpackLifetime:  time.Hour,
-			LogLifetime:        time.Hour,
-			Limits: StagingLimits{
-				PackageMB: 2 * 1024, UnpackedMB: 4 * 1024, Entries: 500_000,
-				BuildpackMB: 2 * 1024, BuildpackUnpackedMB: 8 * 1024, LogMB: 64,
-			},
-		},
+		Staging: defaultStaging(),
 		Instance: Instance{
 			DiskInodeLimit:        200_000,
 			MemoryToCPUShareRatio: 8,
@@ -72,6 +58,24 @@ func DefaultNode() Node {
 		Runner:                    besideProgram("dea-runner"),
 		NodeGrace:                 60 * time.Second,
 		Temporal:                  defaultTemporal(),
+	}
+}
+
+func defaultStaging() Staging {
+	return Staging{
+		Enabled:            true,
+		MemoryLimitMB:      1024,
+		DiskLimitMB:        2 * 1024,
+		DiskInodeLimit:     200_000,
+		CPULimitShares:     512,
+		MaxStagingDuration: 900 * time.Second,
+		CompletionTimeout:  15 * time.Minute,
+		BuildpackLifetime:  time.Hour,
+		LogLifetime:        time.Hour,
+		Limits: StagingLimits{
+			PackageMB: 2 * 1024, UnpackedMB: 4 * 1024, Entries: 500_000,
+			BuildpackMB: 2 * 1024, BuildpackUnpackedMB: 8 * 1024, LogMB: 64,
+		},
 	}
 }
 

@@ -166,7 +166,7 @@ func (c *connection) taken() int64 {
 
 // close leaves what was written to the kernel, which goes on to send it, and waits for the end of listen.
 func (c *connection) close() {
-	_ = c.Conn.SetDeadline(time.Now().Add(100 * time.Millisecond)) // TLS says goodbye
-	_ = c.Conn.Close()
+	_ = c.SetDeadline(time.Now().Add(100 * time.Millisecond)) // TLS says goodbye
+	_ = c.Close()
 	<-c.broken
 }

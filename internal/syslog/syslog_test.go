@@ -67,13 +67,13 @@ func TestMessagesAreReadBack(t *testing.T) {
 
 func TestLinesAreCleaned(t *testing.T) {
 	for line, want := range map[string]string{
-		"a\x00b\x00":         "ab",
-		"a\nb\r\n":           "a b",
-		"\ufeffmarked":       "\ufeffmarked",
-		"\ufeffwrong\xff":    "wrong\xff",
-		"a\rb":               "a\rb",
-		"\r\n":               "",
-		" blanks\tare left ": " blanks\tare left ",
+		"a\x00b\x00":           "ab",
+		"a\nb\r\n":             "a b",
+		"\ufeffmarked":         "\ufeffmarked",
+		"\ufeffwrong\xff":      "wrong\xff",
+		"a\rb":                 "a\rb",
+		"\r\n":                 "",
+		"\tblanks\tare left\t": "\tblanks\tare left\t",
 	} {
 		assert.Equal(t, want, clean(line), "%q", line)
 	}
@@ -135,7 +135,7 @@ func TestAddresses(t *testing.T) {
 		"syslog://logs.example.com:1514":                          {TCP, "logs.example.com", "1514", false},
 		"syslog://logs.example.com":                               {TCP, "logs.example.com", "514", false},
 		"syslog-tls://u:hunter2@[2001:db8::1]/token?t=x":          {TLS, "2001:db8::1", "6514", false},
-		" syslog-udp://10.1.2.3:5140?disable-metadata=true ":      {UDP, "10.1.2.3", "5140", true},
+		"\tsyslog-udp://10.1.2.3:5140?disable-metadata=true\t":    {UDP, "10.1.2.3", "5140", true},
 		"SYSLOG-TLS://h:1?drain-type=all&drain-data=logs&token=s": {TLS, "h", "1", false},
 	} {
 		got, err := ParseURL(url)

@@ -141,8 +141,10 @@ func (d *Dir) Database() string { return filepath.Join(d.path, "temporal.db") }
 // Key is the encryption key's file.
 func (d *Dir) Key() string { return filepath.Join(d.path, "encryption.key") }
 
-// ExecIdentity is the private key by which starter is let into instances, ExecAuthorizedKeys what the nodes know of it.
-func (d *Dir) ExecIdentity() string       { return filepath.Join(d.path, "exec_identity") }
+// ExecIdentity is the private key by which starter is let into instances.
+func (d *Dir) ExecIdentity() string { return filepath.Join(d.path, "exec_identity") }
+
+// ExecAuthorizedKeys is what the nodes know of ExecIdentity.
 func (d *Dir) ExecAuthorizedKeys() string { return filepath.Join(d.path, "exec_authorized_keys") }
 
 // NATSPassword is the file of the password for NATS.
