@@ -236,7 +236,7 @@ func TestLastWordsComeFirst(t *testing.T) {
 			sent += len(text) + 1
 		}
 	}
-	require.Equal(t, int64(a.files["stdout"].size), int64(sent)+m.Totals().LostBytes)
+	require.Equal(t, a.files["stdout"].size, int64(sent)+m.Totals().LostBytes)
 }
 
 func TestDrainThatIsAwayEndsWithItsInstance(t *testing.T) {
