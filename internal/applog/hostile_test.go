@@ -61,6 +61,21 @@ func TestAFileWithAHugeHole(t *testing.T) {
 	require.LessOrEqual(t, len(records), 10)
 }
 
+// A line takes many times the memory of its end.
+func TestNothingButLineEnds(t *testing.T) {
+	h := newHome(t)
+	h.say(Stdout, strings.Repeat("\n", 3*maxMade))
+	r := h.reader(Position{})
+	for n := range 3 * maxMade {
+		records, err := r.Read(1)
+		require.NoError(t, err)
+		require.Len(t, records, 1)
+		require.EqualValues(t, n+1, records[0].Next.Stdout.Offset)
+		require.Less(t, len(r.streams[0].lines), maxMade)
+	}
+	h.requireNext(r)
+}
+
 // Whatever an app writes there and whatever position is asked for: a read ends, and gives lines or an end.
 func TestNonsense(t *testing.T) {
 	for seed := range uint64(300) {

@@ -139,6 +139,9 @@ func (s *stream) rebase(f *logFile, root *os.Root) {
 	}
 }
 
+// maxMade bounds how many lines are made at once: an app may write nothing but their ends, and a line takes far more memory.
+const maxMade = 1024
+
 // skip counts what is missing before the next record.
 func (s *stream) skip(n int64) {
 	if n == UnknownSkip || s.skipped == UnknownSkip {
@@ -155,7 +158,7 @@ func (s *stream) read(f *logFile, now time.Time) {
 	begin := s.mark.Offset
 	text := f.read(chunk[:], begin)
 	done := 0
-	for {
+	for len(s.lines) < maxMade {
 		end := bytes.IndexByte(text[done:], '\n')
 		if end < 0 {
 			break

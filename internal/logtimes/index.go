@@ -26,6 +26,8 @@ type Index struct {
 	block []Entry
 	first int
 	raw   []byte
+	// senseless is set when the entries are found to be in no order, until they begin anew.
+	senseless bool
 }
 
 // Open finds the times of the log file whose inode is file, among those of a stream: log is the name of its file that is
@@ -64,7 +66,7 @@ func (x *Index) read(size int64) bool {
 	header, ok := parseHeader(head)
 	entries := int(min((size-HeaderSize)/EntrySize, maxEntries))
 	if header != x.Header || entries < x.entries {
-		x.block = x.block[:0] // it began anew
+		x.block, x.senseless = x.block[:0], false // it began anew
 	}
 	x.Header, x.entries = header, entries
 	return ok
@@ -88,9 +90,10 @@ func (x *Index) Close() {
 func (x *Index) Len() int { return x.entries }
 
 // At is when the byte at an offset came, not later than now; false where that is not known. What was there before the first
-// entry is as old as that one. Offsets that are near the last one asked for cost next to nothing, others a search.
+// entry is as old as that one. Offsets that are near the last one asked for cost next to nothing, others a search. Once a
+// search shows that the entries are in no order no time is known: each line would cost one.
 func (x *Index) At(offset int64, now time.Time) (time.Time, bool) {
-	if x == nil || x.entries == 0 {
+	if x == nil || x.entries == 0 || x.senseless {
 		return time.Time{}, false
 	}
 	if !x.inBlock(offset) {
@@ -98,14 +101,17 @@ func (x *Index) At(offset int64, now time.Time) (time.Time, bool) {
 		if !x.load(max(at-1, 0)) {
 			return time.Time{}, false
 		}
+		if x.senseless = !x.inBlock(offset); x.senseless {
+			return time.Time{}, false
+		}
 	}
 	at := sort.Search(len(x.block), func(n int) bool { return x.block[n].Offset > offset })
 	return x.block[max(at-1, 0)].time(now)
 }
 
-// inBlock tells whether the entry of an offset is in the block.
+// inBlock tells whether the entry of an offset is in the block. Of what was there before the first entry it is the first.
 func (x *Index) inBlock(offset int64) bool {
-	if len(x.block) == 0 || x.block[0].Offset > offset {
+	if len(x.block) == 0 || x.first > 0 && x.block[0].Offset > offset {
 		return false
 	}
 	return x.block[len(x.block)-1].Offset > offset || x.first+len(x.block) == x.entries

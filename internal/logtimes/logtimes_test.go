@@ -163,6 +163,47 @@ func TestEntriesWithoutSense(t *testing.T) {
 	require.False(t, ok)
 }
 
+// An app can write lines by the million, of which none may cost a search of its own: neither where the entries are in no
+// order, nor where the first is of what comes after all of them.
+func TestASearchIsNotMadeForEachLine(t *testing.T) {
+	const lines = 10_000
+	disordered := make([]Entry, 5*blockEntries)
+	for n := range disordered {
+		disordered[n] = entry(0, int64(100+n))
+	}
+	disordered[len(disordered)/2].Offset = 1 << 50 // where a search begins
+	ahead := make([]Entry, 5*blockEntries)
+	for n := range ahead {
+		ahead[n] = entry(1<<40+int64(n), int64(100+n))
+	}
+	for name, entries := range map[string][]Entry{"in no order": disordered, "ahead of all": ahead} {
+		root, _ := write(t, Header{File: aFile}, entries...)
+		index := Open(root, "stdout.log", aFile)
+		defer index.Close()
+		first, known := index.At(0, at(1_000_000))
+		require.NoError(t, index.file.Close(), "what is read from now on is missing")
+		for offset := range int64(lines) {
+			got, ok := index.At(offset, at(1_000_000))
+			require.Equal(t, known, ok, name)
+			require.Equal(t, first, got, name)
+		}
+	}
+}
+
+func TestEntriesMakeSenseAgain(t *testing.T) {
+	root, path := write(t, Header{File: aFile}, entry(50, 1), entry(0, 2), entry(50, 3))
+	index := Open(root, "stdout.log", aFile)
+	defer index.Close()
+	index.senseless = true // as a search finds where there are more
+	_, ok := index.At(10, at(1000))
+	require.False(t, ok)
+	require.NoError(t, os.WriteFile(path, entry(0, 5).Append(Header{File: aFile, Base: 7}.Append(nil)), 0o600))
+	require.True(t, index.Refresh())
+	got, ok := index.At(10, at(1000))
+	require.True(t, ok)
+	require.Equal(t, at(5), got)
+}
+
 func TestKeepTheEnd(t *testing.T) {
 	root, path := write(t, Header{File: aFile, Base: 50}, entry(0, 100), entry(20, 101), entry(40, 103))
 	index := Open(root, "stdout.log", aFile)
