@@ -21,31 +21,80 @@ func (r *Reader) Since(from time.Time) error {
 	return nil
 }
 
-// Recent goes on to where the logs end now, and returns the last n records before; fewer where there are no more, or they
-// are very long. It fails as Read does, but for logs that are over.
-func (r *Reader) Recent(n int) ([]Record, error) {
+// batch is how many records are made at once where many are read.
+const batch = 1000
+
+// SeekRecent goes to before the last n records of what there is, and returns how many they are: fewer where there are no
+// more, or they are very long. It fails as Read does, but for logs that are over. Nothing is kept of what is read to count
+// them, so that who wants many has no more of them in memory than a Read returns.
+func (r *Reader) SeekRecent(n int) (count int, err error) {
 	if err := r.look(); err != nil {
-		return nil, err
+		return 0, err
 	}
 	for _, s := range r.streams {
 		s.last(n)
 	}
-	left := r.Ahead()
-	var kept []Record
-	const batch = 1000
-	for left > 0 {
-		records, err := r.Read(batch)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
+	from := r.Position()
+	for left := r.Ahead(); left > 0; {
+		records, err := r.readOn(batch)
+		if err != nil {
+			return 0, err
 		}
 		if len(records) == 0 {
 			break
 		}
 		left -= Size(records)
-		kept = append(kept, records...)
-		kept = kept[max(len(kept)-n, 0):]
+		count += len(records)
 	}
-	return kept, nil
+	if err := r.seek(from); err != nil {
+		return 0, err
+	}
+	for ; count > n; count-- { // of each stream there are as many
+		if records, err := r.readOn(1); err != nil || len(records) == 0 {
+			return 0, err
+		}
+	}
+	return count, nil
+}
+
+// Recent goes on to where the logs end now, and returns the last n records before: see SeekRecent.
+func (r *Reader) Recent(n int) ([]Record, error) {
+	left, err := r.SeekRecent(n)
+	if err != nil {
+		return nil, err
+	}
+	var all []Record
+	for left > 0 {
+		records, err := r.readOn(min(left, batch))
+		if err != nil {
+			return nil, err
+		}
+		if len(records) == 0 {
+			break
+		}
+		left -= len(records)
+		all = append(all, records...)
+	}
+	return all, nil
+}
+
+// readOn is Read for which an end is no failure.
+func (r *Reader) readOn(most int) ([]Record, error) {
+	records, err := r.Read(most)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	return records, err
+}
+
+// seek goes back to a position, or on to it.
+func (r *Reader) seek(to Position) error {
+	for n, mark := range [2]Mark{to.Stdout, to.Stderr} {
+		r.streams[n].close()
+		r.streams[n].seek(mark)
+	}
+	r.more = false
+	return r.look()
 }
 
 // Ahead is how many bytes there were to read when names were looked at last.

@@ -120,7 +120,7 @@ func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolv
 	}
 	reader := applog.New(applog.Place{Open: place.Open, Over: place.Over}, from)
 	defer reader.Close()
-	first, err := firstRecords(reader, q)
+	first, err := seekFirst(reader, q)
 	if err != nil {
 		return reason(err)
 	}
@@ -132,25 +132,18 @@ func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolv
 	return nil
 }
 
-// firstRecords are those that are there when a request comes.
-func firstRecords(reader *applog.Reader, q LogsQuery) ([]applog.Record, error) {
+// seekFirst goes to the first record that is wanted, and tells how many come before the first position, at most.
+func seekFirst(reader *applog.Reader, q LogsQuery) (count int, err error) {
 	if len(q.From) > 0 {
-		return ended(reader.Read(logBatch))
+		_, err = reader.Read(0) // it opens what there is
+		return logBatch, err
 	}
 	if !q.Since.IsZero() {
 		if err := reader.Since(q.Since); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
-	return reader.Recent(q.Lines)
-}
-
-// ended has the end of the logs be no failure: they may be read once more.
-func ended(records []applog.Record, err error) ([]applog.Record, error) {
-	if errors.Is(err, io.EOF) {
-		return records, nil
-	}
-	return records, err
+	return reader.SeekRecent(q.Lines)
 }
 
 // logSender sends an instance's logs.
@@ -160,28 +153,44 @@ type logSender struct {
 	buffer []byte
 }
 
-// serve sends the first records and what is wanted behind them, and tells whether that is all.
-func (l *logSender) serve(r *http.Request, follow bool, first []applog.Record) bool {
+// serve sends the first records, of which there are so many, and what is wanted behind them, and tells whether that is all.
+func (l *logSender) serve(r *http.Request, follow bool, first int) bool {
 	l.out.Header().Set("Content-Type", logsType)
 	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
 	_ = l.out.control.SetReadDeadline(time.Time{})
-	if l.send(first, true) != nil {
+	for first > 0 {
+		records, err := l.reader.Read(min(first, logBatch))
+		if err == nil {
+			err = l.send(records)
+		}
+		if err != nil && !errors.Is(err, io.EOF) { // which may be read once more
+			return false
+		}
+		if len(records) == 0 {
+			break
+		}
+		first -= len(records)
+	}
+	// One position, behind all of them: so whoever reads knows that these are what was there.
+	if l.sendPosition() != nil {
 		return false
 	}
 	if follow {
 		return l.follow(r)
 	}
-	return l.send(l.reader.Rest(), false) == nil
+	return l.send(l.reader.Rest()) == nil && l.flush() == nil
 }
 
 // follow sends until the directory is gone, and tells whether that is why it ends.
 func (l *logSender) follow(r *http.Request) bool {
 	for wait := minPause; ; wait = min(2*wait, maxPause) {
-		for l.reader.Changed() {
+		for r.Context().Err() == nil && l.reader.Changed() {
 			records, err := l.reader.Read(logBatch)
 			if err == nil && len(records) > 0 {
 				wait = minPause
-				err = l.send(records, true)
+				if err = l.send(records); err == nil {
+					err = l.sendPosition()
+				}
 			}
 			if err != nil {
 				return errors.Is(err, io.EOF)
@@ -196,16 +205,36 @@ func (l *logSender) follow(r *http.Request) bool {
 	}
 }
 
-// send sends records, and where to go on behind them.
-func (l *logSender) send(records []applog.Record, position bool) error {
-	text, err := applog.Append(l.buffer[:0], records)
-	if err == nil && position {
-		text, err = applog.AppendPosition(text, l.reader.Position())
+// send sends records, but for what may wait for the next piece: a record is many times as long as it was in the log, at worst.
+func (l *logSender) send(records []applog.Record) error {
+	for n := range records {
+		text, err := applog.Append(l.buffer, records[n:n+1])
+		if err != nil {
+			return fmt.Errorf("send a log: %w", err)
+		}
+		if l.buffer = text; len(text) >= pieceBytes {
+			if err := l.flush(); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// sendPosition sends where to go on behind all that was sent.
+func (l *logSender) sendPosition() error {
+	text, err := applog.AppendPosition(l.buffer, l.reader.Position())
 	if err != nil {
 		return fmt.Errorf("send a log: %w", err)
 	}
 	l.buffer = text
+	return l.flush()
+}
+
+// flush sends what waits.
+func (l *logSender) flush() error {
+	text := l.buffer
+	l.buffer = text[:0]
 	if cap(text) > maxKept {
 		l.buffer = nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,39 @@ func TestLogsThatAreRefused(t *testing.T) {
 	}
 	n.ahead.Store(int64(2 * Lifetime / time.Second))
 	require.Equal(t, http.StatusBadRequest, n.get(good).status, "expired")
+}
+
+// Many lines are not in memory at once, though an app has written what takes six times as much on the wire.
+func TestManyLinesTakeLittleMemory(t *testing.T) {
+	const lines, mostMB = 10_000, 24
+	n := newNode(t)
+	line := strings.Repeat("\x01", 1000)
+	for _, stream := range []string{"stdout", "stderr"} {
+		n.write("logs/"+stream+".log", strings.Repeat(line+"\n", lines+1))
+	}
+	runtime.GC()
+	before, most, got := inUse(), uint64(0), 0
+	l := n.logs(instanceID, LogsQuery{Lines: lines})
+	for {
+		event, err := l.from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		if event.Position != nil {
+			require.Equal(t, lines, got, "there is one position, behind all of them")
+			continue
+		}
+		require.Equal(t, line, event.Record.Text)
+		if got++; got%500 == 0 {
+			runtime.GC()
+			most = max(most, inUse())
+		}
+	}
+	require.Equal(t, lines, got)
+	took := float64(most-min(before, most)) / (1 << 20)
+	t.Logf("%d lines: %.1f MB", lines, took)
+	require.Less(t, took, float64(mostMB))
 }
 
 // Whoever reads slowly, or not at all, keeps nobody else waiting.
