@@ -164,9 +164,13 @@ func (c *connection) taken() int64 {
 	return written - int64(waiting)
 }
 
+// goodbyeTime is how long TLS may take for its last word, for which package tls waits 5 s where nobody reads.
+const goodbyeTime = 100 * time.Millisecond
+
 // close leaves what was written to the kernel, which goes on to send it, and waits for the end of listen.
 func (c *connection) close() {
-	_ = c.SetDeadline(time.Now().Add(100 * time.Millisecond)) // TLS says goodbye
+	late := time.AfterFunc(goodbyeTime, func() { _ = c.socket.Close() })
+	defer late.Stop()
 	_ = c.Close()
 	<-c.broken
 }

@@ -23,5 +23,5 @@
 // ever acknowledged: lost is what the network loses.
 //
 // A drain's URL is chosen by whoever may bind a service, and the worker is root on the node: where a connection leads is
-// looked at when it is made, by its address, and nothing is ever read from it.
+// looked at when it is made, by its address, and what comes back over it is dropped.
 package drain

@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -253,6 +256,63 @@ func TestDrainThatIsAwayEndsWithItsInstance(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m.Finish(ctx, a.instance(s.url())) // follows it again, and does not wait
+}
+
+// TestTriesAtTheEndAreFew: a hundred instances may end at once whose drain is away.
+func TestTriesAtTheEndAreFew(t *testing.T) {
+	m, _ := manage(t)
+	f := m.follower(newApp(t).instance(), target{}, m.log)
+	f.reader = applog.New(f.place, applog.Position{})
+	defer func() { f.reader.Close() }()
+	f.end()
+	for range 3 {
+		f.broke(t.Context(), ErrClosed)
+		require.Equal(t, firstRetry, f.retry)
+	}
+}
+
+// stuck is a connection over which nothing goes any more until it is closed, whatever deadline it has.
+type stuck struct {
+	net.Conn
+	is     atomic.Bool
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	if s.is.Load() {
+		<-s.closed
+		return 0, net.ErrClosed
+	}
+	return s.Conn.Write(p)
+}
+
+func (s *stuck) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// TestGoodbyeIsNotWaitedFor by TLS, of a drain that reads nothing.
+func TestGoodbyeIsNotWaitedFor(t *testing.T) {
+	security, roots := certificate(t, "127.0.0.1")
+	s := newSink(t, security)
+	raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.address())
+	require.NoError(t, err)
+	under := &stuck{Conn: raw, closed: make(chan struct{})}
+	c := &connection{socket: &counted{Conn: under}, broken: make(chan struct{})}
+	secure := tls.Client(c.socket, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: "127.0.0.1", RootCAs: roots})
+	require.NoError(t, secure.HandshakeContext(t.Context()))
+	c.Conn = secure
+	go c.listen()
+	under.is.Store(true)
+	closed := make(chan struct{})
+	go func() { c.close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(soon):
+		_ = under.Close()
+		require.Fail(t, "it waits for the drain")
+	}
 }
 
 func TestLossIsSaid(t *testing.T) {

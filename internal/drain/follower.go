@@ -22,7 +22,7 @@ const (
 	// firstRetry and longestRetry are between two tries to reach a drain, but for a random part.
 	firstRetry   = 100 * time.Millisecond
 	longestRetry = 30 * time.Second
-	// endPause is between two looks, and two tries, once the instance has ended.
+	// endPause is between two looks once the instance has ended.
 	endPause = 20 * time.Millisecond
 	// absence is how long a directory may not be there yet.
 	absence = time.Minute
@@ -267,10 +267,11 @@ func (f *follower) broke(ctx context.Context, err error) {
 		return
 	}
 	f.sayFailure(err)
-	f.retry = min(max(2*f.retry, firstRetry), longestRetry)
+	longest := longestRetry
 	if f.over {
-		f.retry = endPause
+		longest = firstRetry // with a hundred others, each of which looks a name up
 	}
+	f.retry = min(max(2*f.retry, firstRetry), longest)
 	f.pause(ctx, f.retry/2+rand.N(f.retry))
 }
 
