@@ -96,7 +96,7 @@ temporal:
   api_key: 12345
   tls: {cert_file: c.pem}
 droplets: {max_mb: -1, unused_lifetime: -1}
-drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128"], max_age: 0}
+drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0.0/104"], max_age: 0}
 `)
 	require.Error(t, err)
 	type place struct {
@@ -157,6 +157,7 @@ drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128"], max_age: 0}
 		{"droplets.unused_lifetime", 38, "must be 0 seconds or more"},
 		{"drains.ca_file", 39, "there is no file"},
 		{"drains.denied_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
+		{"drains.denied_networks[2]", 39, "must be a network such as 10.0.0.0/8"},
 		{"drains.max_age", 39, "must be above 0 seconds"},
 	} {
 		found := false

@@ -172,7 +172,8 @@ func (l *loader) bandwidth(at string, limit *BandwidthLimit) {
 func (l *loader) checkDrains(d Drains) {
 	l.regularFile("drains.ca_file", d.CAFile)
 	for i, network := range d.DeniedNetworks {
-		if _, err := netip.ParsePrefix(network); err != nil {
+		// One of IPv4 addresses that are written as IPv6 ones would have none of them in it.
+		if prefix, err := netip.ParsePrefix(network); err != nil || prefix.Addr().Is4In6() {
 			l.wrong(fmt.Sprintf("drains.denied_networks[%d]", i), nil, "must be a network such as 10.0.0.0/8, is %q", network)
 		}
 	}

@@ -14,9 +14,11 @@ const (
 	// defaultTails and defaultReads are how many tails, and other answers, are under way at most.
 	defaultTails = 1024
 	defaultReads = 256
-	// tailFiles is at most how many files a tail holds open: its connection, directory and file; and, for a moment, the
-	// directory as it is now, on the way to it, and the file's successor.
-	tailFiles = 6
+	// tailFiles is at most how many files a follower holds open. Of one file: its connection, directory and file; and, for a
+	// moment, the directory as it is now, on the way to it, and the file's successor. Of an instance's logs: its connection
+	// and directory, and of both streams a log with its times, two of them until the one that was moved aside is read; and,
+	// for a moment, the directory as it is now, on the way to it.
+	tailFiles = 12
 )
 
 // MaxConnections is how many connections are of use to a server: more of them are let wait. It leaves three quarters of the

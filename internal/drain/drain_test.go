@@ -258,6 +258,30 @@ func TestDrainThatIsAwayEndsWithItsInstance(t *testing.T) {
 	m.Finish(ctx, a.instance(s.url())) // follows it again, and does not wait
 }
 
+// TestPositionIsKeptOnceItCanBe, though nothing is sent any more.
+func TestPositionIsKeptOnceItCanBe(t *testing.T) {
+	m, _ := manage(t)
+	f := m.follower(newApp(t).instance(), target{}, m.log)
+	one := &following{followers: []*follower{f}}
+	f.taken, f.dirty = progress{Unsaid: loss{Lines: 7}}, true
+	require.Error(t, one.save(positions{filepath.Join(t.TempDir(), "full")}, "i-1"))
+	require.NoError(t, one.save(m.positions, "i-1"))
+	require.EqualValues(t, 7, m.positions.load("i-1")[f.address.String()].Unsaid.Lines)
+}
+
+// TestAppThatFillsItsLogItself, as fast as it can and without its launcher, has the worker send no more than it can afford.
+func TestAppThatFillsItsLogItself(t *testing.T) {
+	const size = 2 * maxRate
+	s := newSink(t, nil)
+	m, _ := manage(t)
+	a := newApp(t)
+	a.write("stdout", strings.Repeat(strings.Repeat("x", 9999)+"\n", size/10_000)+"the end\n")
+	began := time.Now()
+	m.Begin(a.instance(s.url()))
+	s.awaits("the end")
+	require.Greater(t, time.Since(began), size*time.Second/maxRate-time.Second/2)
+}
+
 // TestTriesAtTheEndAreFew: a hundred instances may end at once whose drain is away.
 func TestTriesAtTheEndAreFew(t *testing.T) {
 	m, _ := manage(t)

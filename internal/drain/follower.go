@@ -32,6 +32,12 @@ const (
 	maxRecords = 64
 	// lastWords is how many of the last lines are sent rather than what is before them when the time for an end is half over.
 	lastWords = 200
+	// maxRate bounds how fast one drain of a running instance is sent lines, in bytes a second, of which lineCost are added for
+	// each: its launcher lets far less through, but an app can write to its log itself, and the worker is for all.
+	maxRate  = 16 << 20
+	lineCost = 100
+	// paceSlack is for how long it may be faster.
+	paceSlack = 100 * time.Millisecond
 )
 
 // follower sends the lines of one instance to one drain. All but what mu guards is for its own goroutine.
@@ -65,10 +71,13 @@ type follower struct {
 	absent time.Time
 
 	// ended has an element when the instance has ended; from then on over is set, and hurry is when only its last lines
-	// are sent.
-	ended chan time.Time
-	over  bool
-	hurry time.Time
+	// are sent; hurried is set where the reader is at those.
+	ended   chan time.Time
+	over    bool
+	hurry   time.Time
+	hurried bool
+	// paced is until when maxRate allows for what was sent.
+	paced time.Time
 
 	mu sync.Mutex
 	// taken is how far the drain has come for certain; dirty is set when that is not kept on disk.
@@ -130,8 +139,21 @@ func (f *follower) step(ctx context.Context) bool {
 	default:
 		f.poll, f.absent = 0, time.Time{}
 		f.deliver(ctx, records)
+		f.pace(ctx, records)
 	}
 	return true
+}
+
+// pace waits until maxRate allows for records.
+func (f *follower) pace(ctx context.Context, records []applog.Record) {
+	size := applog.Size(records) + lineCost*int64(len(records))
+	if earliest := time.Now().Add(-paceSlack); f.paced.Before(earliest) {
+		f.paced = earliest
+	}
+	f.paced = f.paced.Add(time.Duration(size) * time.Second / maxRate)
+	if wait := time.Until(f.paced); wait > 0 && !f.over {
+		f.pause(ctx, wait)
+	}
 }
 
 // errOver ends a follower for whose instance there is no more time.
@@ -151,8 +173,10 @@ func (f *follower) abandon() {
 
 // read returns the next records, none when there are none now.
 func (f *follower) read() ([]applog.Record, error) {
-	if f.over && !time.Now().Before(f.hurry) {
-		return f.readLast()
+	if f.over && !f.hurried && !time.Now().Before(f.hurry) {
+		if err := f.skipToLast(); err != nil {
+			return nil, err
+		}
 	}
 	if f.nap != nil {
 		if !f.nap.isDisturbed() {
@@ -183,19 +207,15 @@ func (f *follower) wake() {
 	f.nap = nil
 }
 
-// readLast leaves out all but the last lines.
-func (f *follower) readLast() ([]applog.Record, error) {
+// skipToLast leaves out all but the last lines.
+func (f *follower) skipToLast() error {
 	before := f.reader.Position()
-	records, err := f.reader.Recent(lastWords)
-	if err != nil || len(records) == 0 {
-		return f.reader.Read(maxRecords) // for the end
+	if _, err := f.reader.SeekRecent(lastWords); err != nil {
+		return err
 	}
-	f.unsaid.between(before, records[len(records)-1].Next)
-	for _, r := range records {
-		f.unsaid.Bytes -= int64(len(r.Text)) + 1
-	}
-	f.unsaid.Bytes = max(f.unsaid.Bytes, 0)
-	return records, nil
+	f.unsaid.between(before, f.reader.Position())
+	f.hurried = true
+	return nil
 }
 
 // isGone tells whether a directory that cannot be opened will never be there. One of a container that is being made comes
@@ -243,7 +263,7 @@ func (f *follower) end() {
 func (f *follower) rewind(to applog.Position) {
 	f.wake()
 	f.reader.Close()
-	f.reader = applog.New(f.place, to)
+	f.reader, f.hurried = applog.New(f.place, to), false
 }
 
 // broke has everything sent again that may not have been taken, after a pause unless the drain only ended a connection of
@@ -314,6 +334,13 @@ func (f *follower) begin(from progress) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.taken = from
+}
+
+// forgot has progress be news again: it could not be kept.
+func (f *follower) forgot() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dirty = true
 }
 
 // progress is how far the drain has come for certain, and whether that is news since the last call.

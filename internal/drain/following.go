@@ -55,5 +55,11 @@ func (f *following) save(to positions, instance string) error {
 	if !news || f.over {
 		return nil
 	}
-	return to.save(instance, drains)
+	err := to.save(instance, drains)
+	if err != nil {
+		for _, one := range f.followers {
+			one.forgot()
+		}
+	}
+	return err
 }
