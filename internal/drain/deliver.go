@@ -93,7 +93,8 @@ func (f *follower) sayLoss(ctx context.Context) error {
 	if err := f.write(ctx, f.own, m); err != nil {
 		return err
 	}
-	f.log.Warn("lines are lost on their way to a syslog drain", "lines", f.unsaid.Lines, "bytes", f.unsaid.Bytes)
+	f.unlogged.add(f.unsaid)
+	f.logLoss(sayEvery)
 	f.counted.lost.add(f.unsaid)
 	f.unsaid = loss{}
 	return nil

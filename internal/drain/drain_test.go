@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/syslog"
 )
 
 func inode(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
@@ -280,6 +281,26 @@ func TestAppThatFillsItsLogItself(t *testing.T) {
 	m.Begin(a.instance(s.url()))
 	s.awaits("the end")
 	require.Greater(t, time.Since(began), size*time.Second/maxRate-time.Second/2)
+}
+
+// TestNobodyFillsTheWorkersLog, neither with an app whose log loses lines without end, nor by a drain that comes and goes.
+func TestNobodyFillsTheWorkersLog(t *testing.T) {
+	s := newSink(t, nil)
+	m, log := manage(t)
+	a := newApp(t)
+	f := m.follower(a.instance(s.url()), target{address: syslog.Address{Scheme: syslog.TCP}}, m.log)
+	f.reader = applog.New(f.place, applog.Position{})
+	defer func() { f.reader.Close() }()
+	for range 10 {
+		f.unsaid = loss{Lines: 1, Bytes: 10}
+		require.NoError(t, f.sayLoss(t.Context()))
+		f.sayFailure(ErrClosed)
+		f.failing = false // as when it takes lines again
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "lines are lost"))
+	require.Equal(t, 1, strings.Count(log.String(), "takes no lines"))
+	f.logLoss(0) // at the end
+	require.Contains(t, log.String(), "lines=9 bytes=90")
 }
 
 // TestTriesAtTheEndAreFew: a hundred instances may end at once whose drain is away.

@@ -26,7 +26,8 @@ const (
 	endPause = 20 * time.Millisecond
 	// absence is how long a directory may not be there yet.
 	absence = time.Minute
-	// sayEvery is between two words in the worker's log on one drain that stays away.
+	// sayEvery is between two words in the worker's log on what one drain does not take, and on what it has lost: both are
+	// in the hands of whoever has an app, or a drain.
 	sayEvery = 10 * time.Minute
 	// maxRecords are read at once, of applog.MaxRead bytes at most.
 	maxRecords = 64
@@ -64,9 +65,12 @@ type follower struct {
 	nap *nap
 	// poll and retry are the next pauses.
 	poll, retry time.Duration
-	// failing is set while the drain takes nothing, and said is when that was logged last.
+	// failing is set while the drain takes nothing as far as the worker's log has it, and said is when that was logged last.
 	failing bool
 	said    time.Time
+	// unlogged is lost and said to the drain, and not in the worker's log yet; logged is when something was last.
+	unlogged loss
+	logged   time.Time
 	// absent is since when there is no directory; zero when there is, or was, one.
 	absent time.Time
 
@@ -94,6 +98,7 @@ func (f *follower) run(ctx context.Context) {
 	defer func() {
 		f.settle(time.Now())
 		f.leave()
+		f.logLoss(0)
 		if errors.Is(context.Cause(ctx), errOver) {
 			f.abandon()
 		}
@@ -304,11 +309,20 @@ func (f *follower) leave() {
 }
 
 func (f *follower) sayFailure(err error) {
-	if f.failing && time.Since(f.said) < sayEvery {
+	if time.Since(f.said) < sayEvery {
 		return
 	}
 	f.failing, f.said = true, time.Now()
 	f.log.Warn("a syslog drain takes no lines, trying on", "error", err)
+}
+
+// logLoss tells the worker's log what was lost, but not again within a time.
+func (f *follower) logLoss(again time.Duration) {
+	if f.unlogged == (loss{}) || time.Since(f.logged) < again {
+		return
+	}
+	f.log.Warn("lines are lost on their way to a syslog drain", "lines", f.unlogged.Lines, "bytes", f.unlogged.Bytes)
+	f.unlogged, f.logged = loss{}, time.Now()
 }
 
 // settle counts what was written by a time and is taken by now.
