@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // rootfs is where the original linux backend mounts a container's root, beneath its path. A container without it, as
@@ -27,7 +30,7 @@ func Open(containerPath string) (*os.Root, error) {
 		return container, nil
 	}
 	defer container.Close()
-	root, err := container.OpenRoot(rootfs)
+	root, err := OpenRoot(container, rootfs)
 	if err != nil {
 		return nil, fmt.Errorf("open the container's root: %w", err)
 	}
@@ -41,7 +44,23 @@ func OpenDir(containerPath, contract string) (*os.Root, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return root.OpenRoot(Beneath(contract))
+	return OpenRoot(root, Beneath(contract))
+}
+
+// OpenRoot is root.OpenRoot for a directory that may be something else by now: that waits for ever for who writes to a fifo in
+// its place, whereas this fails with ENOTDIR. The caller closes what is opened.
+func OpenRoot(root *os.Root, name string) (*os.Root, error) {
+	dir, err := root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	// This is the directory that is open, whatever has its name now.
+	opened, err := os.OpenRoot("/proc/self/fd/" + strconv.Itoa(int(dir.Fd())))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return opened, nil
 }
 
 // Beneath is a contract path as seen from the container's root.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/containerpath"
 )
@@ -57,4 +58,44 @@ func TestAppCannotChooseItsRoot(t *testing.T) {
 		_, err := containerpath.OpenDir(path, "/home/vcap")
 		require.Error(t, err)
 	})
+}
+
+// TestNoFifoKeepsAnyoneWaiting: an app that has one for a directory would hold up whoever reads its logs, and its own end.
+func TestNoFifoKeepsAnyoneWaiting(t *testing.T) {
+	for name, app := range map[string]func(t *testing.T) string{
+		"for a home": func(t *testing.T) string {
+			t.Helper()
+			path := container(t, "home")
+			require.NoError(t, unix.Mkfifo(filepath.Join(path, "home", "vcap"), 0o600))
+			return path
+		},
+		"behind a link": func(t *testing.T) string {
+			t.Helper()
+			path := container(t, "home")
+			require.NoError(t, unix.Mkfifo(filepath.Join(path, "home", "fifo"), 0o600))
+			require.NoError(t, os.Symlink("fifo", filepath.Join(path, "home", "vcap")))
+			return path
+		},
+		"for a root": func(t *testing.T) string {
+			t.Helper()
+			path := container(t, "tmp")
+			require.NoError(t, unix.Mkfifo(filepath.Join(path, "tmp", "rootfs"), 0o600))
+			return path
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := containerpath.OpenDir(app(t), "/home/vcap")
+			require.ErrorIs(t, err, unix.ENOTDIR)
+		})
+	}
+}
+
+func TestALinkWithinTheContainerIsFollowed(t *testing.T) {
+	path := container(t, "home/other/app")
+	require.NoError(t, os.Symlink("other", filepath.Join(path, "home", "vcap")))
+	home, err := containerpath.OpenDir(path, "/home/vcap")
+	require.NoError(t, err)
+	defer home.Close()
+	_, err = home.Stat("app")
+	require.NoError(t, err)
 }

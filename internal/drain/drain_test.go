@@ -409,7 +409,7 @@ func TestRotatedAwayWhileTheDrainIsAway(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("[dea] lost on the way to this drain: %d bytes that the log no longer has", lost), texts[10])
 	require.Equal(t, "line 20", texts[11])
 	require.Eventually(t, func() bool { return m.Totals().LostBytes == int64(lost) }, soon, 10*time.Millisecond)
-	require.Contains(t, log.String(), "takes lines again")
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "takes lines again") }, soon, 10*time.Millisecond)
 }
 
 func TestWrongCertificateIsRefused(t *testing.T) {

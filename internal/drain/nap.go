@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/containerpath"
 	"github.com/durable-dea/dea/internal/runspec"
 )
 
@@ -27,7 +28,7 @@ func newNap(place applog.Place) *nap {
 		return nil
 	}
 	defer home.Close()
-	logs, err := home.OpenRoot(filepath.Base(runspec.PathLogs))
+	logs, err := containerpath.OpenRoot(home, filepath.Base(runspec.PathLogs))
 	if err != nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/warden"
 )
@@ -196,6 +197,10 @@ func (s *Server) serve(connection net.Conn) {
 // admit tells whether a key is let into an instance. Its errors carry what the client shows its user.
 func (s *Server) admit(id string, key ssh.PublicKey) (grant, supervisor.Instance, error) {
 	fingerprint := ssh.FingerprintSHA256(key)
+	if err := api.ValidateInstanceID(id); err != nil {
+		// Anyone may send any name, however long: what is no instance's goes into no log.
+		return grant{}, supervisor.Instance{}, &ssh.BannerError{Err: err, Message: "the user's name is no instance's id\n"}
+	}
 	refuse := func(err error, words string) error {
 		s.log.Info("a key is not let in", "instance", id, "key", fingerprint, "reason", err)
 		return &ssh.BannerError{Err: err, Message: words + "\n"}

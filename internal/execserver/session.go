@@ -78,7 +78,7 @@ func lineOf(request *ssh.Request) (string, bool) {
 	}
 	var asked struct{ Line string }
 	err := ssh.Unmarshal(request.Payload, &asked)
-	return asked.Line, err == nil && len(asked.Line) <= execwire.MaxFrame/8 // as JSON it may take six times as much
+	return asked.Line, err == nil && len(asked.Line) <= execwire.MaxLine
 }
 
 func (s *session) takeTerminal(payload []byte) bool {

@@ -35,6 +35,8 @@ const (
 const (
 	// MaxFrame bounds a frame's bytes beside its head.
 	MaxFrame = 256 << 10
+	// MaxLine bounds the bytes of a Command's Line, which as JSON may take six times as many.
+	MaxLine = MaxFrame / 8
 	// MaxChunk bounds what is sent of input or output at once.
 	MaxChunk = 32 << 10
 	// Window is how many bytes of input may be under way: so a command that does not read keeps no signal waiting.

@@ -164,11 +164,13 @@ func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed
 	return unregisters, slices.Clone(t.withdrawals)
 }
 
-// confirm says that withdrawals have arrived.
+// confirm says that withdrawals have arrived. Of those, another pass may have said so already.
 func (t *table) confirm(those []*withdrawal) {
 	for _, w := range those {
-		w.arrived = true
-		close(w.confirmed)
+		if !w.arrived {
+			w.arrived = true
+			close(w.confirmed)
+		}
 	}
 	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived })
 }

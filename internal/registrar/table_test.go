@@ -124,6 +124,18 @@ func TestAWithdrawalIsSentOnEachConnectionUntilItIsConfirmed(t *testing.T) {
 	require.Empty(t, table.leaving)
 }
 
+// TestTwoPassesMayConfirmTheSame: Close sends what is left while run may be waiting for NATS.
+func TestTwoPassesMayConfirmTheSame(t *testing.T) {
+	table := newTable()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	_, ones := table.takeUnsent(0)
+	_, others := table.takeUnsent(0)
+	table.confirm(ones)
+	require.NotPanics(t, func() { table.confirm(others) })
+	<-table.leaving["a"].confirmed
+}
+
 func TestManyRoutesTakeSeveralMessages(t *testing.T) {
 	m := at(1)
 	for i := range 4000 {

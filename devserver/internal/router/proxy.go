@@ -165,6 +165,9 @@ func (r *Router) failed(w http.ResponseWriter, request *http.Request, err error)
 		writePage(w, request, page{status: http.StatusBadRequest, what: "The request ended before all of it had come."})
 	case errors.Is(err, errNoEndpoints):
 		writePage(w, request, noEndpoints(request.Host))
+	case x.endpoint == nil: // it never came to ask one, as for an upgrade to what is no protocol's name
+		r.log.Debug("a request cannot be sent on", "request", x.id, "error", err)
+		writePage(w, request, page{status: http.StatusBadRequest, what: "The request cannot be understood."})
 	default:
 		writePage(w, request, endpointFailure(request.Host, x.endpoint, err))
 	}

@@ -168,6 +168,17 @@ func TestAnUpgradedConnectionGoesBothWays(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
+func TestAnUpgradeToNoProtocolIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.register(says(t, "a"), "a", "a.example")
+	conn := w.dial()
+	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: \xff\r\n\r\n")
+	require.NoError(t, err)
+	response, text := answer(t, bufio.NewReader(conn))
+	require.Equal(t, http.StatusBadRequest, response.StatusCode)
+	require.Contains(t, text, "cannot be understood")
+}
+
 // dial is a connection to the router.
 func (w *world) dial() net.Conn {
 	w.t.Helper()

@@ -147,6 +147,7 @@ func TestUsageErrors(t *testing.T) {
 		"files, id and name":  {[]string{"files", "a", "0", "--instance", "i"}, "--instance ID and [PATH] alone"},
 		"files, bad part":     {[]string{"files", "a", "0", "b", "--bytes", "1-2,3-4"}, "--bytes must be FIRST-LAST"},
 		"files, part of all":  {[]string{"files", "a", "0", "b", "--bytes", "-"}, "--bytes must be FIRST-LAST"},
+		"exec, long command":  {[]string{"exec", "a", "0", "--", strings.Repeat("x", 40_000)}, "standard input"},
 		"files, part, follow": {[]string{"files", "a", "0", "b", "-f", "--bytes", "-1"}, "leave one out"},
 		"files, lines of all": {[]string{"files", "a", "0", "b", "-n", "5"}, "--lines is where --follow begins"},
 		"files, no lines":     {[]string{"files", "a", "0", "b", "-f", "-n", "0"}, "--lines must be"},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/execwire"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/starter/internal/appfiles"
 	"github.com/durable-dea/dea/starter/internal/remote"
@@ -75,6 +76,9 @@ func (q *execQuery) read(cmd *cobra.Command, args []string) error {
 	}
 	where := args[:at]
 	q.command = args[at:]
+	if len(q.line()) > execwire.MaxLine {
+		return fmt.Errorf("the command has more than %d bytes: what is long goes to its standard input", execwire.MaxLine)
+	}
 	wanted := 2
 	if cmd.Flags().Changed("instance") {
 		wanted = 0
