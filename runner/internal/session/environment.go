@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,8 +30,9 @@ func (s Session) environment(command execwire.Command) []string {
 	return environment
 }
 
-// launchers is the environment of the launcher in this container. Its marker is the app's to change: only a process of this
-// same program is taken for it.
+// launchers is the environment of the launcher in this container. Its marker is the app's to change, and may be of a process
+// that is no more: only one that is a launcher is taken for it. That need not be of the same file as this process: a node's
+// runner may have been replaced by a newer one while its apps go on.
 func (s Session) launchers() ([]string, error) {
 	text, err := os.ReadFile(runspec.Beneath(s.Root, runspec.PathLaunched))
 	if err != nil {
@@ -41,15 +43,15 @@ func (s Session) launchers() ([]string, error) {
 		return nil, err
 	}
 	process := fmt.Sprintf("/proc/%d/", pid)
-	its, err := os.Stat(process + "exe")
+	exe, err := os.Readlink(process + "exe")
 	if err != nil {
 		return nil, err
 	}
-	ours, err := os.Stat("/proc/self/exe")
+	arguments, err := os.ReadFile(process + "cmdline")
 	if err != nil {
 		return nil, err
 	}
-	if !os.SameFile(its, ours) {
+	if !isLauncher(exe, arguments) {
 		return nil, fmt.Errorf("process %d is no launcher", pid)
 	}
 	block, err := os.ReadFile(process + "environ")
@@ -63,6 +65,14 @@ func (s Session) launchers() ([]string, error) {
 		}
 	}
 	return environment, nil
+}
+
+// isLauncher tells by the file that a process runs, which may have been deleted since, and by its arguments.
+func isLauncher(exe string, arguments []byte) bool {
+	name := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	_, rest, _ := bytes.Cut(arguments, []byte{0})
+	verb, _, _ := bytes.Cut(rest, []byte{0})
+	return name == runspec.RunnerName && string(verb) == "launch"
 }
 
 func isDir(path string) bool {

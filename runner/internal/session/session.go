@@ -32,6 +32,7 @@ const acceptTimeout = 10 * time.Second
 
 // Run runs the session until the command has ended, or ctx does. It gives runspec.ExitOK when the worker heard of the end.
 func (s Session) Run(ctx context.Context) int {
+	unix.Umask(0o077) // as the app has it
 	connection, err := s.accept(ctx)
 	if err != nil {
 		fmt.Fprintln(s.Stderr, "dea-runner session:", err)
