@@ -192,8 +192,8 @@ type Droplets struct {
 type Drains struct {
 	// CAFile has the authorities that are trusted instead of the machine's; PEM.
 	CAFile string `yaml:"ca_file" kind:"path"`
-	// DeniedNetworks are those, in CIDR notation, to which no drain may lead, whatever its name resolves to. Where 127.0.0.1 is in
-	// one, the machine's own addresses are denied as well.
+	// DeniedNetworks are those, in CIDR notation, to which no drain may lead, whatever its name resolves to. Where 127.0.0.1 or ::1 is
+	// in one, all of the loopback and the machine's own addresses are denied as well.
 	DeniedNetworks []string `yaml:"denied_networks"`
 	// MaxAge is how long a line may wait for its drain before it is lost, above 0.
 	MaxAge time.Duration `yaml:"max_age"`

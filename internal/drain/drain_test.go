@@ -462,6 +462,12 @@ func TestEgress(t *testing.T) {
 			assert.ErrorIs(t, err, ErrDenied, address)
 		}
 	}
+	for _, one := range []string{"127.0.0.0/8", "::1/128"} {
+		e.denied = []netip.Prefix{netip.MustParsePrefix(one)}
+		for _, address := range []string{"127.0.0.1:514", "127.1.2.3:514", "0.0.0.0:514", "[::1]:514", "[::]:514", "10.0.0.5:514"} {
+			require.ErrorIs(t, e.check(address), ErrDenied, "%s though an operator's list has %s alone", address, one)
+		}
+	}
 	e.denied = nil
 	assert.NoError(t, e.check("10.0.0.5:514"), "who lets the loopback lets the machine")
 }

@@ -26,7 +26,7 @@ func (e egress) check(address string) error {
 		return fmt.Errorf("%s: %w", address, ErrDenied)
 	}
 	ip := target.Addr().Unmap().WithZone("")
-	if e.denies(ip) || e.denies(loopback(ip)) && e.isOwn(ip) {
+	if e.denies(ip) || e.deniesLoopback() && e.isOwn(ip) {
 		return fmt.Errorf("%s: %w", ip, ErrDenied)
 	}
 	return nil
@@ -36,18 +36,20 @@ func (e egress) denies(ip netip.Addr) bool {
 	return slices.ContainsFunc(e.denied, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
+// deniesLoopback tells whether either of its usual addresses is denied: by the other, or by no address at all, which the
+// kernel takes for the loopback, the same servers are reached.
+func (e egress) deniesLoopback() bool {
+	return e.denies(netip.AddrFrom4([4]byte{127, 0, 0, 1})) || e.denies(netip.IPv6Loopback())
+}
+
 // isOwn is true also where that cannot be known.
 func (e egress) isOwn(ip netip.Addr) bool {
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
 	all, err := e.own()
 	return err != nil || slices.ContainsFunc(all, func(a net.Addr) bool {
 		prefix, err := netip.ParsePrefix(a.String())
 		return err == nil && prefix.Addr().Unmap().WithZone("") == ip
 	})
-}
-
-func loopback(like netip.Addr) netip.Addr {
-	if like.Is4() {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	return netip.IPv6Loopback()
 }
