@@ -76,9 +76,23 @@ func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
 	if len(was.URIs) == 0 {
 		return nil
 	}
+	if w := t.unsent(was); w != nil {
+		return w
+	}
 	w := &withdrawal{was: was, payloads: encode(was), confirmed: make(chan struct{})}
 	t.withdrawals = append(t.withdrawals, w)
 	return w
+}
+
+// unsent is the withdrawal of the same that waits already, nil when there is none: while NATS is away an instance that comes and
+// goes adds nothing.
+func (t *table) unsent(was routing.RegistryMessage) *withdrawal {
+	for _, w := range t.withdrawals {
+		if !w.sent && isSame(w.was, was) && w.was.PrivateInstanceID == was.PrivateInstanceID && slices.Equal(w.was.URIs, was.URIs) {
+			return w
+		}
+	}
+	return nil
 }
 
 // gone takes back all of an instance. One that was never live here may have been registered by an earlier worker.
@@ -164,7 +178,7 @@ func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed
 	return unregisters, slices.Clone(t.withdrawals)
 }
 
-// confirm says that withdrawals have arrived. Of those, another pass may have said so already.
+// confirm says that withdrawals have arrived. Two who send at once may both say so.
 func (t *table) confirm(those []*withdrawal) {
 	for _, w := range those {
 		if !w.arrived {

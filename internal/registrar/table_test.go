@@ -208,3 +208,30 @@ func TestWhoHasAnAddressNowIsToldOfAgain(t *testing.T) {
 	come, _ := table.takeDue(now, every)
 	require.Empty(t, come)
 }
+
+func TestTwoWhoSendAtOnceMayBothConfirm(t *testing.T) {
+	table := newTable()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	_, first := table.takeUnsent(0)
+	_, second := table.takeUnsent(0)
+	table.confirm(first)
+	require.NotPanics(t, func() { table.confirm(second) })
+	require.Empty(t, table.withdrawals)
+}
+
+func TestAnInstanceThatFlapsWhileNATSIsAwayIsTakenBackOnce(t *testing.T) {
+	table, now := newTable(), time.Now()
+	for range 1000 {
+		table.live("a", at(1, "x", "y"), true)
+		table.live("a", at(1, "x", "y"), false)
+	}
+	require.Len(t, table.withdrawals, 1)
+	table.live("a", at(1, "x", "y"), true)
+	registers, unregisters := takes(t, &table, now)
+	require.Equal(t, []routing.RegistryMessage{at(1, "x", "y")}, unregisters)
+	require.Equal(t, []routing.RegistryMessage{at(1, "x", "y")}, registers, "after it was taken back")
+	table.live("a", at(1, "x", "y"), false)
+	_, unregisters = takes(t, &table, now)
+	require.Len(t, unregisters, 1, "what was sent is no answer to what came after")
+}

@@ -130,11 +130,13 @@ func reap(leader int, ended chan<- int, gone chan<- struct{}) {
 	}
 }
 
-// hear does what the worker says, until the connection ends.
-func (r *running) hear(from io.Reader, to *execwire.Writer) {
+// hear does what the worker says, until the connection ends; then it closes left. It returns when all input has gone its way:
+// a command that does not read is ended by who hears of left, and the input with it.
+func (r *running) hear(from io.Reader, to *execwire.Writer, left chan<- struct{}) {
 	var writing sync.WaitGroup
 	writing.Go(func() { r.input.copyTo(r.stdin, r.terminal != nil, to) })
 	defer writing.Wait()
+	defer close(left)
 	defer r.input.end()
 	for {
 		kind, payload, err := execwire.Read(from)
@@ -168,9 +170,23 @@ func (r *running) signal(name string) {
 	}
 	group := r.leader
 	if r.terminal != nil {
-		if foreground, err := unix.IoctlGetInt(int(r.terminal.Fd()), unix.TIOCGPGRP); err == nil && foreground > 0 {
-			group = foreground
-		}
+		group = r.foreground(group)
 	}
 	_ = unix.Kill(-group, number)
+}
+
+// foreground is the process group that the terminal is with, or another one where there is none.
+func (r *running) foreground(otherwise int) int {
+	// Fd would have the terminal block for good, whom no deadline and no Close wakes then.
+	raw, err := r.terminal.SyscallConn()
+	if err != nil {
+		return otherwise
+	}
+	group := otherwise
+	_ = raw.Control(func(fd uintptr) {
+		if found, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP); err == nil && found > 0 { //nolint:gosec // a descriptor
+			group = found
+		}
+	})
+	return group
 }

@@ -2,7 +2,7 @@
 // where one is asked for. A node's worker speaks for him, by package execwire over a unix socket that the session makes.
 //
 //	listen -- accepted --> running -- the command ends ---------------------> rest is ended --> Exit
-//	   |                      +------ the connection ends, or TERM, HUP, INT --> all is ended --^
+//	   |                      +------ the connection ends, or TERM, or INT ----> all is ended --^
 //	   +-- nobody comes: over
 //
 // The command has the app's environment, as the container's launcher was started with it, and what the scripts of buildpacks

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ const (
 	hangUpTime = 2 * time.Second
 	// killPause is between two looks for processes to kill: one may have begotten another meanwhile.
 	killPause = 10 * time.Millisecond
-	// drainTime is how long output is read when no process is left that writes.
+	// drainTime is how long output is waited for when no process is left that writes: an app may have been given a descriptor.
 	drainTime = 5 * time.Second
 )
 
@@ -29,9 +30,10 @@ const wordsStopped = "the instance is being stopped"
 // await copies output until the command has ended, or who asked for it has left, or ctx has ended; then nothing of it is left.
 func (r *running) await(ctx context.Context, left <-chan struct{}, to *execwire.Writer) execwire.Ended {
 	var copies sync.WaitGroup
+	draining := &atomic.Bool{}
 	for _, out := range r.outputs {
 		copies.Go(func() {
-			if err := to.Pump(out.kind, out.file); err != nil {
+			if err := to.Pump(out.kind, drain{out.file, draining}); err != nil {
 				// Nobody reads any more, or, with EIO, no process has the terminal: what comes is dropped.
 				_, _ = out.file.WriteTo(discard{})
 			}
@@ -48,12 +50,27 @@ func (r *running) await(ctx context.Context, left <-chan struct{}, to *execwire.
 		r.endAll()
 		ended = execwire.Ended{Status: <-r.ended, Words: wordsStopped}
 	}
+	draining.Store(true)
 	for _, out := range r.outputs {
 		_ = out.file.SetReadDeadline(time.Now().Add(drainTime))
 	}
 	copies.Wait()
 	r.close()
 	return ended
+}
+
+// drain reads output. Once draining is set each read has drainTime for itself: whoever reads slowly at the other end gets all
+// that was written.
+type drain struct {
+	file     *os.File
+	draining *atomic.Bool
+}
+
+func (d drain) Read(p []byte) (int, error) {
+	if d.draining.Load() {
+		_ = d.file.SetReadDeadline(time.Now().Add(drainTime))
+	}
+	return d.file.Read(p)
 }
 
 type discard struct{}

@@ -39,6 +39,9 @@ func (s Session) Run(ctx context.Context) int {
 		return runspec.ExitLaunch
 	}
 	defer connection.Close()
+	// The container does not wait for a worker that reads no more, since its user does not.
+	stop := context.AfterFunc(ctx, func() { _ = connection.SetWriteDeadline(time.Now().Add(hangUpTime + drainTime)) })
+	defer stop()
 	to := execwire.NewWriter(connection)
 	left := make(chan struct{})
 	ended, err := s.serve(ctx, connection, to, left)
@@ -101,9 +104,6 @@ func (s Session) serve(ctx context.Context, connection net.Conn, to *execwire.Wr
 	if err != nil {
 		return execwire.Ended{}, fmt.Errorf("the command cannot be started: %w", err)
 	}
-	go func() {
-		defer close(left)
-		running.hear(connection, to)
-	}()
+	go running.hear(connection, to, left)
 	return running.await(ctx, left, to), nil
 }
