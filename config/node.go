@@ -290,6 +290,8 @@ type Exec struct {
 	MaxSessions int64 `yaml:"max_sessions"`
 	// IdleTimeout ends a session in which nothing is read or written for so long; 0 ends none.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// MaxDuration ends a session that lasts so long; 0 ends none.
+	MaxDuration time.Duration `yaml:"max_duration"`
 }
 
 // Telemetry says how the worker is measured from outside.

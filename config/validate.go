@@ -227,6 +227,7 @@ func (l *loader) checkTimes(n *Node) {
 		"droplets.unused_lifetime":   n.Droplets.UnusedLifetime,
 		"router.drain":               n.Router.Drain,
 		"exec.idle_timeout":          n.Exec.IdleTimeout,
+		"exec.max_duration":          n.Exec.MaxDuration,
 	} {
 		if d < 0 {
 			l.wrong(at, nil, "must be 0 seconds or more, is %s", d)

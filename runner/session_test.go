@@ -181,32 +181,33 @@ func TestSessionHasTheAppsEnvironment(t *testing.T) {
 
 func TestSessionLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
+	closes := func(a *attended) error { return a.connection.Close() }
 	for name, test := range map[string]struct {
 		// line begins with the sleeper in the place of %[1]s; end is what ends the session.
 		line string
-		end  func(*testing.T, *attended)
+		end  func(*attended) error
 		want *execwire.Ended
 	}{
 		"when the connection ends": {
-			line: "echo ready; exec %[1]s", end: func(_ *testing.T, a *attended) { a.connection.Close() },
+			line: "echo ready; exec %[1]s", end: closes,
 		},
 		"when what it began does not hang up, and is in a session of its own": {
-			line: `trap "" HUP; setsid %[1]s & echo ready; wait`, end: func(_ *testing.T, a *attended) { a.connection.Close() },
+			line: `trap "" HUP; setsid %[1]s & echo ready; wait`, end: closes,
 		},
 		"when what it began is stopped": {
-			line: `%[1]s & kill -STOP $!; echo ready; wait`, end: func(_ *testing.T, a *attended) { a.connection.Close() },
+			line: `%[1]s & kill -STOP $!; echo ready; wait`, end: closes,
 		},
 		"when the command ends before what it began": {
-			line: `setsid %[1]s & echo ready; exit 4`, end: func(*testing.T, *attended) {}, want: &execwire.Ended{Status: 4},
+			line: `setsid %[1]s & echo ready; exit 4`, end: func(*attended) error { return nil }, want: &execwire.Ended{Status: 4},
 		},
 		"when the container is stopped": {
 			line: "echo ready; exec %[1]s",
-			end:  func(t *testing.T, a *attended) { require.NoError(t, a.command.Process.Signal(syscall.SIGTERM)) },
+			end:  func(a *attended) error { return a.command.Process.Signal(syscall.SIGTERM) },
 			want: &execwire.Ended{Status: 129, Words: "the instance is being stopped"},
 		},
 		"when the command is told to end": {
 			line: "echo ready; exec %[1]s",
-			end:  func(t *testing.T, a *attended) { require.NoError(t, a.Write(execwire.Signal, []byte("TERM"))) },
+			end:  func(a *attended) error { return a.Write(execwire.Signal, []byte("TERM")) },
 			want: &execwire.Ended{Status: 143},
 		},
 	} {
@@ -217,7 +218,7 @@ func TestSessionLeavesNothingBehind(t *testing.T) {
 			lasting := sleeper(t)
 			a := c.attendLine(fmt.Sprintf(test.line, lasting))
 			a.sees("ready")
-			test.end(t, a)
+			require.NoError(t, test.end(a))
 			if test.want != nil {
 				require.Equal(t, *test.want, a.outcome())
 			}

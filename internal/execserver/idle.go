@@ -2,6 +2,7 @@ package execserver
 
 import (
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -37,4 +38,38 @@ func (i *idleness) stop() {
 	if i.timer != nil {
 		i.timer.Stop()
 	}
+}
+
+// unused ends what has no session for some time.
+type unused struct {
+	mu       sync.Mutex
+	most     time.Duration
+	sessions int
+	timer    *time.Timer
+}
+
+// newUnused calls end, perhaps more than once, when there has been no session for so long.
+func newUnused(most time.Duration, end func()) *unused {
+	return &unused{most: most, timer: time.AfterFunc(most, end)}
+}
+
+func (u *unused) enter() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.sessions++
+	u.timer.Stop()
+}
+
+func (u *unused) leave() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sessions--; u.sessions == 0 {
+		u.timer.Reset(u.most)
+	}
+}
+
+func (u *unused) stop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.timer.Stop()
 }

@@ -29,6 +29,8 @@ type Options struct {
 	MaxSessions int
 	// IdleTimeout ends a session in which nothing is read or written; 0 ends none.
 	IdleTimeout time.Duration
+	// MaxDuration ends a session that lasts so long; 0 ends none.
+	MaxDuration time.Duration
 	// NProc is the most processes of a session's user, 0 for Warden's own.
 	NProc int64
 	// Instances are those that run on the node.
@@ -61,6 +63,8 @@ const (
 	maxConnections   = 4
 	// maxTries is how many keys one connection may show.
 	maxTries = 10
+	// lingerTime is how long a connection may last without a session.
+	lingerTime = time.Minute
 )
 
 // Start begins to serve.
@@ -150,19 +154,7 @@ func (s *Server) serve(connection net.Conn) {
 	stop := context.AfterFunc(s.ctx, func() { connection.Close() })
 	defer stop()
 	_ = connection.SetDeadline(time.Now().Add(handshakeTimeout))
-	var g grant
-	var instance supervisor.Instance
-	config := &ssh.ServerConfig{MaxAuthTries: maxTries, ServerVersion: "SSH-2.0-durable-dea"}
-	config.PublicKeyCallback = func(about ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		granted, found, err := s.admit(about.User(), key)
-		if err != nil {
-			return nil, err
-		}
-		g, instance = granted, found
-		return &ssh.Permissions{}, nil
-	}
-	config.AddHostKey(s.signer)
-	ours, channels, requests, err := ssh.NewServerConn(connection, config)
+	ours, channels, requests, err := ssh.NewServerConn(connection, s.login())
 	if err != nil {
 		s.log.Debug("not let in", "from", connection.RemoteAddr(), "error", err)
 		return
@@ -172,26 +164,67 @@ func (s *Server) serve(connection net.Conn) {
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	defer ours.Close()
+	unused := newUnused(lingerTime, func() { ours.Close() })
+	defer unused.stop()
 	for offered := range channels {
-		if offered.ChannelType() != "session" {
-			_ = offered.Reject(ssh.UnknownChannelType, "only sessions are served")
-			continue
-		}
-		if !s.beginSession(instance.ID) {
-			_ = offered.Reject(ssh.ResourceShortage, "there are too many sessions; try again later")
+		one, ok := s.open(ours, offered)
+		if !ok {
 			continue
 		}
 		channel, asked, err := offered.Accept()
 		if err != nil {
-			s.endSession(instance.ID)
+			s.endSession(one.instance.ID)
 			return
 		}
+		one.channel = channel
+		unused.enter()
 		sessions.Go(func() {
-			defer s.endSession(instance.ID)
-			one := &session{Server: s, instance: instance, grant: g, channel: channel, from: connection.RemoteAddr().String()}
+			defer unused.leave()
+			defer s.endSession(one.instance.ID)
 			one.serve(asked)
 		})
 	}
+}
+
+// loginKey is where a connection's Permissions have the key that was let in. A client may show several: which of them it has
+// proved to hold is told by these alone.
+type loginKey struct{}
+
+// login is what a connection must pass.
+func (s *Server) login() *ssh.ServerConfig {
+	config := &ssh.ServerConfig{MaxAuthTries: maxTries, ServerVersion: "SSH-2.0-durable-dea"}
+	config.PublicKeyCallback = func(about ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		if _, _, err := s.admit(about.User(), key); err != nil {
+			return nil, err
+		}
+		return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: key}}, nil
+	}
+	config.AddHostKey(s.signer)
+	return config
+}
+
+// open decides on a channel that a client wants. Its key is looked up again, since a connection may last: it begins nothing more
+// once the key is taken out.
+func (s *Server) open(client *ssh.ServerConn, offered ssh.NewChannel) (*session, bool) {
+	if offered.ChannelType() != "session" {
+		_ = offered.Reject(ssh.UnknownChannelType, "only sessions are served")
+		return nil, false
+	}
+	key, _ := client.Permissions.ExtraData[loginKey{}].(ssh.PublicKey) // login has put it there
+	granted, instance, err := s.admit(client.User(), key)
+	if err != nil {
+		words := "not let in"
+		if banner := (*ssh.BannerError)(nil); errors.As(err, &banner) {
+			words = strings.TrimSpace(banner.Message)
+		}
+		_ = offered.Reject(ssh.Prohibited, words)
+		return nil, false
+	}
+	if !s.beginSession(instance.ID) {
+		_ = offered.Reject(ssh.ResourceShortage, "there are too many sessions; try again later")
+		return nil, false
+	}
+	return &session{Server: s, client: client, instance: instance, grant: granted, over: make(chan struct{})}, true
 }
 
 // admit tells whether a key is let into an instance. Its errors carry what the client shows its user.

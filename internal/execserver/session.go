@@ -3,11 +3,11 @@ package execserver
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -19,16 +19,20 @@ import (
 // session is one channel of a connection, in which one command runs.
 type session struct {
 	*Server
+	client   *ssh.ServerConn
 	instance supervisor.Instance
 	grant    grant
 	channel  ssh.Channel
-	from     string
 
 	terminal *execwire.Terminal
+	line     string
 	// connection leads to the runner, and runner writes to it; both are nil until the command is asked for.
 	connection net.Conn
 	runner     *execwire.Writer
 	idle       *idleness
+	// why is the first cause of an end other than the command's; over is closed when the session has ended.
+	why  atomic.Pointer[cause]
+	over chan struct{}
 }
 
 // serve answers requests until the channel ends. The command begins with shell or exec, and lasts beside it.
@@ -37,38 +41,50 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	defer command.Wait()
 	defer s.channel.Close()
 	for request := range requests {
-		ok := false
-		switch request.Type {
-		case "pty-req":
-			ok = s.takeTerminal(request.Payload)
-		case "shell", "exec":
-			line, readable := lineOf(request)
-			if ok = readable && s.runner == nil; !ok {
-				break
-			}
-			connection, err := s.begin(s.ctx, s.instance)
-			if err != nil {
-				s.log.Error("a session cannot be begun", "instance", s.instance.ID, "error", err)
-				_, _ = io.WriteString(s.channel.Stderr(), "the node cannot begin a session in this instance\n")
-				ok = false
-				break
-			}
-			s.connection, s.runner = connection, execwire.NewWriter(connection)
-			command.Go(func() { s.run(connection, line) })
-		case "window-change":
-			ok = s.resize(request.Payload)
-		case "signal":
-			ok = s.signal(request.Payload)
-		}
-		// env is refused as well: a session has the app's.
+		idle := s.runner == nil
+		ok := s.answer(request)
 		if request.WantReply {
 			_ = request.Reply(ok, nil)
+		}
+		if idle && s.runner != nil { // After the reply: a command that has ended already closes the channel.
+			command.Go(s.run)
 		}
 	}
 	// The client has closed, or is gone. Only this tells that from the end of its input.
 	if s.connection != nil {
+		left := errLeft
+		s.why.CompareAndSwap(nil, &left)
 		_ = s.connection.Close()
 	}
+}
+
+// answer does what a request asks for, and tells whether it did.
+func (s *session) answer(request *ssh.Request) bool {
+	switch request.Type {
+	case "pty-req":
+		return s.takeTerminal(request.Payload)
+	case "shell", "exec":
+		line, ok := lineOf(request)
+		return ok && s.runner == nil && s.start(line)
+	case "window-change":
+		return s.resize(request.Payload)
+	case "signal":
+		return s.signal(request.Payload)
+	default: // env as well: a session has the app's
+		return false
+	}
+}
+
+// start has the runner wait for the command.
+func (s *session) start(line string) bool {
+	connection, err := s.begin(s.ctx, s.instance)
+	if err != nil {
+		s.log.Error("a session cannot be begun", "instance", s.instance.ID, "error", err)
+		s.tell("the node cannot begin a session in this instance")
+		return false
+	}
+	s.connection, s.runner, s.line = connection, execwire.NewWriter(connection), line
+	return true
 }
 
 // lineOf is the command line that a request asks for; empty for a shell.
@@ -116,48 +132,61 @@ func (s *session) signal(payload []byte) bool {
 
 // run carries everything between the channel and the command, until either ends. What the command is, is not logged: it may hold a
 // secret.
-func (s *session) run(connection net.Conn, line string) {
-	defer connection.Close()
+func (s *session) run() {
+	defer close(s.over)
+	defer s.connection.Close()
 	defer s.channel.Close()
 	log := s.log.With("instance", s.instance.ID, "app", s.instance.AppID, "index", s.instance.Index,
-		"key", s.grant.fingerprint, "who", s.grant.comment, "from", s.from)
+		"key", s.grant.fingerprint, "who", s.grant.comment, "from", s.client.RemoteAddr())
 	begun := time.Now()
-	log.Info("a session begins", "terminal", s.terminal != nil, "shell", line == "")
-	s.idle = newIdleness(s.options.IdleTimeout, func() {
-		_, _ = io.WriteString(s.channel.Stderr(), "the session was idle for too long\r\n")
-		_ = s.channel.Close()
-		_ = connection.Close()
-	})
-	defer s.idle.stop()
-	ended, err := s.carry(connection, line)
+	log.Info("a session begins", "terminal", s.terminal != nil, "shell", s.line == "")
+	defer s.bound()()
+	ended, err := s.carry()
 	if err != nil {
 		log.Info("a session was cut off", "after", time.Since(begun).Round(time.Millisecond), "reason", err)
 		return
 	}
 	log.Info("a session ends", "after", time.Since(begun).Round(time.Millisecond), "status", ended.Status)
 	if ended.Words != "" {
-		_, _ = fmt.Fprintln(s.channel.Stderr(), ended.Words)
+		s.tell(ended.Words)
 	}
 	_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(ended.Status)})) //nolint:gosec // 0 to 255
 }
 
-// errNoEnd: the runner has gone without a word, as when its container stops.
-var errNoEnd = errors.New("the instance has ended, or its session was ended")
+// tell says something to the user, where what he sees is the command's.
+func (s *session) tell(words string) {
+	end := "\n"
+	if s.terminal != nil {
+		end = "\r\n"
+	}
+	_, _ = io.WriteString(s.channel.Stderr(), words+end)
+}
 
-func (s *session) carry(connection net.Conn, line string) (execwire.Ended, error) {
-	if err := s.runner.WriteJSON(execwire.Request, execwire.Command{Line: line, Terminal: s.terminal}); err != nil {
+// carry gives how the command ended. Where that is not known the user is told why.
+func (s *session) carry() (execwire.Ended, error) {
+	ended, err := s.exchange()
+	if err == nil {
+		return ended, nil
+	}
+	why := errNoEnd
+	if first := s.why.Load(); first != nil {
+		why = *first
+	}
+	s.tell(why.Error())
+	return ended, why
+}
+
+// exchange passes everything on until the command has ended.
+func (s *session) exchange() (execwire.Ended, error) {
+	if err := s.runner.WriteJSON(execwire.Request, execwire.Command{Line: s.line, Terminal: s.terminal}); err != nil {
 		return execwire.Ended{}, err
 	}
 	credit := execwire.NewCredit()
 	defer credit.Close()
-	s.running.Go(func() { s.sendInput(credit, connection) })
+	s.running.Go(func() { s.sendInput(credit) })
 	for {
-		kind, payload, err := execwire.Read(connection)
+		kind, payload, err := execwire.Read(s.connection)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errNoEnd
-			}
-			_, _ = fmt.Fprintln(s.channel.Stderr(), errNoEnd)
 			return execwire.Ended{}, err
 		}
 		s.idle.stir()
@@ -177,13 +206,13 @@ func (s *session) carry(connection net.Conn, line string) (execwire.Ended, error
 			return ended, err
 		}
 		if err != nil {
-			return execwire.Ended{}, fmt.Errorf("write to the client: %w", err)
+			return execwire.Ended{}, err
 		}
 	}
 }
 
 // sendInput sends what the client writes, to its end. Where the whole channel has ended the session does.
-func (s *session) sendInput(credit *execwire.Credit, connection net.Conn) {
+func (s *session) sendInput(credit *execwire.Credit) {
 	buffer := make([]byte, execwire.MaxChunk)
 	for {
 		most := credit.Take(len(buffer))
@@ -202,7 +231,7 @@ func (s *session) sendInput(credit *execwire.Credit, connection net.Conn) {
 			_ = s.runner.Write(execwire.StdinEnd, nil)
 			return
 		default:
-			_ = connection.Close()
+			_ = s.connection.Close()
 			return
 		}
 	}

@@ -17,7 +17,7 @@ func (a *agent) serveExec() error {
 	var err error
 	a.exec, err = execserver.Start(execserver.Options{
 		Listen: c.Listen, AuthorizedKeys: c.AuthorizedKeys, HostKey: execserver.HostKeyFile(a.node.BaseDir),
-		MaxSessions: int(c.MaxSessions), IdleTimeout: c.IdleTimeout, NProc: a.node.Instance.NProc,
+		MaxSessions: int(c.MaxSessions), IdleTimeout: c.IdleTimeout, MaxDuration: c.MaxDuration, NProc: a.node.Instance.NProc,
 		Instances: a.supervisor.Instances, Warden: a.warden, Log: a.log,
 	})
 	return err

@@ -1,0 +1,46 @@
+package execserver
+
+import "time"
+
+// cause says why a session ended without its command's end being known, in words for its user.
+type cause string
+
+func (c cause) Error() string { return string(c) }
+
+const (
+	// errNoEnd: the runner has gone without a word, as when its container stops.
+	errNoEnd   cause = "the instance has ended, or its session was ended"
+	errLeft    cause = "the client has left"
+	errIdle    cause = "the session was idle for too long"
+	errTooLong cause = "the session has lasted as long as the node lets one last"
+)
+
+// tellTime is how long a client may take to read why its session was ended.
+const tellTime = 5 * time.Second
+
+// bound has the session end at the node's limits, until release.
+func (s *session) bound() (release func()) {
+	s.idle = newIdleness(s.options.IdleTimeout, func() { s.cut(errIdle) })
+	if s.options.MaxDuration <= 0 {
+		return s.idle.stop
+	}
+	timer := time.AfterFunc(s.options.MaxDuration, func() { s.cut(errTooLong) })
+	return func() {
+		s.idle.stop()
+		timer.Stop()
+	}
+}
+
+// cut ends the command, and so the session. A client that reads nothing cannot be told why: it loses its connection, with all
+// other sessions of that.
+func (s *session) cut(why cause) {
+	s.why.CompareAndSwap(nil, &why)
+	_ = s.connection.Close()
+	time.AfterFunc(tellTime, func() {
+		select {
+		case <-s.over:
+		default:
+			s.client.Close()
+		}
+	})
+}
