@@ -1,6 +1,9 @@
 package execserver
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // cause says why a session ended without its command's end being known, in words for its user.
 type cause string
@@ -43,4 +46,19 @@ func (s *session) cut(why cause) {
 			s.client.Close()
 		}
 	})
+}
+
+// expect gives a client the idle time to ask for a command, or to hear that its command has ended; both end ctx. One that does not
+// would keep a session from others: it loses its connection.
+func (s *session) expect(ctx context.Context) {
+	if s.options.IdleTimeout <= 0 {
+		return
+	}
+	timer := time.NewTimer(s.options.IdleTimeout)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		s.client.Close()
+	}
 }

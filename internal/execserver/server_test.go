@@ -229,7 +229,7 @@ func TestAClientThatReadsNothingIsIdle(t *testing.T) {
 		info, err := s.warden.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String(s.instance.ID)})
 		return err == nil && len(info.GetJobIds()) == 0
 	}, patience, 10*time.Millisecond, "the command goes on")
-	require.Contains(t, s.log.String(), string(errIdle))
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), string(errIdle)) }, patience, 10*time.Millisecond)
 }
 
 func TestASessionEndsWithItsContainer(t *testing.T) {

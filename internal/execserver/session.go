@@ -1,6 +1,7 @@
 package execserver
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 
@@ -40,6 +42,11 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	var command sync.WaitGroup
 	defer command.Wait()
 	defer s.channel.Close()
+	open, closed := context.WithCancel(context.Background())
+	defer closed()
+	unasked, asked := context.WithCancel(open)
+	defer asked()
+	command.Go(func() { s.expect(unasked) })
 	for request := range requests {
 		idle := s.runner == nil
 		ok := s.answer(request)
@@ -47,7 +54,11 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 			_ = request.Reply(ok, nil)
 		}
 		if idle && s.runner != nil { // After the reply: a command that has ended already closes the channel.
-			command.Go(s.run)
+			asked()
+			command.Go(func() {
+				s.run()
+				s.expect(open)
+			})
 		}
 	}
 	// The client has closed, or is gone. Only this tells that from the end of its input.
@@ -87,14 +98,14 @@ func (s *session) start(line string) bool {
 	return true
 }
 
-// lineOf is the command line that a request asks for; empty for a shell.
+// lineOf is the command line that a request asks for; empty for a shell. One that is not UTF-8 would not arrive as it is.
 func lineOf(request *ssh.Request) (string, bool) {
 	if request.Type == "shell" {
 		return "", true
 	}
 	var asked struct{ Line string }
 	err := ssh.Unmarshal(request.Payload, &asked)
-	return asked.Line, err == nil && len(asked.Line) <= execwire.MaxLine
+	return asked.Line, err == nil && len(asked.Line) <= execwire.MaxLine && utf8.ValidString(asked.Line)
 }
 
 func (s *session) takeTerminal(payload []byte) bool {
@@ -136,6 +147,9 @@ func (s *session) run() {
 	defer close(s.over)
 	defer s.connection.Close()
 	defer s.channel.Close()
+	// What is written to an app's runner may wait for ever.
+	stop := context.AfterFunc(s.ctx, func() { s.connection.Close() })
+	defer stop()
 	log := s.log.With("instance", s.instance.ID, "app", s.instance.AppID, "index", s.instance.Index,
 		"key", s.grant.fingerprint, "who", s.grant.comment, "from", s.client.RemoteAddr())
 	begun := time.Now()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -76,6 +77,9 @@ func (q *execQuery) read(cmd *cobra.Command, args []string) error {
 	}
 	where := args[:at]
 	q.command = args[at:]
+	if !utf8.ValidString(q.line()) {
+		return errors.New("the command is not UTF-8: what is not goes to its standard input, or is written as $'\\xNN' for a shell there")
+	}
 	if len(q.line()) > execwire.MaxLine {
 		return fmt.Errorf("the command has more than %d bytes: what is long goes to its standard input", execwire.MaxLine)
 	}
