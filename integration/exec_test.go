@@ -18,11 +18,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // starts is `starter exec` with pipes of its own.
@@ -55,14 +57,15 @@ func TestExec(t *testing.T) {
 		assert.Equal(t, "a b|$HOME|'|", out)
 	})
 	t.Run("pipes change no byte", func(t *testing.T) {
-		content := make([]byte, 20<<20)
-		_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
+		const size = 100 << 20
+		sent, got := sha256.New(), sha256.New()
 		cmd := starts(ctx, t, "procfile", "0", "--", "cat")
-		cmd.Stdin = bytes.NewReader(content)
-		out, err := cmd.Output()
-		require.NoError(t, err)
-		want, got := sha256.Sum256(content), sha256.Sum256(out)
-		assert.Equal(t, hex.EncodeToString(want[:]), hex.EncodeToString(got[:]))
+		cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{1}), size), sent)
+		cmd.Stdout = got
+		begun := time.Now()
+		require.NoError(t, cmd.Run())
+		t.Logf("%d MB both ways in %s", size>>20, time.Since(begun).Round(time.Millisecond))
+		assert.Equal(t, hex.EncodeToString(sent.Sum(nil)), hex.EncodeToString(got.Sum(nil)))
 	})
 	t.Run("a command that reads nothing ends all the same", func(t *testing.T) {
 		cmd := starts(ctx, t, "procfile", "0", "--", "true")
@@ -144,9 +147,18 @@ func hasATerminal(ctx context.Context, t *testing.T) {
 	})
 	write("exit 5\n")
 	<-ended
+	isHandedBack(t, ours)
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	require.Equal(t, 5, exit.ExitCode())
+}
+
+// isHandedBack expects a terminal that echoes lines again.
+func isHandedBack(t *testing.T, terminal *os.File) {
+	t.Helper()
+	settings, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	require.NoError(t, err)
+	require.Equal(t, uint32(unix.ECHO|unix.ICANON|unix.ISIG), settings.Lflag&(unix.ECHO|unix.ICANON|unix.ISIG))
 }
 
 // leavesNothing kills who runs a command, and expects the command, and what it began, to end.

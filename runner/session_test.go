@@ -229,6 +229,24 @@ func TestSessionLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// TestSessionOfAContainerThatStops: all processes of it are told to end at once, and the command's end may be seen first.
+func TestSessionOfAContainerThatStops(t *testing.T) {
+	t.Parallel()
+	c := newContainer(t)
+	require.NoError(t, os.MkdirAll(c.path(runspec.PathInstanceApp), 0o755))
+	a := c.attendLine("echo ready; exec sleep 98766")
+	a.sees("ready")
+	for _, step := range []func() error{
+		func() error { return a.command.Process.Signal(syscall.SIGSTOP) },
+		func() error { return a.Write(execwire.Signal, []byte("TERM")) },
+		func() error { return a.command.Process.Signal(syscall.SIGTERM) },
+		func() error { return a.command.Process.Signal(syscall.SIGCONT) },
+	} {
+		require.NoError(t, step())
+	}
+	require.Equal(t, "the instance is being stopped", a.outcome().Words)
+}
+
 func TestSessionWithATerminal(t *testing.T) {
 	t.Parallel()
 	c := newContainer(t)

@@ -146,3 +146,22 @@ func parentage(stat string) (pid, parent int, ok bool) {
 	parent, err = strconv.Atoi(fields[1])
 	return pid, parent, err == nil
 }
+
+// stopPause is how much later than its command a session may be told that its container stops.
+const stopPause = 50 * time.Millisecond
+
+// explain adds that the container stops, where that may be what has ended the command: all its processes are told at once, in
+// no order.
+func explain(ctx context.Context, ended *execwire.Ended) {
+	if ended.Words != "" || ended.Status <= signalled {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		ended.Words = wordsStopped
+	case <-time.After(stopPause):
+	}
+}
+
+// signalled is what a status is above when a signal ended the command.
+const signalled = 128

@@ -49,6 +49,7 @@ func (s Session) Run(ctx context.Context) int {
 		ended = execwire.Ended{Status: failedStatus, Words: err.Error()}
 		close(left)
 	}
+	explain(ctx, &ended)
 	if err := to.WriteJSON(execwire.Exit, ended); err != nil {
 		return runspec.ExitLaunch
 	}

@@ -38,7 +38,7 @@ environment; without a command, a shell. Where standard input and output are a t
 command ends with this program, and with it all that it has begun.
 
 Its exit status is this program's, 128 and more where a signal ended it. Where it could not be run, the status is one of
-those that "starter help" lists.
+those that "starter help" lists; 255 says that the session was cut off.
 
 The operator of the instance's node says who may: by public keys, of which those in the agent and in ~/.ssh are shown unless
 --identity or exec_identity in the configuration names one. So does "ssh -p PORT INSTANCE-ID@NODE", as docs/exec.md tells.`,

@@ -24,6 +24,7 @@ const (
 	exitAppFailed   = 4
 	exitUnreachable = 5
 	exitInterrupted = 130
+	exitCutOff      = 255
 )
 
 // exitCodes is the table that the help shows.
@@ -40,6 +41,7 @@ func exitCodes() string {
 		{exitAppFailed, "the app failed: no droplet could be staged, or its instances do not run"},
 		{exitUnreachable, "the platform cannot be used: Temporal, a worker or the cloud controller does not answer"},
 		{exitInterrupted, "interrupted"},
+		{exitCutOff, "exec: the session was cut off, and how the command did is not known"},
 	} {
 		fmt.Fprintf(&b, "  %-4d %s\n", row.code, row.words)
 	}
@@ -64,6 +66,7 @@ func exitCode(err error) int {
 		kinds []error
 	}{
 		{exitInterrupted, []error{context.Canceled}},
+		{exitCutOff, []error{remote.ErrCutOff}},
 		{exitAppFailed, []error{controller.ErrStagingFailed, watch.ErrAppFailed}},
 		{exitUsage, []error{controller.ErrInvalid, controller.ErrInstanceExists, push.ErrUsage}},
 		{exitNotFound, []error{

@@ -12,6 +12,7 @@ import (
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/starter/internal/cloudcontroller"
 	"github.com/durable-dea/dea/starter/internal/push"
+	"github.com/durable-dea/dea/starter/internal/remote"
 	"github.com/durable-dea/dea/starter/internal/watch"
 )
 
@@ -39,6 +40,9 @@ func TestExitCode(t *testing.T) {
 		{&controller.Error{Kind: controller.ErrNoWorker}, 5},
 		{&cloudcontroller.Error{Kind: cloudcontroller.ErrUnreachable}, 5},
 		{fmt.Errorf("upload: %w", context.Canceled), 130},
+		{&controller.Error{Kind: remote.ErrCutOff}, 255},
+		{&controller.Error{Kind: remote.ErrRefused}, 1},
+		{remote.StatusError(5), 5},
 	} {
 		require.Equal(t, test.code, exitCode(test.err), "%v", test.err)
 	}

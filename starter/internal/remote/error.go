@@ -10,6 +10,8 @@ var (
 	ErrNoKey = errors.New("no key")
 	// ErrRefused: the node lets none of the keys in.
 	ErrRefused = errors.New("not let in")
+	// ErrNotBegun: the node could not begin the command.
+	ErrNotBegun = errors.New("not begun")
 	// ErrCutOff: the session ended without a word of how the command did.
 	ErrCutOff = errors.New("the session was cut off")
 )

@@ -193,7 +193,7 @@ func run(session *ssh.Session, o Options) error {
 		err = session.Start(o.Line)
 	}
 	if err != nil {
-		return &controller.Error{Kind: ErrCutOff, Words: "the node cannot begin the command", Next: "its worker's log says why"}
+		return &controller.Error{Kind: ErrNotBegun, Words: "the node cannot begin the command", Next: "its worker's log says why"}
 	}
 	// It may be reading from the user when all is over: then it ends with the program.
 	go func() {
