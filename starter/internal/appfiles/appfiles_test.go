@@ -3,6 +3,7 @@ package appfiles_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -108,6 +109,15 @@ func (w *world) write(name, content string) {
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.home, name), []byte(content), 0o600))
 }
 
+// append goes on with a file: written anew it would be empty for a moment, and be followed from its beginning.
+func (w *world) append(name, content string) {
+	w.t.Helper()
+	file, err := os.OpenFile(filepath.Join(w.home, name), os.O_WRONLY|os.O_APPEND, 0)
+	require.NoError(w.t, err)
+	_, err = file.WriteString(content)
+	require.NoError(w.t, errors.Join(err, file.Close()))
+}
+
 func (w *world) instance() api.InstanceStatus {
 	return api.InstanceStatus{InstanceID: "i-1", Node: "n", State: api.StateRunning, FilesURL: w.url}
 }
@@ -207,7 +217,7 @@ func TestFollowGoesOnUntilTheInstanceIsGone(t *testing.T) {
 	w.answer(api.NodeWorkflowID("n"), api.NodeStatus{Node: "n", FilesURL: w.url})
 	go func() { done <- w.Follow(t.Context(), was, "log", 1, func(line string) { lines <- line }) }()
 	require.Equal(t, "two", <-lines)
-	w.write("log", "one\ntwo\nthree\n")
+	w.append("log", "ee\n")
 	require.Equal(t, "three", <-lines)
 	require.NoError(t, os.RemoveAll(w.home))
 	require.NoError(t, <-done)
