@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,8 +32,9 @@ const patience = time.Minute
 func TestMain(m *testing.M) {
 	if root := os.Getenv(rootVariable); root != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-		defer stop()
-		os.Exit(Session{Root: root, Name: "n", Stderr: os.Stderr}.Run(ctx))
+		status := Session{Root: root, Name: "n", Stderr: os.Stderr}.Run(ctx)
+		stop()
+		os.Exit(status)
 	}
 	os.Exit(m.Run())
 }
@@ -83,8 +83,8 @@ func asked(t *testing.T, line string) *begun {
 // isOver waits for the end of the session's process.
 func (b *begun) isOver(t *testing.T) {
 	t.Helper()
-	over := make(chan error, 1)
-	go func() { over <- b.process.Wait() }()
+	over := make(chan struct{})
+	go func() { defer close(over); _ = b.process.Wait() }()
 	select {
 	case <-over:
 	case <-time.After(patience):
@@ -187,7 +187,7 @@ func TestMoreInputThanMayBeUnderWayEndsTheSession(t *testing.T) {
 	b.firstOutput(t)
 	for {
 		if err := b.Write(execwire.Stdin, make([]byte, execwire.MaxChunk)); err != nil {
-			require.False(t, errors.Is(err, execwire.ErrTooLarge))
+			require.NotErrorIs(t, err, execwire.ErrTooLarge)
 			break
 		}
 	}
