@@ -26,6 +26,9 @@
 //	                          instance that writes 40 KB a second.
 //	                          Floor: as many processes `tail -f`, what is theirs and their share of what is not.
 //
+//	command in an instance    `true` as `starter exec` and ssh have it run: connection, login, session, exit status.
+//	                          Floor: the same by Warden's Run, in turn.
+//
 //	request by the router …   2,000 a second, half of them posts, of examples/hello with two instances; the time runs from when
 //	                          a request was due, as many clients find it that know nothing of each other.
 //	                          Floor: the same requests straight to the instances.

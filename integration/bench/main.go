@@ -27,7 +27,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "docs/benchmarks.json", "file that the rows are written to")
-	flag.StringVar(&o.only, "only", "", "measure only this group: temporal, push, files, staging, routes or instances")
+	flag.StringVar(&o.only, "only", "", "measure only this group: temporal, push, files, exec, staging, routes or instances")
 	flag.BoolVar(&o.quick, "quick", false, "stage and start only a few times, to see that it works, and write nothing down")
 	flag.StringVar(&o.backend, "backend", "", "start instances in containers of this kind alone: oci or process")
 	flag.DurationVar(&o.idle, "idle", 10*time.Minute, "how long idle instances are watched")
@@ -71,6 +71,9 @@ func (o options) groups() ([]group, error) {
 		{name: "push", measure: measurePush},
 		{name: "files", programs: []string{tailProgram}, measure: func(ctx context.Context, s *stack.Stack) ([]benchmark.Row, error) {
 			return measureFiles(ctx, s, o.quick)
+		}},
+		{name: "exec", measure: func(ctx context.Context, s *stack.Stack) ([]benchmark.Row, error) {
+			return measureExec(ctx, s, execTimes(o.quick))
 		}},
 		{name: "staging", programs: handPrograms, measure: func(ctx context.Context, s *stack.Stack) ([]benchmark.Row, error) {
 			return measureStaging(ctx, s, o.quick)

@@ -1,7 +1,13 @@
 package real
 
 import (
+	"bytes"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,4 +35,28 @@ func session(t *testing.T, s *stack.Stack) {
 	require.Error(t, cmd.Wait())
 	require.Equal(t, 3, cmd.ProcessState.ExitCode())
 	require.True(t, strings.HasPrefix(string(said), "/dev/pts/0\r\n30 90\r\n"), "%q", said)
+
+	leavesNothing(t, s)
+}
+
+// leavesNothing kills who runs a command, which ignores that its connection ends.
+func leavesNothing(t *testing.T, s *stack.Stack) {
+	t.Helper()
+	line := fmt.Sprintf("sleep\x0098762.%d\x00", rand.Uint64())
+	cmd, err := s.Command(t.Context(), "exec", "site", "0", "--", "bash", "-c",
+		`trap "" HUP; setsid `+strings.ReplaceAll(strings.TrimSuffix(line, "\x00"), "\x00", " ")+` & wait`)
+	require.NoError(t, err)
+	cmd.Stdin = bytes.NewReader(make([]byte, 1<<20)) // which nobody reads
+	require.NoError(t, cmd.Start())
+	runs := func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		return slices.ContainsFunc(files, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && string(text) == line
+		})
+	}
+	require.Eventually(t, runs, later, pause)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	require.Eventually(t, func() bool { return !runs() }, later, pause)
 }

@@ -32,8 +32,10 @@ const (
 
 // begin has Warden begin a session in an instance's container, and connects to it.
 func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, reachTimeout)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails
 	name := hex.EncodeToString(random[:])
@@ -53,9 +55,13 @@ func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, er
 	if err != nil {
 		return nil, fmt.Errorf("begin a session: %w", err)
 	}
-	// Warden forgets a job when somebody has heard of its end.
+	// Warden forgets a job when somebody has heard of its end. With it there is nothing left to wait for.
 	s.running.Go(func() {
-		_, _ = s.options.Warden.Link(s.ctx, &wardenpb.LinkRequest{Handle: proto.String(i.ID), JobId: proto.Uint32(job.GetJobId())})
+		ended, err := s.options.Warden.Link(s.ctx, &wardenpb.LinkRequest{Handle: proto.String(i.ID), JobId: proto.Uint32(job.GetJobId())})
+		if err == nil {
+			err = fmt.Errorf("its runner ended with status %d", ended.GetExitStatus())
+		}
+		cancel(err)
 	})
 	for {
 		connection, err := dial(i.ContainerPath, path.Join(runspec.PathSessions, name, runspec.SessionSocket))
@@ -63,7 +69,7 @@ func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, er
 			return connection, err
 		}
 		if !pause.For(ctx, reachPause) {
-			return nil, fmt.Errorf("reach a session: %w", err)
+			return nil, fmt.Errorf("reach a session: %w: %w", context.Cause(ctx), err)
 		}
 	}
 }

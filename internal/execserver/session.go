@@ -28,6 +28,8 @@ type session struct {
 
 	terminal *execwire.Terminal
 	line     string
+	// unbegun is set when the command was asked for and cannot be begun.
+	unbegun bool
 	// connection leads to the runner, and runner writes to it; both are nil until the command is asked for.
 	connection net.Conn
 	runner     *execwire.Writer
@@ -60,6 +62,10 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 				s.expect(open)
 			})
 		}
+		if s.unbegun {
+			s.finish(execwire.Ended{Status: unbegunStatus, Words: wordsUnbegun})
+			_ = s.channel.Close()
+		}
 	}
 	// The client has closed, or is gone. Only this tells that from the end of its input.
 	if s.connection != nil {
@@ -76,7 +82,7 @@ func (s *session) answer(request *ssh.Request) bool {
 		return s.takeTerminal(request.Payload)
 	case "shell", "exec":
 		line, ok := lineOf(request)
-		return ok && s.runner == nil && s.start(line)
+		return ok && s.runner == nil && !s.unbegun && s.start(line)
 	case "window-change":
 		return s.resize(request.Payload)
 	case "signal":
@@ -86,13 +92,21 @@ func (s *session) answer(request *ssh.Request) bool {
 	}
 }
 
-// start has the runner wait for the command.
+const (
+	// unbegunStatus is that of a command that cannot be begun, as a shell has it.
+	unbegunStatus = 126
+	wordsUnbegun  = "no command can be begun in this instance: it may be about to end, or have no room on its disk or for a process"
+)
+
+// start has the runner wait for the command. It is always true: where that fails the user is told so by a command's end, since
+// no client shows why a request was refused.
 func (s *session) start(line string) bool {
 	connection, err := s.begin(s.ctx, s.instance)
 	if err != nil {
-		s.log.Error("a session cannot be begun", "instance", s.instance.ID, "error", err)
-		s.tell("the node cannot begin a session in this instance")
-		return false
+		s.log.Error("a session cannot be begun", "instance", s.instance.ID, "app", s.instance.AppID,
+			"key", s.grant.fingerprint, "who", s.grant.comment, "error", err)
+		s.unbegun = true
+		return true
 	}
 	s.connection, s.runner, s.line = connection, execwire.NewWriter(connection), line
 	return true
@@ -161,6 +175,11 @@ func (s *session) run() {
 		return
 	}
 	log.Info("a session ends", "after", time.Since(begun).Round(time.Millisecond), "status", ended.Status)
+	s.finish(ended)
+}
+
+// finish tells the client how the command ended.
+func (s *session) finish(ended execwire.Ended) {
 	if ended.Words != "" {
 		s.tell(ended.Words)
 	}
