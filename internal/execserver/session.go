@@ -82,7 +82,10 @@ func (s *session) answer(request *ssh.Request) bool {
 		return s.takeTerminal(request.Payload)
 	case "shell", "exec":
 		line, ok := lineOf(request)
-		return ok && s.runner == nil && !s.unbegun && s.start(line)
+		if ok = ok && s.runner == nil && !s.unbegun; ok {
+			s.start(line)
+		}
+		return ok
 	case "window-change":
 		return s.resize(request.Payload)
 	case "signal":
@@ -98,18 +101,17 @@ const (
 	wordsUnbegun  = "no command can be begun in this instance: it may be about to end, or have no room on its disk or for a process"
 )
 
-// start has the runner wait for the command. It is always true: where that fails the user is told so by a command's end, since
-// no client shows why a request was refused.
-func (s *session) start(line string) bool {
+// start has the runner wait for the command. Where that fails the user is told by a command's end, since no client shows why a
+// request was refused.
+func (s *session) start(line string) {
 	connection, err := s.begin(s.ctx, s.instance)
 	if err != nil {
 		s.log.Error("a session cannot be begun", "instance", s.instance.ID, "app", s.instance.AppID,
 			"key", s.grant.fingerprint, "who", s.grant.comment, "error", err)
 		s.unbegun = true
-		return true
+		return
 	}
 	s.connection, s.runner, s.line = connection, execwire.NewWriter(connection), line
-	return true
 }
 
 // lineOf is the command line that a request asks for; empty for a shell. One that is not UTF-8 would not arrive as it is.
