@@ -55,8 +55,12 @@ func TestCloseWaitsForNoRunnerThatReadsNothing(t *testing.T) {
 	session := begin(t, s.enters())
 	out, err := session.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, session.Start("echo ready; kill -STOP $PPID; exec sleep 100000"))
+	in, err := session.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, session.Start("echo ready; read -r; kill -STOP $PPID; exec sleep 100000"))
 	_, err = io.ReadFull(out, make([]byte, len("ready\n")))
+	require.NoError(t, err)
+	_, err = io.WriteString(in, "stop\n") // only now: who is stopped passes on no output
 	require.NoError(t, err)
 	go func() { // more than a socket holds
 		for session.WindowChange(24, 80) == nil {
