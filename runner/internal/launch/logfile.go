@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/durable-dea/dea/internal/logtimes"
 )
 
@@ -39,27 +37,11 @@ func openLogFile(path string, limit, slack int64) (*logFile, error) {
 	return l, l.open()
 }
 
-// open takes the file that is there, or makes one. What an app has put in its place, as a fifo that nobody reads, gives way.
+// open takes the file that is there, or makes one.
 func (l *logFile) open() error {
-	err := l.openRegular()
-	if err != nil && !isRegular(l.path) && os.Remove(l.path) == nil {
-		err = l.openRegular()
-	}
-	return err
-}
-
-func (l *logFile) openRegular() error {
-	// A fifo must not keep the launcher waiting, which could then not tell of the app's end.
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0o600)
+	f, info, err := openRegular(l.path, os.O_APPEND)
 	if err != nil {
 		return err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
 	}
 	l.file, l.size = f, info.Size()
 	l.total += l.size
@@ -68,14 +50,6 @@ func (l *logFile) openRegular() error {
 	}
 	l.times.restart()
 	return nil
-}
-
-var errNotRegular = errors.New("no regular file")
-
-// isRegular is true also of what is not there: there is nothing to give way.
-func isRegular(path string) bool {
-	info, err := os.Lstat(path)
-	return err != nil || info.Mode().IsRegular()
 }
 
 // Write never fails: what cannot be written is lost. One that is longer than the limit is kept whole.

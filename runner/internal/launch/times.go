@@ -5,8 +5,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/durable-dea/dea/internal/logtimes"
 )
 
@@ -63,33 +61,17 @@ func (t *times) mark(header logtimes.Header, offset int64, now time.Time) {
 	}
 }
 
-// open makes the file. What an app has put in its place gives way, if it does so at once.
+// open makes the file, empty.
 func (t *times) open() error {
-	file, err := openTimes(t.path)
-	if err != nil && !isRegular(t.path) && os.Remove(t.path) == nil {
-		file, err = openTimes(t.path)
+	file, _, err := openRegular(t.path, 0)
+	if err != nil {
+		return err
+	}
+	if err := file.Truncate(0); err != nil {
+		return errors.Join(err, file.Close())
 	}
 	t.file, t.size = file, 0
-	return err
-}
-
-func openTimes(path string) (*os.File, error) {
-	// As with a log: nothing there may keep the launcher waiting, or lead elsewhere.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
-	}
-	if err == nil {
-		err = file.Truncate(0)
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
+	return nil
 }
 
 // moveAside leaves no file, as the log's does. The earlier one is gone in any case: it is that of a log that goes.
