@@ -65,20 +65,11 @@ func (l Launcher) run(ctx context.Context, signals <-chan os.Signal) (int, error
 		return runspec.ExitLaunch, fmt.Errorf("the log files cannot be written: %w", err)
 	}
 	defer out.close()
-	app, err := begin(command, l.path(runspec.PathInstanceApp), l.environment(), out)
+	app, err := begin(command, l.path(runspec.PathInstanceApp), shell.Environment(l.Root, os.Environ()), out)
 	if err != nil {
 		return runspec.ExitLaunch, fmt.Errorf("the start command cannot be run: %w", err)
 	}
 	return app.await(ctx, signals, l.grace()), nil
-}
-
-// environment is the app's. Scripts of buildpacks find what was supplied by DEPS_DIR.
-func (l Launcher) environment() []string {
-	deps := l.path(runspec.PathInstanceDeps)
-	if info, err := os.Stat(deps); err != nil || !info.IsDir() {
-		return os.Environ()
-	}
-	return append(os.Environ(), "DEPS_DIR="+deps)
 }
 
 func (l Launcher) grace() time.Duration {

@@ -2,7 +2,6 @@ package launch
 
 import (
 	"context"
-	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -10,29 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/runspec"
-	"github.com/durable-dea/dea/runner/internal/phase"
 	"github.com/durable-dea/dea/runner/internal/shell"
 )
 
 // app is a running app: a process group, whose orphans fall to us.
 type app struct {
-	group int
-	// ended has the exit status of the first process, gone is closed when no process of the app's is left.
-	ended <-chan int
-	gone  <-chan struct{}
-	out   *output
+	*shell.Processes
+	out *output
 }
 
-// begin starts the app. From then on this process reaps every child, whoever begot it: so it can tell when a
-// stopping app is wholly gone.
+// begin starts the app.
 func begin(command, dir string, env []string, out *output) (*app, error) {
-	bash, err := shell.Bash()
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return nil, err
-	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -42,38 +29,17 @@ func begin(command, dir string, env []string, out *output) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := os.StartProcess(bash, []string{bash, "-c", script, command}, &os.ProcAttr{
+	processes, err := shell.Start(&os.ProcAttr{
 		Dir:   dir,
 		Env:   env,
 		Files: []*os.File{null, stdout, stderr},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
+	}, "-c", script, command)
 	_, _ = stdout.Close(), stderr.Close()
 	if err != nil {
 		return nil, err
 	}
-	ended, gone := make(chan int, 1), make(chan struct{})
-	leader := process.Pid
-	_ = process.Release()
-	go reap(leader, ended, gone)
-	return &app{group: leader, ended: ended, gone: gone, out: out}, nil
-}
-
-// reap waits for children until there are none.
-func reap(leader int, ended chan<- int, gone chan<- struct{}) {
-	defer close(gone)
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case err != nil:
-			return
-		case pid == leader:
-			ended <- phase.Status(status)
-		}
-	}
+	return &app{Processes: processes, out: out}, nil
 }
 
 // await passes signals on until the app has ended, and gives its exit status. An app whose first process ends has
@@ -83,7 +49,7 @@ func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Du
 	told := false
 	for {
 		select {
-		case status := <-a.ended:
+		case status := <-a.Ended:
 			if told || toldTogether(status, signals) {
 				a.awaitRest(ctx, grace)
 			}
@@ -100,7 +66,7 @@ func (a *app) await(ctx context.Context, signals <-chan os.Signal, grace time.Du
 			a.signal(unix.SIGTERM)
 		case <-ctx.Done():
 			a.signal(unix.SIGKILL)
-			status := <-a.ended
+			status := <-a.Ended
 			a.out.drain()
 			return status
 		}
@@ -138,7 +104,7 @@ func (a *app) awaitRest(ctx context.Context, grace time.Duration) {
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
-	case <-a.gone:
+	case <-a.Gone:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -147,6 +113,6 @@ func (a *app) awaitRest(ctx context.Context, grace time.Duration) {
 func (a *app) signal(s os.Signal) {
 	if number, ok := s.(syscall.Signal); ok {
 		// The group may be gone: then there is nobody to tell.
-		_ = unix.Kill(-a.group, number)
+		_ = unix.Kill(-a.Leader, number)
 	}
 }

@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/durable-dea/dea/internal/execwire"
-	"github.com/durable-dea/dea/runner/internal/phase"
 	"github.com/durable-dea/dea/runner/internal/shell"
 )
 
@@ -22,10 +20,7 @@ exec "$BASH"`
 
 // running is a command that runs. Its processes, whoever begot them, are this process's children in the end.
 type running struct {
-	leader int
-	// ended has the status of the command, gone is closed when no process of it is left.
-	ended <-chan int
-	gone  <-chan struct{}
+	*shell.Processes
 	// stdin is where input goes; terminal is nil without one, and stdin then is a pipe.
 	stdin    *os.File
 	terminal *os.File
@@ -41,27 +36,18 @@ type output struct {
 
 // begin starts the command.
 func begin(command execwire.Command, dir string, environment []string) (*running, error) {
-	bash, err := shell.Bash()
-	if err != nil {
-		return nil, err
-	}
 	r, theirs, err := ends(command.Terminal)
 	defer closeAll(theirs)
 	if err != nil {
 		return nil, err
 	}
-	system := &syscall.SysProcAttr{Setsid: true, Setctty: r.terminal != nil}
-	process, err := os.StartProcess(bash, []string{bash, "-c", script, "dea-session", command.Line}, &os.ProcAttr{
-		Dir: dir, Env: environment, Files: theirs, Sys: system,
-	})
+	r.Processes, err = shell.Start(&os.ProcAttr{
+		Dir: dir, Env: environment, Files: theirs, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: r.terminal != nil},
+	}, "-c", script, "dea-session", command.Line)
 	if err != nil {
 		r.close()
 		return nil, err
 	}
-	ended, gone := make(chan int, 1), make(chan struct{})
-	r.leader, r.ended, r.gone = process.Pid, ended, gone
-	_ = process.Release()
-	go reap(r.leader, ended, gone)
 	return r, nil
 }
 
@@ -113,23 +99,6 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// reap waits for children until there are none.
-func reap(leader int, ended chan<- int, gone chan<- struct{}) {
-	defer close(gone)
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case err != nil:
-			return
-		case pid == leader:
-			ended <- phase.Status(status)
-		}
-	}
-}
-
 // hear does what the worker says, until the connection ends; then it closes left. It returns when all input has gone its way:
 // a command that does not read is ended by who hears of left, and the input with it.
 func (r *running) hear(from io.Reader, to *execwire.Writer, left chan<- struct{}) {
@@ -168,7 +137,7 @@ func (r *running) signal(name string) {
 	if number == 0 {
 		return
 	}
-	group := r.leader
+	group := r.Leader
 	if r.terminal != nil {
 		group = r.foreground(group)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,20 +36,20 @@ func (r *running) await(ctx context.Context, left <-chan struct{}, to *execwire.
 		copies.Go(func() {
 			if err := to.Pump(out.kind, drain{out.file, draining}); err != nil {
 				// Nobody reads any more, or, with EIO, no process has the terminal: what comes is dropped.
-				_, _ = out.file.WriteTo(discard{})
+				_, _ = io.Copy(io.Discard, out.file)
 			}
 		})
 	}
 	ended := execwire.Ended{}
 	select {
-	case ended.Status = <-r.ended:
+	case ended.Status = <-r.Ended:
 		r.endAll()
 	case <-left:
 		r.endAll()
-		ended.Status = <-r.ended
+		ended.Status = <-r.Ended
 	case <-ctx.Done():
 		r.endAll()
-		ended = execwire.Ended{Status: <-r.ended, Words: wordsStopped}
+		ended = execwire.Ended{Status: <-r.Ended, Words: wordsStopped}
 	}
 	draining.Store(true)
 	for _, out := range r.outputs {
@@ -73,14 +74,10 @@ func (d drain) Read(p []byte) (int, error) {
 	return d.file.Read(p)
 }
 
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
 // endAll has every process of the session hang up, and kills those that do not.
 func (r *running) endAll() {
 	select { // Most leave nothing behind, and to look for it costs more than this.
-	case <-r.gone:
+	case <-r.Gone:
 		return
 	case <-time.After(killPause):
 	}
@@ -89,14 +86,14 @@ func (r *running) endAll() {
 	timer := time.NewTimer(hangUpTime)
 	defer timer.Stop()
 	select {
-	case <-r.gone:
+	case <-r.Gone:
 		return
 	case <-timer.C:
 	}
 	for {
 		r.tell(unix.SIGKILL)
 		select {
-		case <-r.gone:
+		case <-r.Gone:
 			return
 		case <-time.After(killPause):
 		}

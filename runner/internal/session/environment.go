@@ -11,6 +11,7 @@ import (
 
 	"github.com/durable-dea/dea/internal/execwire"
 	"github.com/durable-dea/dea/internal/runspec"
+	"github.com/durable-dea/dea/runner/internal/shell"
 )
 
 // environment is the launcher's, which has all that the app's has but for what scripts of buildpacks add; this process's own
@@ -20,9 +21,7 @@ func (s Session) environment(command execwire.Command) []string {
 	if err != nil {
 		environment = os.Environ()
 	}
-	if deps := runspec.Beneath(s.Root, runspec.PathInstanceDeps); isDir(deps) {
-		environment = append(environment, "DEPS_DIR="+deps)
-	}
+	environment = shell.Environment(s.Root, environment)
 	environment = slices.DeleteFunc(environment, func(v string) bool { return strings.HasPrefix(v, "TERM=") })
 	if command.Terminal != nil && command.Terminal.Name != "" {
 		environment = append(environment, "TERM="+command.Terminal.Name)
@@ -73,9 +72,4 @@ func isLauncher(exe string, arguments []byte) bool {
 	_, rest, _ := bytes.Cut(arguments, []byte{0})
 	verb, _, _ := bytes.Cut(rest, []byte{0})
 	return name == runspec.RunnerName && string(verb) == "launch"
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

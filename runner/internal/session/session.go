@@ -98,9 +98,6 @@ func (s Session) serve(ctx context.Context, connection net.Conn, to *execwire.Wr
 		return execwire.Ended{}, errors.New("the request cannot be read")
 	}
 	_ = connection.SetReadDeadline(time.Time{})
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return execwire.Ended{}, err
-	}
 	running, err := begin(command, runspec.Beneath(s.Root, runspec.PathInstanceApp), s.environment(command))
 	if err != nil {
 		return execwire.Ended{}, fmt.Errorf("the command cannot be started: %w", err)
