@@ -83,20 +83,19 @@ const closeTimeout = time.Second
 
 // Close ends the registrar. Routes of instances stay.
 func (r *Registrar) Close() {
-	if r.nats != nil {
-		r.mu.Lock()
-		r.table.endStatic()
-		r.mu.Unlock()
-		r.pass(time.Now())
-		if r.nats.IsConnected() {
-			_ = r.nats.FlushTimeout(closeTimeout)
-		}
-	}
 	r.cancel()
-	r.running.Wait()
-	if r.nats != nil {
-		r.nats.Close()
+	r.running.Wait() // the last pass is not to be made beside another
+	if r.nats == nil {
+		return
 	}
+	r.mu.Lock()
+	r.table.endStatic()
+	r.mu.Unlock()
+	r.pass(time.Now())
+	if r.nats.IsConnected() {
+		_ = r.nats.FlushTimeout(closeTimeout)
+	}
+	r.nats.Close()
 }
 
 // Live takes note of how an instance is. It is the supervisor's to call.

@@ -178,7 +178,7 @@ func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed
 	return unregisters, slices.Clone(t.withdrawals)
 }
 
-// confirm says that withdrawals have arrived. Two who send at once may both say so.
+// confirm says that withdrawals have arrived, of which some may have been said to before.
 func (t *table) confirm(those []*withdrawal) {
 	for _, w := range those {
 		if !w.arrived {
