@@ -98,11 +98,12 @@ type LaunchResult struct {
 func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchResult, error) {
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
-	for _, step := range []func(context.Context) error{start.findOrSpawn, start.awaitHealthy} {
-		if err := step(ctx); err != nil {
-			return LaunchResult{}, err
-		}
-		c.drains.Begin(start.running())
+	if err := start.findOrSpawn(ctx); err != nil {
+		return LaunchResult{}, err
+	}
+	c.drains.Begin(start.running())
+	if err := start.awaitHealthy(ctx); err != nil {
+		return LaunchResult{}, err
 	}
 	if err := start.hook(ctx, config.HookAfterStart); err != nil {
 		c.log.Warn("hook failed", "hook", config.HookAfterStart, "instance", start.id, "error", err)
@@ -341,14 +342,7 @@ func (s *instanceStart) drainNotes() string {
 }
 
 func (s *instanceStart) rlimits() *wardenpb.ResourceLimits {
-	limits := &wardenpb.ResourceLimits{}
-	if fds := s.message.Limits.FDs; fds > 0 {
-		limits.Nofile = proto.Uint64(uint64(fds))
-	}
-	if n := s.config.Instance.NProc; n > 0 {
-		limits.Nproc = proto.Uint64(uint64(n))
-	}
-	return limits
+	return warden.Limits(s.message.Limits.FDs, s.config.Instance.NProc)
 }
 
 // exports are the lines of bash that set the instance's environment.

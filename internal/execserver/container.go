@@ -20,6 +20,7 @@ import (
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
@@ -39,18 +40,11 @@ func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, er
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails
 	name := hex.EncodeToString(random[:])
-	limits := &wardenpb.ResourceLimits{}
-	if i.Limits.FDs > 0 {
-		limits.Nofile = proto.Uint64(uint64(i.Limits.FDs))
-	}
-	if s.options.NProc > 0 {
-		limits.Nproc = proto.Uint64(uint64(s.options.NProc))
-	}
 	job, err := s.options.Warden.Spawn(ctx, &wardenpb.SpawnRequest{
 		Handle:        proto.String(i.ID),
 		Script:        proto.String(runspec.RunnerScript(nil, "session", "--name", name)),
 		DiscardOutput: proto.Bool(true),
-		Rlimits:       limits,
+		Rlimits:       warden.Limits(i.Limits.FDs, s.options.NProc),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("begin a session: %w", err)
