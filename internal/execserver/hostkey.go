@@ -29,17 +29,28 @@ func hostKey(file string) (ssh.Signer, error) {
 	return signer, nil
 }
 
+// NewKey makes a key: the private one in OpenSSH's form, with a comment, and the public one.
+func NewKey(comment string) (text []byte, public ssh.PublicKey, err error) {
+	theirs, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(private, comment)
+	if err != nil {
+		return nil, nil, err
+	}
+	if public, err = ssh.NewPublicKey(theirs); err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(block), public, nil
+}
+
 // makeKey appears whole, by a rename.
 func makeKey(file string) ([]byte, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
+	text, _, err := NewKey("")
 	if err != nil {
 		return nil, err
 	}
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		return nil, err
-	}
-	text := pem.EncodeToMemory(block)
 	part, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // 0600
 	if err != nil {
 		return nil, err
