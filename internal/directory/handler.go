@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/durable-dea/dea/internal/gate"
 )
 
 // What a Resolver answers when it has no directory. They may be wrapped.
@@ -101,22 +103,47 @@ type server struct {
 	// patience is how long a reader may take for a piece.
 	patience time.Duration
 	// tails and reads bound what is under way.
-	tails, reads *gate
+	tails, reads *gate.Gate
 }
 
 // reader answers the requests for one kind of directory.
 func (s *server) reader(kind Kind, resolve Resolver) http.Handler {
+	return s.answering(func(w http.ResponseWriter, r *http.Request) error { return s.read(w, r, kind, resolve) })
+}
+
+// answering makes a handler of what answers a request, or returns why not and has written nothing.
+func (s *server) answering(answer func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Signed URLs are not to be kept, nor content of users' taken for anything but what it is labelled as.
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if err := s.read(w, r, kind, resolve); err != nil {
+		if err := answer(w, r); err != nil {
 			s.refuse(w, r, err)
 		}
 	})
 }
 
-// read answers a request, or returns why not and has written nothing.
+// find counts an answer about a directory until leave, and finds the directory.
+func (s *server) find(r *http.Request, kind Kind, resolve Resolver, follows bool) (place Place, leave func(), err error) {
+	if resolve == nil {
+		return Place{}, nil, ErrUnknown
+	}
+	under, id := s.reads, r.PathValue("id")
+	if follows {
+		under = s.tails
+	}
+	leave, ok := under.Enter(urlPath(kind, id))
+	if !ok {
+		return Place{}, nil, errBusy
+	}
+	if place, err = resolve(r.Context(), id); err != nil {
+		leave()
+		return Place{}, nil, err
+	}
+	return place, leave, nil
+}
+
+// read answers a request, as answering has it.
 func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve Resolver) error {
 	id, query := r.PathValue("id"), r.URL.Query()
 	if err := verify(s.keys, kind, id, query, s.now()); err != nil {
@@ -126,22 +153,11 @@ func (s *server) read(w http.ResponseWriter, r *http.Request, kind Kind, resolve
 	if err != nil {
 		return err
 	}
-	if resolve == nil {
-		return ErrUnknown
-	}
-	under := s.reads
-	if query.Has(paramTail) {
-		under = s.tails
-	}
-	leave, err := under.enter(urlPath(kind, id))
+	place, leave, err := s.find(r, kind, resolve, query.Has(paramTail))
 	if err != nil {
 		return err
 	}
 	defer leave()
-	place, err := resolve(r.Context(), id)
-	if err != nil {
-		return err
-	}
 	root, err := place.Open()
 	if err != nil {
 		return reason(err)

@@ -79,19 +79,12 @@ func parseLogsQuery(query url.Values) (LogsQuery, error) {
 
 // logs answers the requests for instances' logs.
 func (s *server) logs(resolve Resolver) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if err := s.readLogs(w, r, resolve); err != nil {
-			s.refuse(w, r, err)
-		}
-	})
+	return s.answering(func(w http.ResponseWriter, r *http.Request) error { return s.readLogs(w, r, resolve) })
 }
 
-// readLogs answers a request, or returns why not and has written nothing.
+// readLogs answers a request, as answering has it.
 func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolver) error {
-	id := r.PathValue("id")
-	if err := verify(s.keys, instanceLogs, id, r.URL.Query(), s.now()); err != nil {
+	if err := verify(s.keys, instanceLogs, r.PathValue("id"), r.URL.Query(), s.now()); err != nil {
 		return err
 	}
 	q, err := parseLogsQuery(r.URL.Query())
@@ -102,23 +95,12 @@ func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolv
 	if len(q.From) > 0 && json.Unmarshal(q.From, &from) != nil {
 		return errBadLogs
 	}
-	if resolve == nil {
-		return ErrUnknown
-	}
-	under := s.reads
-	if q.Follow {
-		under = s.tails
-	}
-	leave, err := under.enter(urlPath(Instance, id))
+	place, leave, err := s.find(r, Instance, resolve, q.Follow)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	place, err := resolve(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	reader := applog.New(applog.Place{Open: place.Open, Over: place.Over}, from)
+	reader := applog.New(applog.Place(place), from)
 	defer reader.Close()
 	first, err := seekFirst(reader, q)
 	if err != nil {

@@ -35,21 +35,18 @@ func InstanceStatsURL(base string, key []byte, instance string, at time.Time) st
 
 // statistics answers the requests for one kind of statistics.
 func (s *server) statistics(kind Kind, stats Stats) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+	return s.answering(func(w http.ResponseWriter, r *http.Request) error {
 		id := r.PathValue("id")
 		if err := verify(s.keys, kind, id, r.URL.Query(), s.now()); err != nil {
-			s.refuse(w, r, err)
-			return
+			return err
 		}
 		answer, err := measured(kind, id, stats)
 		if err != nil {
-			s.refuse(w, r, err)
-			return
+			return err
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // the client is gone
+		return nil
 	})
 }
 

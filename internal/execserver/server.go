@@ -15,6 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/durable-dea/dea/api"
+	"github.com/durable-dea/dea/internal/gate"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/warden"
 )
@@ -49,11 +51,8 @@ type Server struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
-	mu sync.Mutex
-	// connections are open, sessions run, in all and by their instances.
-	connections int
-	sessions    int
-	byInstance  map[string]int
+	// connections are open, those of nobody in particular, and sessions run, by their instances.
+	connections, sessions *gate.Gate
 }
 
 const (
@@ -83,7 +82,8 @@ func Start(o Options) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		options: o, log: o.Log.Named("exec"), signer: signer, listener: listener, ctx: ctx, cancel: cancel,
-		byInstance: map[string]int{},
+		connections: gate.New(maxConnections*o.MaxSessions, maxConnections*o.MaxSessions),
+		sessions:    gate.New(o.MaxSessions, (o.MaxSessions+1)/2),
 	}
 	s.running.Go(s.accept)
 	return s, nil
@@ -115,37 +115,19 @@ func (s *Server) accept() {
 			return
 		case err != nil:
 			s.log.Warn("cannot accept", "error", err)
-			select {
-			case <-time.After(time.Second):
-			case <-s.ctx.Done():
-			}
+			pause.For(s.ctx, time.Second)
 			continue
 		}
-		if !s.enter() {
+		leave, ok := s.connections.Enter("")
+		if !ok {
 			_ = connection.Close()
 			continue
 		}
 		s.running.Go(func() {
-			defer s.leave()
+			defer leave()
 			s.serve(connection)
 		})
 	}
-}
-
-func (s *Server) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.connections >= maxConnections*s.options.MaxSessions {
-		return false
-	}
-	s.connections++
-	return true
-}
-
-func (s *Server) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.connections--
 }
 
 // serve serves one connection until its end, or the server's.
@@ -173,14 +155,14 @@ func (s *Server) serve(connection net.Conn) {
 		}
 		channel, asked, err := offered.Accept()
 		if err != nil {
-			s.endSession(one.instance.ID)
+			one.leave()
 			return
 		}
 		one.channel = channel
 		unused.enter()
 		sessions.Go(func() {
 			defer unused.leave()
-			defer s.endSession(one.instance.ID)
+			defer one.leave()
 			one.serve(asked)
 		})
 	}
@@ -220,11 +202,12 @@ func (s *Server) open(client *ssh.ServerConn, offered ssh.NewChannel) (*session,
 		_ = offered.Reject(ssh.Prohibited, words)
 		return nil, false
 	}
-	if !s.beginSession(instance.ID) {
+	leave, ok := s.sessions.Enter(instance.ID)
+	if !ok {
 		_ = offered.Reject(ssh.ResourceShortage, "there are too many sessions; try again later")
 		return nil, false
 	}
-	return &session{Server: s, client: client, instance: instance, grant: granted, over: make(chan struct{})}, true
+	return &session{Server: s, client: client, instance: instance, grant: granted, leave: leave, over: make(chan struct{})}, true
 }
 
 // admit tells whether a key is let into an instance. Its errors carry what the client shows its user.
@@ -252,26 +235,4 @@ func (s *Server) admit(id string, key ssh.PublicKey) (grant, supervisor.Instance
 		}
 	}
 	return g, supervisor.Instance{}, refuse(errors.New("no such instance"), "instance "+id+" does not run on this node")
-}
-
-// beginSession is false when there are too many.
-func (s *Server) beginSession(instance string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	most := s.options.MaxSessions
-	if s.sessions >= most || s.byInstance[instance] >= (most+1)/2 {
-		return false
-	}
-	s.sessions++
-	s.byInstance[instance]++
-	return true
-}
-
-func (s *Server) endSession(instance string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sessions--
-	if s.byInstance[instance]--; s.byInstance[instance] == 0 {
-		delete(s.byInstance, instance)
-	}
 }

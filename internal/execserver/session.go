@@ -25,6 +25,8 @@ type session struct {
 	instance supervisor.Instance
 	grant    grant
 	channel  ssh.Channel
+	// leave gives the session's place to another.
+	leave func()
 
 	terminal *execwire.Terminal
 	line     string

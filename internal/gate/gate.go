@@ -1,71 +1,38 @@
-package directory
+// Package gate bounds how much goes on at one time, in all and for each of those for whom it does: so that who may have one
+// thing keeps nobody from another.
+package gate
 
-import (
-	"errors"
-	"sync"
+import "sync"
 
-	"golang.org/x/sys/unix"
-)
+// Gate counts what is under way. It is safe for concurrent use.
+type Gate struct {
+	most, each int
 
-// errBusy refuses one more request where there are many under way.
-var errBusy = errors.New("the node has as many readers of files as it can serve; try again soon")
-
-const (
-	// defaultTails and defaultReads are how many tails, and other answers, are under way at most.
-	defaultTails = 1024
-	defaultReads = 256
-	// tailFiles is at most how many files a follower holds open. Of one file: its connection, directory and file; and, for a
-	// moment, the directory as it is now, on the way to it, and the file's successor. Of an instance's logs: its connection
-	// and directory, and of both streams a log with its times, two of them until the one that was moved aside is read; and,
-	// for a moment, the directory as it is now, on the way to it.
-	tailFiles = 12
-)
-
-// MaxConnections is how many connections are of use to a server: more of them are let wait. It leaves three quarters of the
-// files that the process may open.
-func MaxConnections() int { return fitting(2*(defaultTails+defaultReads), 4) }
-
-// tailsFor is how many tails fit in half of the files that this process may open: the others are for the node's work.
-func tailsFor(wanted int) int { return fitting(wanted, 2*tailFiles) }
-
-// fitting is so many as are wanted, or as fit where each takes a share of the files that this process may open; 1 at least.
-func fitting(wanted, share int) int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return wanted
-	}
-	return int(min(uint64(wanted), max(limit.Cur/uint64(share), 1))) //nolint:gosec // at most wanted
+	mu     sync.Mutex
+	all    int
+	byName map[string]int
 }
 
-// gate bounds how many answers of a kind are under way. One directory's are half of them at most, so that who may read
-// one instance keeps nobody from another.
-type gate struct {
-	most int
+// New lets most be under way in all, and each of those for one name; both 1 at least.
+func New(most, each int) *Gate { return &Gate{most: most, each: each, byName: map[string]int{}} }
 
-	mu   sync.Mutex
-	all  int
-	each map[string]int
-}
-
-func newGate(most int) *gate { return &gate{most: most, each: map[string]int{}} }
-
-// enter counts an answer for a directory until leave, or fails with errBusy.
-func (g *gate) enter(directory string) (leave func(), err error) {
+// Enter counts one more for a name until leave, which is to be called once; false where there are as many as there may be.
+func (g *Gate) Enter(name string) (leave func(), ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.all >= g.most || g.each[directory] >= max(g.most/2, 1) {
-		return nil, errBusy
+	if g.all >= g.most || g.byName[name] >= g.each {
+		return nil, false
 	}
 	g.all++
-	g.each[directory]++
-	return func() { g.leave(directory) }, nil
+	g.byName[name]++
+	return func() { g.leave(name) }, true
 }
 
-func (g *gate) leave(directory string) {
+func (g *Gate) leave(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.all--
-	if g.each[directory]--; g.each[directory] == 0 {
-		delete(g.each, directory)
+	if g.byName[name]--; g.byName[name] == 0 {
+		delete(g.byName, name)
 	}
 }
