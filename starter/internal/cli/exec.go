@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
-	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/execwire"
 	"github.com/durable-dea/dea/internal/runspec"
-	"github.com/durable-dea/dea/starter/internal/appfiles"
 	"github.com/durable-dea/dea/starter/internal/remote"
 	"github.com/durable-dea/dea/starter/internal/render"
 	"github.com/durable-dea/dea/starter/internal/terminal"
@@ -21,11 +18,10 @@ import (
 
 // execQuery is what is to be run where.
 type execQuery struct {
-	app, instance string
-	index         int
-	command       []string
-	identity      string
-	tty, noTTY    bool
+	target
+	command    []string
+	identity   string
+	tty, noTTY bool
 }
 
 func (s *session) execCommand() *cobra.Command {
@@ -60,8 +56,8 @@ The operator of the instance's node says who may: by public keys, of which those
 			return s.exec(cmd.Context(), q)
 		}),
 	}
+	q.flag(cmd)
 	f := cmd.Flags()
-	f.StringVar(&q.instance, "instance", "", "the instance of this `id`, instead of NAME and INDEX")
 	f.StringVar(&q.identity, "identity", "", "the private key's `file`")
 	f.BoolVarP(&q.tty, "tty", "t", false, "have a terminal there although there is none here")
 	f.BoolVarP(&q.noTTY, "no-tty", "T", false, "have none there although there is one here")
@@ -77,31 +73,21 @@ func (q *execQuery) read(cmd *cobra.Command, args []string) error {
 	}
 	where := args[:at]
 	q.command = args[at:]
-	if !utf8.ValidString(q.line()) {
+	line := q.line()
+	if !utf8.ValidString(line) {
 		return errors.New("the command is not UTF-8: what is not goes to its standard input, or is written as $'\\xNN' for a shell there")
 	}
-	if len(q.line()) > execwire.MaxLine {
+	if len(line) > execwire.MaxLine {
 		return fmt.Errorf("the command has more than %d bytes: what is long goes to its standard input", execwire.MaxLine)
 	}
-	wanted := 2
-	if cmd.Flags().Changed("instance") {
-		wanted = 0
-	}
-	if len(where) != wanted {
+	names := q.arguments(cmd)
+	if len(where) != len(names) {
 		return fmt.Errorf("it is used as %s NAME INDEX [-- COMMAND...], or with --instance ID instead of both", cmd.CommandPath())
 	}
-	if wanted == 0 {
-		return usage(api.ValidateInstanceID(q.instance))
-	}
-	if err := notBlank([]string{"NAME", "INDEX"}, where); err != nil {
+	if err := notBlank(names, where); err != nil {
 		return err
 	}
-	var err error
-	if q.index, err = strconv.Atoi(where[1]); err != nil || q.index < 0 {
-		return fmt.Errorf("INDEX must be a number from 0, not %q", where[1])
-	}
-	q.app = where[0]
-	return usage(api.InstanceFilter{AppID: q.app, Indices: []int{q.index}}.Validate())
+	return q.target.read(where)
 }
 
 // line is the command for a shell, each argument a word.
@@ -122,12 +108,7 @@ func (s *session) exec(ctx context.Context, q execQuery) error {
 	if err != nil {
 		return err
 	}
-	var instance api.InstanceStatus
-	if q.instance != "" {
-		instance, err = c.Instance(ctx, q.instance)
-	} else {
-		instance, err = (&appfiles.Reader{Controller: c}).Find(ctx, q.app, q.index)
-	}
+	instance, err := q.find(ctx, c)
 	if err != nil {
 		return err
 	}

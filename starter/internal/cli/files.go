@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,11 +26,10 @@ const defaultTailLines = 10
 
 // filesQuery is what of whose files is wanted.
 type filesQuery struct {
-	app, instance string
-	index         int
-	path, bytes   string
-	follow        bool
-	lines         int
+	target
+	path, bytes string
+	follow      bool
+	lines       int
 }
 
 func (s *session) filesCommand() *cobra.Command {
@@ -64,8 +64,8 @@ object of its own.`,
 			return s.showFiles(cmd.Context(), q)
 		}),
 	}
+	q.flag(cmd)
 	f := cmd.Flags()
-	f.StringVar(&q.instance, "instance", "", "the instance of this `id`, instead of NAME and INDEX")
 	f.StringVar(&q.bytes, "bytes", "", "only this `part` of a file: 0-99 for the first hundred bytes, 100- for the others, -100 for the last hundred")
 	f.BoolVarP(&q.follow, "follow", "f", false, "show a file's last lines, and go on with what is written to it")
 	f.IntVarP(&q.lines, "lines", "n", defaultTailLines, "`number` of lines to begin with, with --follow")
@@ -74,10 +74,8 @@ object of its own.`,
 
 // read reads the arguments.
 func (q *filesQuery) read(cmd *cobra.Command, args []string) error {
-	names := []string{"NAME", "INDEX", "PATH"}
-	if cmd.Flags().Changed("instance") {
-		names = names[2:]
-	}
+	which := q.arguments(cmd)
+	names := slices.Concat(which, []string{"PATH"})
 	if len(args) > len(names) || len(args) < len(names)-1 {
 		return fmt.Errorf("it is used as %s NAME INDEX [PATH], or with --instance ID and [PATH] alone", cmd.CommandPath())
 	}
@@ -88,15 +86,7 @@ func (q *filesQuery) read(cmd *cobra.Command, args []string) error {
 	if len(args) == len(names) {
 		q.path = args[len(args)-1]
 	}
-	if len(names) == 1 {
-		return usage(api.ValidateInstanceID(q.instance))
-	}
-	var err error
-	if q.index, err = strconv.Atoi(args[1]); err != nil || q.index < 0 {
-		return fmt.Errorf("INDEX must be a number from 0, not %q", args[1])
-	}
-	q.app = args[0]
-	return usage(api.InstanceFilter{AppID: q.app, Indices: []int{q.index}}.Validate())
+	return q.target.read(args[:len(which)])
 }
 
 // part is a range of bytes as --bytes takes it.
@@ -122,11 +112,11 @@ func (s *session) showFiles(ctx context.Context, q filesQuery) error {
 	if err != nil {
 		return err
 	}
-	r := &appfiles.Reader{Controller: c, Files: s.files(), Warn: s.aside}
-	instance, err := q.find(ctx, r)
+	instance, err := q.find(ctx, c)
 	if err != nil {
 		return err
 	}
+	r := &appfiles.Reader{Controller: c, Files: s.files(), Warn: s.aside}
 	if q.follow {
 		return r.Follow(ctx, instance, q.path, q.lines, s.emitFile())
 	}
@@ -142,13 +132,6 @@ func (s *session) showFiles(ctx context.Context, q filesQuery) error {
 		return s.render().Files(render.Files{InstanceID: instance.InstanceID, Node: instance.Node, FileListing: *content.Listing})
 	}
 	return s.writeFile(ctx, content)
-}
-
-func (q *filesQuery) find(ctx context.Context, r *appfiles.Reader) (api.InstanceStatus, error) {
-	if q.instance != "" {
-		return r.Controller.Instance(ctx, q.instance)
-	}
-	return r.Find(ctx, q.app, q.index)
 }
 
 // writeFile writes a file as it is, and to a terminal what is safe there.
@@ -201,7 +184,7 @@ func (s *session) completePath(cmd *cobra.Command, args []string, so string) ([]
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	var q filesQuery
-	q.instance, _ = cmd.Flags().GetString("instance") // it is there, and a text
+	q.id, _ = cmd.Flags().GetString("instance") // it is there, and a text
 	if err := q.read(cmd, args); err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -209,12 +192,12 @@ func (s *session) completePath(cmd *cobra.Command, args []string, so string) ([]
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	r := &appfiles.Reader{Controller: c, Files: s.files(), Warn: s.aside}
-	instance, err := q.find(ctx, r)
+	instance, err := q.find(ctx, c)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	above, _ := path.Split(so)
+	r := &appfiles.Reader{Controller: c, Files: s.files(), Warn: s.aside}
 	content, err := r.Open(ctx, instance, above, "")
 	if err != nil || content.Listing == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
