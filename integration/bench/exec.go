@@ -35,22 +35,11 @@ func measureExec(ctx context.Context, s *stack.Stack, times int) (_ []benchmark.
 	if err != nil {
 		return nil, err
 	}
-	spec, err := staged(ctx, s, content)
-	if err != nil {
-		return nil, fmt.Errorf("stage the app: %w", err)
-	}
-	if _, err := s.Control.Run(ctx, spec); err != nil {
-		return nil, err
-	}
-	defer func() { failed = errors.Join(failed, remove(ctx, s.Control)) }()
-	if _, err := runningSince(ctx, s.Control); err != nil {
-		return nil, err
-	}
-	app, err := s.Control.App(ctx, pushedApp)
+	instance, end, err := runOne(ctx, s, content, func(*api.AppSpec) {})
 	if err != nil {
 		return nil, err
 	}
-	instance := app.Instances[0]
+	defer func() { failed = errors.Join(failed, end()) }()
 	address, login, err := loginOf(ctx, s, instance)
 	if err != nil {
 		return nil, err

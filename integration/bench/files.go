@@ -40,26 +40,15 @@ func measureFiles(ctx context.Context, s *stack.Stack, quick bool) (_ []benchmar
 	if err != nil {
 		return nil, err
 	}
-	spec, err := staged(ctx, s, content)
-	if err != nil {
-		return nil, fmt.Errorf("stage what writes: %w", err)
-	}
-	spec.Message.URIs = nil // it listens nowhere
-	if _, err := s.Control.Run(ctx, spec); err != nil {
-		return nil, err
-	}
-	defer func() { failed = errors.Join(failed, remove(ctx, s.Control)) }()
-	if _, err := runningSince(ctx, s.Control); err != nil {
-		return nil, err
-	}
-	app, err := s.Control.App(ctx, pushedApp)
+	instance, end, err := runOne(ctx, s, content, func(spec *api.AppSpec) { spec.Message.URIs = nil }) // it listens nowhere
 	if err != nil {
 		return nil, err
 	}
+	defer func() { failed = errors.Join(failed, end()) }()
 	if !quick && !pause.For(ctx, settle) {
 		return nil, ctx.Err()
 	}
-	grown, err := tailsOf(ctx, s, app.Instances[0])
+	grown, err := tailsOf(ctx, s, instance)
 	if err != nil {
 		return nil, fmt.Errorf("follow a log: %w", err)
 	}

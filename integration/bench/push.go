@@ -84,6 +84,27 @@ func push(ctx context.Context, s *stack.Stack, content []byte) (took time.Durati
 	return since.Sub(begun), err
 }
 
+// runOne runs one instance of a zip as the one app that is pushed, with what else is wanted of it, until end.
+func runOne(ctx context.Context, s *stack.Stack, content []byte, want func(*api.AppSpec)) (_ api.InstanceStatus, end func() error, _ error) {
+	spec, err := staged(ctx, s, content)
+	if err != nil {
+		return api.InstanceStatus{}, nil, fmt.Errorf("stage the app: %w", err)
+	}
+	want(&spec)
+	if _, err := s.Control.Run(ctx, spec); err != nil {
+		return api.InstanceStatus{}, nil, err
+	}
+	end = func() error { return remove(ctx, s.Control) }
+	if _, err := runningSince(ctx, s.Control); err != nil {
+		return api.InstanceStatus{}, nil, errors.Join(err, end())
+	}
+	app, err := s.Control.App(ctx, pushedApp)
+	if err != nil {
+		return api.InstanceStatus{}, nil, errors.Join(err, end())
+	}
+	return app.Instances[0], end, nil
+}
+
 // staged uploads and stages a zip as the one app that is pushed, and says how to run it.
 func staged(ctx context.Context, s *stack.Stack, content []byte) (api.AppSpec, error) {
 	if err := s.Upload(ctx, pushedApp, content); err != nil {
