@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/devserver/internal/stack"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 // asDevserver makes the test's own binary be the devserver.
@@ -27,28 +26,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// output takes what a process says while others read it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // devserver is a devserver as a process.
 type devserver struct {
 	command        *exec.Cmd
-	stdout, stderr output
+	stdout, stderr syncbuffer.Buffer
 	ended          chan struct{}
 }
 

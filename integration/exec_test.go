@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -16,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 // starts is `starter exec` with pipes of its own.
@@ -108,7 +108,7 @@ func hasATerminal(ctx context.Context, t *testing.T) {
 	ours, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 99})
 	require.NoError(t, err)
 	defer ours.Close()
-	said := &safeBuffer{}
+	said := &syncbuffer.Buffer{}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _, _ = io.Copy(said, ours) }()
 	sees := func(text string) {
@@ -244,22 +244,4 @@ func isRefused(ctx context.Context, t *testing.T) {
 	run("is not let in")
 	require.NoError(t, os.WriteFile(file, others, 0o600))
 	run("is not let in")
-}
-
-// safeBuffer is a buffer for several goroutines.
-type safeBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/integration/internal/stack"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 // following is what a follower has told so far.
@@ -282,7 +283,7 @@ func startFollow(t *testing.T, app string) func() string {
 	starter, err := stack.Bin("starter")
 	require.NoError(t, err)
 	command := exec.CommandContext(t.Context(), starter, "--config", shared.Config, "follow", app, "-o", "json")
-	out := &said{}
+	out := &syncbuffer.Buffer{}
 	command.Stdout, command.Stderr = out, out
 	require.NoError(t, command.Start())
 	eventually(t, later, func() error {

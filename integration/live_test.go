@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/integration/internal/stack"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 // waits is a buildpack whose compile says a word, waits until a file is there, and says another. open makes the file; the
@@ -88,24 +88,6 @@ func until(t *testing.T, lines *bufio.Scanner, last string) string {
 	return ""
 }
 
-// said is what a process has written so far.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
 // TestStarterStagesAndShows has `starter stage` show the log as it is written, beside a result that programs read.
 func TestStarterStagesAndShows(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
@@ -125,7 +107,7 @@ func TestStarterStagesAndShows(t *testing.T) {
 					return strings.HasPrefix(variable, "TEMPORAL_") || strings.HasPrefix(variable, "DEA_")
 				})
 				var result bytes.Buffer
-				shown := &said{}
+				shown := &syncbuffer.Buffer{}
 				command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(text), &result, shown
 				if output == "text" {
 					command.Stdout = shown

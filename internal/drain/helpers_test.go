@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -30,6 +29,7 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/logtimes"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -244,28 +244,10 @@ func contains(texts []string, part string) bool {
 	return false
 }
 
-// logged is what a manager has logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // manage makes a manager, which may reach the loopback.
-func manage(t *testing.T, change ...func(*Options)) (*Manager, *logged) {
+func manage(t *testing.T, change ...func(*Options)) (*Manager, *syncbuffer.Buffer) {
 	t.Helper()
-	log := &logged{}
+	log := &syncbuffer.Buffer{}
 	o := Options{BaseDir: t.TempDir(), Node: "n-1", MaxAge: time.Hour, Log: hclog.New(&hclog.LoggerOptions{Output: log})}
 	for _, f := range change {
 		f(&o)

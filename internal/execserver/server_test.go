@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
@@ -34,12 +34,12 @@ type served struct {
 	instance supervisor.Instance
 	keys     string
 	server   *Server
-	log      *safeBuffer
+	log      *syncbuffer.Buffer
 }
 
 func serve(t *testing.T, o Options) *served {
 	t.Helper()
-	s := &served{t: t, warden: wardentest.Start(t), keys: filepath.Join(t.TempDir(), "keys"), log: &safeBuffer{}}
+	s := &served{t: t, warden: wardentest.Start(t), keys: filepath.Join(t.TempDir(), "keys"), log: &syncbuffer.Buffer{}}
 	s.instance = supervisor.Instance{ID: uuid.NewString(), AppID: "app"}
 	_, err := s.warden.Client.Create(t.Context(), &wardenpb.CreateRequest{
 		Handle: proto.String(s.instance.ID),
@@ -236,7 +236,7 @@ func TestASessionEndsWithItsContainer(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Options{MaxSessions: 4})
 	session := begin(t, s.enters())
-	var said safeBuffer
+	var said syncbuffer.Buffer
 	session.Stderr = &said
 	stdout, err := session.StdoutPipe()
 	require.NoError(t, err)
@@ -265,22 +265,4 @@ func TestAContainerWithoutRoomForASession(t *testing.T) {
 	require.Equal(t, unbegunStatus, status.ExitStatus())
 	require.Equal(t, wordsUnbegun+"\n", said.String())
 	require.Contains(t, s.log.String(), "a session cannot be begun")
-}
-
-// safeBuffer is a buffer for several goroutines.
-type safeBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

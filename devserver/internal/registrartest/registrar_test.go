@@ -21,6 +21,7 @@ import (
 	"github.com/durable-dea/dea/internal/registrar"
 	"github.com/durable-dea/dea/internal/routing"
 	"github.com/durable-dea/dea/internal/supervisor"
+	"github.com/durable-dea/dea/internal/syncbuffer"
 )
 
 // patience bounds what is waited for. Nothing here takes nearly as long.
@@ -275,7 +276,7 @@ func TestAnInstanceStopsWhenItsRoutersKnow(t *testing.T) {
 func TestARouteThatNATSRefusesKeepsNoOtherBack(t *testing.T) {
 	b := startBus(t)
 	router := startRouter(t, b, nil)
-	var log safeBuilder
+	var log syncbuffer.Buffer
 	r := newRegistrar(t, b, func(o *registrar.Options) { o.Log = hclog.New(&hclog.LoggerOptions{Output: &log}) })
 	r.Live(instance("refused", strings.Repeat("x", 2*server.MAX_PAYLOAD_SIZE)))
 	var all []string
@@ -300,7 +301,7 @@ func TestPasswordsAreNotTold(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 
 	b := startBus(t)
-	var log safeBuilder
+	var log syncbuffer.Buffer
 	o := registrar.Options{
 		NATS:     registrar.NATS{Servers: []config.URL{config.URL(strings.Replace(b.url(), "dea:", "other:", 1))}},
 		Interval: time.Hour, Log: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Trace}),
@@ -318,24 +319,6 @@ func TestPasswordsAreNotTold(t *testing.T) {
 	_ = router
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "connected to NATS") }, patience, time.Millisecond)
 	require.NotContains(t, log.String(), "hunter2")
-}
-
-// safeBuilder is a strings.Builder for several goroutines.
-type safeBuilder struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *safeBuilder) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuilder) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // TestSeveralServersAndTLS: the first server is away, the second wants to see a certificate.
@@ -358,7 +341,7 @@ func TestSeveralServersAndTLS(t *testing.T) {
 	r.Live(instance("a", "x"))
 	router.hears("register a x")
 
-	var log safeBuilder
+	var log syncbuffer.Buffer
 	stranger := newRegistrar(t, b, func(o *registrar.Options) {
 		o.NATS.Servers, o.NATS.TLS = servers, config.TLSFiles{CAFile: newAuthority(t).client(t).CAFile}
 		o.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
