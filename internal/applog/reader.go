@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/durable-dea/dea/internal/regular"
 )
 
 const (
@@ -139,7 +141,7 @@ func (r *Reader) look() error {
 	case r.root == nil:
 		r.root, r.over = root, r.place.Over
 	default:
-		r.over = r.place.Over || !same(r.root, root)
+		r.over = r.place.Over || !regular.SameDirectory(r.root, root)
 		_ = root.Close()
 	}
 	r.looked = r.now()
@@ -150,13 +152,4 @@ func (r *Reader) look() error {
 		s.look(r.root)
 	}
 	return nil
-}
-
-func same(a, b *os.Root) bool {
-	then, err := a.Stat(".")
-	if err != nil {
-		return false
-	}
-	now, err := b.Stat(".")
-	return err == nil && os.SameFile(then, now)
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/durable-dea/dea/internal/regular"
 )
 
 const (
@@ -119,17 +121,12 @@ func (t *tail) follow(r *http.Request, out *sender) (over bool) {
 
 // gone says whether the directory that was opened is no longer where it was.
 func (t *tail) gone() bool {
-	then, err := t.root.Stat(".")
-	if err != nil {
-		return true
-	}
 	root, err := t.place.Open()
 	if err != nil {
 		return !errors.Is(reason(err), errBusy) // what cannot be looked at now may well be there
 	}
 	defer func() { _ = root.Close() }()
-	now, err := root.Stat(".")
-	return err != nil || !os.SameFile(then, now)
+	return !regular.SameDirectory(t.root, root)
 }
 
 // catchUp sends what there is, of the file and then of one that took its place. It goes on to one such at a time, or an app

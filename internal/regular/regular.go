@@ -1,4 +1,4 @@
-// Package regular opens regular files where somebody who is not trusted may have put something else.
+// Package regular opens regular files where somebody who is not trusted may have put something else, and tells directories apart.
 package regular
 
 import (
@@ -43,4 +43,14 @@ func check(info fs.FileInfo) error {
 		return fmt.Errorf("%s: %w", info.Name(), ErrNotRegular)
 	}
 	return nil
+}
+
+// SameDirectory tells whether two directories are one. It is false where that cannot be seen.
+func SameDirectory(a, b *os.Root) bool {
+	first, err := a.Stat(".")
+	if err != nil {
+		return false
+	}
+	second, err := b.Stat(".")
+	return err == nil && os.SameFile(first, second)
 }

@@ -1,7 +1,6 @@
 package applogs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -112,7 +111,7 @@ func (r *Reader) readKept(ctx context.Context, q Query, node string, all []sourc
 // moved asks where a source's node serves its files by now, since a worker that was started again may serve them
 // elsewhere, and tells whether that is another place than the one known.
 func (r *Reader) moved(ctx context.Context, s *source) bool {
-	now := cmp.Or(r.Controller.CurrentFilesURL(ctx, s.node, s.base), s.base)
+	now := r.Controller.CurrentFilesURL(ctx, s.node, s.base)
 	if now == s.base {
 		return false
 	}
