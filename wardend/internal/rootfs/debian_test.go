@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -107,7 +108,8 @@ func TestDebootstrapFails(t *testing.T) {
 func TestDebootstrapIsEnded(t *testing.T) {
 	needRoot(t)
 	parent := t.TempDir()
-	fakeDebootstrap(t, `sleep 1000 & exec 3>"$5/up"; sleep 1001`)
+	first, second := ownSeconds(0), ownSeconds(1)
+	fakeDebootstrap(t, `sleep `+first+` & exec 3>"$5/up"; sleep `+second)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
@@ -117,7 +119,7 @@ func TestDebootstrapIsEnded(t *testing.T) {
 	}()
 	var inside []int
 	require.Eventually(t, func() bool {
-		inside = sleepers(t, "1000", "1001")
+		inside = sleepers(t, first, second)
 		return len(inside) == 2
 	}, 20*time.Second, 10*time.Millisecond)
 	cancel()
@@ -138,23 +140,27 @@ func TestDebootstrapDiesToo(t *testing.T) {
 		require.NoError(t, err)
 		return
 	}
-	fakeDebootstrap(t, `mount -t tmpfs none "$5"; sleep 1002 & sleep 1003`)
+	first, second := ownSeconds(2), ownSeconds(3)
+	fakeDebootstrap(t, `mount -t tmpfs none "$5"; sleep `+first+` & sleep `+second)
 	dir := filepath.Join(t.TempDir(), "new")
 	self, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(self, "-test.run", "^TestDebootstrapDiesToo$")
 	cmd.Env = append(os.Environ(), killedDir+"="+dir)
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return len(sleepers(t, "1002", "1003")) == 2 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(sleepers(t, first, second)) == 2 }, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
-	require.Eventually(t, func() bool { return len(sleepers(t, "1002", "1003")) == 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(sleepers(t, first, second)) == 0 }, 20*time.Second, 10*time.Millisecond)
 	_, err = Host(t.Context(), HostOptions{Dir: dir, From: machine(t)})
 	require.NoError(t, err)
 	left, err := os.ReadDir(filepath.Dir(dir))
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 }
+
+// ownSeconds is a time to sleep for that tells this run's processes from those of other packages' tests, which run beside it.
+func ownSeconds(nth int) string { return fmt.Sprintf("%d.%d", 1000+nth, os.Getpid()) }
 
 // sleepers are the processes that sleep for one of the numbers of seconds.
 func sleepers(t *testing.T, seconds ...string) []int {
