@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -31,6 +32,7 @@ type Placement struct {
 	temporal  client.Client
 	namespace string
 	reserving *reserving
+	log       hclog.Logger
 
 	// fetching is held by the one who asks visibility: the others wait and take what it got.
 	fetching sync.Mutex
@@ -40,9 +42,8 @@ type Placement struct {
 
 // NewPlacement makes the activities of placement for the nodes of one namespace.
 func NewPlacement(temporal client.Client, namespace string, log hclog.Logger) *Placement {
-	return &Placement{
-		temporal: temporal, namespace: namespace, reserving: newReserving(temporal, log.Named("placement")),
-	}
+	log = log.Named("placement")
+	return &Placement{temporal: temporal, namespace: namespace, reserving: newReserving(temporal, log), log: log}
 }
 
 // PlaceParams asks for room for several reservations of one app.
@@ -77,9 +78,9 @@ type Placed struct {
 // Place books each reservation on the node that the placement rule prefers. A node has the last word: what it refuses
 // is tried on the next. What several calls want of a node at the same time goes there together.
 //
-// Run twice, what the first run booked on the same node is booked once; what it booked elsewhere is given back by
-// that node's supervisor, which finds it held by nobody. Cancelled it leaves what it booked, likewise. It heartbeats
-// that it lives, nothing else: a worker that dies with it costs the heartbeat timeout.
+// Run twice, it takes what the first run has booked where that node may still be chosen, and gives it back where it may
+// not. What no second run finds, as of one that is cancelled, is given back by that node's supervisor, which finds it held
+// by nobody. It heartbeats that it lives, nothing else: a worker that dies with it costs the heartbeat timeout.
 func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult, error) {
 	defer heartbeat(ctx)()
 	if err := (api.ReserveRequest{Reservations: params.Reservations}).Validate(); err != nil {
@@ -90,6 +91,13 @@ func (p *Placement) Place(ctx context.Context, params PlaceParams) (PlaceResult,
 		return PlaceResult{}, err
 	}
 	round := newRound(params, nodes)
+	if activity.GetInfo(ctx).Attempt > 1 {
+		booked := p.strays(ctx, params, nodes)
+		defer func() { p.giveBack(ctx, booked, round.result) }()
+		for _, a := range p.ask(ctx, round.again(booked)) {
+			round.settle(a)
+		}
+	}
 	for attempt := 0; len(round.open) > 0 && len(round.nodes) > 0 && attempt < maxRounds; attempt++ {
 		answers := p.ask(ctx, round.choose())
 		if err := ctx.Err(); err != nil {

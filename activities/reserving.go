@@ -177,12 +177,16 @@ func noRoomForUpdates(err error) bool {
 // the signal all the same, and leaves a booking that its supervisor gives back in time. The signal names the booking, so that it can't hit what another worker has booked under the same ids meanwhile.
 // The supervisor of a node that cannot be told either finds out likewise.
 func (r *reserving) takeBack(ctx context.Context, node, booking string, request api.ReserveRequest) {
-	ctx, cancel := context.WithTimeout(ctx, nodePatience)
-	defer cancel()
 	release := api.ReleaseRequest{Booking: booking}
 	for _, reservation := range request.Reservations {
 		release.IDs = append(release.IDs, reservation.ID)
 	}
+	r.release(ctx, node, release)
+}
+
+func (r *reserving) release(ctx context.Context, node string, release api.ReleaseRequest) {
+	ctx, cancel := context.WithTimeout(ctx, nodePatience)
+	defer cancel()
 	if err := api.SignalRelease.Send(ctx, r.temporal, api.NodeWorkflowID(node), release); err != nil {
 		r.log.Warn("what a node may have booked is left to its supervisor", "node", node, "error", err)
 	}

@@ -115,6 +115,21 @@ type Reservation struct {
 	Bookings []string `json:"bookings,omitempty"`
 }
 
+// Same tells whether two are of the same id and holder, and so are one at a ledger.
+func (r Reservation) Same(as Reservation) bool { return r.ID == as.ID && r.Workflow == as.Workflow }
+
+// Releases give back what was booked so far, and not what is booked later under the same id.
+func (r Reservation) Releases() []ReleaseRequest {
+	if len(r.Bookings) == 0 { // From before they were noted.
+		return []ReleaseRequest{{IDs: []string{r.ID}}}
+	}
+	var all []ReleaseRequest
+	for _, booking := range r.Bookings {
+		all = append(all, ReleaseRequest{IDs: []string{r.ID}, Booking: booking})
+	}
+	return all
+}
+
 // ReserveRequest books several at once. Each is taken or refused on its own; the same id twice is one reservation.
 type ReserveRequest struct {
 	// Reservations are from 1 to MaxInstances.

@@ -54,17 +54,23 @@ func newLedgers(t *testing.T, name string, count int) *ledgers {
 			assert.NoError(t, shared.Temporal.TerminateWorkflow(context.WithoutCancel(t.Context()), run.GetID(), "", "the test is over"))
 		})
 	}
+	l.listed(t, api.NodeReady, count)
+	return l
+}
+
+// listed waits until so many ledgers are seen in a state.
+func (l *ledgers) listed(t *testing.T, state api.NodeState, count int) {
+	t.Helper()
 	eventually(t, soon, func() error {
 		listed, err := shared.Temporal.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
 			Namespace: shared.Client.Temporal.Namespace,
-			Query:     fmt.Sprintf("ExecutionStatus = 'Running' AND DeaState = 'READY' AND DeaStacks = '%s'", l.stack),
+			Query:     fmt.Sprintf("ExecutionStatus = 'Running' AND DeaState = '%s' AND DeaStacks = '%s'", state, l.stack),
 		})
 		if err == nil && listed.GetCount() != int64(count) {
-			err = fmt.Errorf("%d of %d ledgers are listed", listed.GetCount(), count)
+			err = fmt.Errorf("%d of %d ledgers are %s", listed.GetCount(), count, state)
 		}
 		return err
 	})
-	return l
 }
 
 // app asks for instances of an app.

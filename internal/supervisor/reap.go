@@ -97,12 +97,7 @@ func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatu
 // is tried again: that booking stays.
 func (s *Supervisor) giveBack(ctx context.Context, r api.Reservation) error {
 	s.log.Warn("giving back a reservation that nobody holds", "id", r.ID)
-	bookings := r.Bookings
-	if len(bookings) == 0 { // From before they were noted.
-		bookings = []string{""}
-	}
-	for _, booking := range bookings {
-		release := api.ReleaseRequest{IDs: []string{r.ID}, Booking: booking}
+	for _, release := range r.Releases() {
 		if err := api.SignalRelease.Send(ctx, s.temporal, api.NodeWorkflowID(s.node), release); err != nil {
 			return fmt.Errorf("release: %w", err)
 		}
