@@ -54,9 +54,9 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 		clear(r.routers) // they say it again
 		r.table.again()
 	}
-	r.table.forget(now)
 	unregisters, unconfirmed := r.table.takeUnsent(connection)
 	registers, next := r.table.takeDue(now, r.every())
+	r.table.forget(now)
 	r.mu.Unlock()
 
 	if greet { // with an object: gorouter reads whatever comes to router.* as one, and logs what is none as an error

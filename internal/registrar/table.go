@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -11,7 +12,7 @@ import (
 // table is what the routers are to know. It has no lock and no clock.
 type table struct {
 	routes map[string]*route
-	// withdrawals are those that are not confirmed, the oldest first.
+	// withdrawals are those that are not confirmed, and those that lately were, the oldest first.
 	withdrawals []*withdrawal
 	// leaving are the last withdrawals of instances that are gone, for who waits for them.
 	leaving map[string]*withdrawal
@@ -37,11 +38,16 @@ type withdrawal struct {
 	// sent is set once it was published, and connection then tells over which connection.
 	sent       bool
 	connection uint64
-	// confirmed is closed when NATS has it, and arrived set.
+	// confirmed is closed when NATS has it, and arrived set. A router that was cut off then has not heard it.
 	confirmed chan struct{}
 	arrived   bool
-	// seen is when it was first looked at, for forget.
+	// seen is when it was first looked at after it was sent, for forget.
 	seen time.Time
+}
+
+// takesBack tells whether it is of just this.
+func (w *withdrawal) takesBack(m routing.RegistryMessage) bool {
+	return isSame(w.was, m) && w.was.PrivateInstanceID == m.PrivateInstanceID && slices.Equal(w.was.URIs, m.URIs)
 }
 
 func newTable() table {
@@ -79,6 +85,8 @@ func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
 	if w := t.unsent(was); w != nil {
 		return w
 	}
+	// This one says what they said.
+	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived && w.takesBack(was) })
 	w := &withdrawal{was: was, payloads: encode(was), confirmed: make(chan struct{})}
 	t.withdrawals = append(t.withdrawals, w)
 	return w
@@ -88,7 +96,7 @@ func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
 // goes adds nothing.
 func (t *table) unsent(was routing.RegistryMessage) *withdrawal {
 	for _, w := range t.withdrawals {
-		if !w.sent && isSame(w.was, was) && w.was.PrivateInstanceID == was.PrivateInstanceID && slices.Equal(w.was.URIs, was.URIs) {
+		if !w.sent && !w.arrived && w.takesBack(was) {
 			return w
 		}
 	}
@@ -128,10 +136,14 @@ func (t *table) endStatic() {
 	}
 }
 
-// again has all routes be sent at once.
+// again has all be sent at once: what is there, and what was taken back. Who comes knows nothing; but a router that comes back may
+// have been cut off, and keep a route of an address that has another app by now.
 func (t *table) again() {
 	for _, one := range t.routes {
 		one.due = time.Time{}
+	}
+	for _, w := range t.withdrawals {
+		w.sent = false
 	}
 }
 
@@ -169,13 +181,31 @@ func (t *table) againAt(place routing.RegistryMessage) {
 // also the routes of the one that has the address by now; takeDue gives those again.
 func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed []*withdrawal) {
 	for _, w := range t.withdrawals {
-		if !w.sent || w.connection != connection {
-			w.sent, w.connection = true, connection
-			unregisters = append(unregisters, w.payloads...)
-			t.againAt(w.was)
+		if !w.arrived {
+			unconfirmed = append(unconfirmed, w)
+		}
+		if w.sent && w.connection == connection {
+			continue
+		}
+		w.sent, w.connection, w.seen = true, connection, time.Time{}
+		if w.arrived {
+			unregisters = append(unregisters, encode(t.stillGone(w.was))...)
+			continue
+		}
+		unregisters = append(unregisters, w.payloads...)
+		t.againAt(w.was)
+	}
+	return unregisters, unconfirmed
+}
+
+// stillGone is what is left to be taken back: not what an instance has again that is at the same place by now.
+func (t *table) stillGone(was routing.RegistryMessage) routing.RegistryMessage {
+	for _, one := range t.routes {
+		if isSame(one.told, was) {
+			was = without(was, one.told)
 		}
 	}
-	return unregisters, slices.Clone(t.withdrawals)
+	return was
 }
 
 // confirm says that withdrawals have arrived, of which some may have been said to before.
@@ -186,19 +216,20 @@ func (t *table) confirm(those []*withdrawal) {
 			close(w.confirmed)
 		}
 	}
-	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived })
 }
 
-// remembered is for how long it is known what was taken back of an instance that is gone: who stops it asks soon after.
-const remembered = time.Minute
+// remembered is for how long it is known what was taken back: who stops an instance asks soon after, and a router that was cut off
+// has dropped by then what nobody registered again.
+const remembered = 5 * time.Minute
 
-// forget drops what nobody waits for any more.
+// forget drops what nobody waits for any more. It is called while there is a connection, after what is to be sent was taken.
 func (t *table) forget(now time.Time) {
-	for id, w := range t.leaving {
+	isOld := func(w *withdrawal) bool {
 		if w.seen.IsZero() {
 			w.seen = now
-		} else if now.Sub(w.seen) > remembered {
-			delete(t.leaving, id)
 		}
+		return now.Sub(w.seen) > remembered
 	}
+	maps.DeleteFunc(t.leaving, func(_ string, w *withdrawal) bool { return isOld(w) })
+	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived && isOld(w) })
 }

@@ -96,7 +96,8 @@ func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
 		require.Equal(t, step.unregisters, unregisters, step.what)
 	}
 	require.Empty(t, table.routes)
-	require.Empty(t, table.withdrawals)
+	_, unconfirmed := table.takeUnsent(0)
+	require.Empty(t, unconfirmed)
 }
 
 func TestAWithdrawalIsSentOnEachConnectionUntilItIsConfirmed(t *testing.T) {
@@ -114,14 +115,60 @@ func TestAWithdrawalIsSentOnEachConnectionUntilItIsConfirmed(t *testing.T) {
 	_, unconfirmed := table.takeUnsent(2)
 	table.confirm(unconfirmed)
 	<-table.leaving["a"].confirmed
-	gone, unconfirmed := table.takeUnsent(3)
+	gone, unconfirmed := table.takeUnsent(2)
 	require.Empty(t, gone)
 	require.Empty(t, unconfirmed)
-	now := time.Now()
+}
+
+// TestAWithdrawalIsSentOnceMoreToRoutersThatWereCutOff, for as long as they may have missed it.
+func TestAWithdrawalIsSentOnceMoreToRoutersThatWereCutOff(t *testing.T) {
+	table, now := newTable(), time.Now()
+	again := func(connection uint64) []routing.RegistryMessage {
+		gone, unconfirmed := table.takeUnsent(connection)
+		require.Empty(t, unconfirmed, "NATS has had it")
+		return said(t, gone)
+	}
+	table.live("a", at(1, "x", "y"), true)
+	table.gone("a", at(1, "x", "y"))
+	_, unregisters := takes(t, &table, now)
+	require.Len(t, unregisters, 1)
 	table.forget(now)
-	require.NotEmpty(t, table.leaving)
+	require.Empty(t, again(0))
+	table.again()
+	require.Equal(t, []routing.RegistryMessage{at(1, "x", "y")}, again(0), "a router has come")
+	require.Empty(t, again(0), "once")
+	require.Equal(t, []routing.RegistryMessage{at(1, "x", "y")}, again(1), "NATS is back")
+
+	table.live("b", at(1, "Y"), true)
+	require.Equal(t, []routing.RegistryMessage{at(1, "x")}, again(2), "the address is another's by now, which has one of the routes")
 	table.forget(now.Add(2 * remembered))
+	require.NotEmpty(t, table.withdrawals, "it was sent only now")
+	table.forget(now.Add(4 * remembered))
+	require.Empty(t, table.withdrawals)
 	require.Empty(t, table.leaving)
+}
+
+func TestWhatFlapsIsRememberedOnce(t *testing.T) {
+	table, now := newTable(), time.Now()
+	for range 100 {
+		table.live("a", at(1, "x"), true)
+		table.live("a", at(1, "x"), false)
+		_, unregisters := takes(t, &table, now)
+		require.Len(t, unregisters, 1)
+	}
+	require.Len(t, table.withdrawals, 1)
+}
+
+// TestWhatHasArrivedIsNoAnswer to who takes the same back once more, though it is to be sent again.
+func TestWhatHasArrivedIsNoAnswer(t *testing.T) {
+	table, now := newTable(), time.Now()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	takes(t, &table, now)
+	table.again()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	require.False(t, table.leaving["a"].arrived)
 }
 
 // TestTwoPassesMayConfirmTheSame: Close sends what is left while run may be waiting for NATS.
@@ -217,7 +264,6 @@ func TestTwoWhoSendAtOnceMayBothConfirm(t *testing.T) {
 	_, second := table.takeUnsent(0)
 	table.confirm(first)
 	require.NotPanics(t, func() { table.confirm(second) })
-	require.Empty(t, table.withdrawals)
 }
 
 func TestAnInstanceThatFlapsWhileNATSIsAwayIsTakenBackOnce(t *testing.T) {

@@ -211,7 +211,10 @@ func TestTheIntervalIsTheRouters(t *testing.T) {
 
 func TestWhatHappensWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	b := startBus(t)
-	router := startRouter(t, b, nil)
+	// Whichever of both is back first.
+	router := startRouter(t, b, nil, nats.ReconnectHandler(func(c *nats.Conn) {
+		_ = c.Publish(routing.SubjectStart, []byte(`{"id":"r"}`))
+	}))
 	r := newRegistrar(t, b)
 	r.Live(instance("stays", "x"))
 	r.Live(instance("goes", "x"))
@@ -229,6 +232,33 @@ func TestWhatHappensWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 		b.stop()
 		b.start()
 		router.hears("register stays x", "register comes x", "register moves new")
+	}
+}
+
+// TestARouterThatComesBackLaterThanTheNodeMissesNothing: NATS keeps no message for who is not connected.
+func TestARouterThatComesBackLaterThanTheNodeMissesNothing(t *testing.T) {
+	for name, lose := range map[string]func(*bus, *router){
+		"its connection broke": func(_ *bus, r *router) { r.nats.Close() },
+		"NATS restarted":       func(b *bus, r *router) { r.nats.Close(); b.stop(); b.start() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBus(t)
+			first := startRouter(t, b, nil)
+			r := newRegistrar(t, b)
+			r.Live(instance("stays", "x"))
+			r.Live(instance("goes", "y"))
+			r.Live(instance("moves", "old"))
+			first.hears("register stays x", "register goes y", "register moves old")
+			lose(b, first)
+			witness := startRouter(t, b, nil)
+			r.Live(instance("moves", "new"))
+			r.Gone(instance("goes", "y"))
+			witness.hears("unregister goes y", "unregister moves old")
+
+			back := startRouter(t, b, nil)
+			back.come(routing.RouterStart{ID: "back", MinimumRegisterIntervalInSeconds: 3600})
+			back.hears("unregister goes y", "unregister moves old", "register stays x", "register moves new")
+		})
 	}
 }
 
