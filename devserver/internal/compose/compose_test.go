@@ -2,17 +2,22 @@ package compose
 
 import (
 	"bytes"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -187,25 +192,34 @@ func TestAppsDoNotReachTheCodecServer(t *testing.T) {
 	}
 }
 
-func TestSecretsAreMadeByTheScript(t *testing.T) {
-	project := load(t)
-	dir := t.TempDir()
-	script := filepath.Join(dir, "secrets.sh")
+// makeSecrets makes the secrets in a directory of the test's, by a copy of the script, which it gives.
+func makeSecrets(t *testing.T) (dir string, run func() string) {
+	t.Helper()
+	parent := t.TempDir()
+	dir = filepath.Join(parent, "secrets")
+	script := filepath.Join(parent, "secrets.sh")
 	require.NoError(t, os.WriteFile(script, []byte(read(t, "deploy", "secrets.sh")), 0o700)) //nolint:gosec // it is run
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "secrets"), 0o700))
-	run := func() string {
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	run = func() string {
 		out, err := exec.CommandContext(t.Context(), "bash", script).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
 	assert.Contains(t, run(), "made")
+	return dir, run
+}
 
+func TestSecretsAreMadeByTheScript(t *testing.T) {
+	project := load(t)
+	dir, run := makeSecrets(t)
 	for name, secret := range project.Secrets {
-		rel, err := filepath.Rel(filepath.Join(root(t), "deploy"), secret.File)
+		rel, err := filepath.Rel(filepath.Join(root(t), "deploy", "secrets"), secret.File)
 		require.NoError(t, err)
-		assert.FileExists(t, filepath.Join(dir, rel), name)
+		info, err := os.Stat(filepath.Join(dir, rel))
+		require.NoError(t, err, name)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
-	key := filepath.Join(dir, "secrets", "encryption.key")
+	key := filepath.Join(dir, "encryption.key")
 	before, err := codec.LoadKeyring(key)
 	require.NoError(t, err)
 	assert.NotContains(t, run(), "made", "a second run makes nothing anew")
@@ -213,6 +227,61 @@ func TestSecretsAreMadeByTheScript(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, before.Derive("test"), after.Derive("test"))
 	assert.Equal(t, "*\n!.gitignore\n", read(t, "deploy", "secrets", ".gitignore"), "no secret is ever committed")
+}
+
+// exported is the variable that a service's command makes of the secrets that it is given, before it begins the program.
+func exported(t *testing.T, project *types.Project, name, secrets, variable string) string {
+	t.Helper()
+	service := project.Services[name]
+	mounted := t.TempDir()
+	for _, secret := range service.Secrets {
+		file := filepath.Base(project.Secrets[secret.Source].File)
+		require.NoError(t, os.Symlink(filepath.Join(secrets, file), filepath.Join(mounted, secret.Source)))
+	}
+	require.Equal(t, types.ShellCommand{"/bin/sh", "-c"}, service.Entrypoint, name)
+	require.Len(t, service.Command, 1, name)
+	before, program, found := strings.Cut(service.Command[0], "&& exec ")
+	require.True(t, found, name)
+	require.NotContains(t, program, "secrets", "what is shown by ps")
+	script := strings.ReplaceAll(before, "/run/secrets", mounted) + `&& printf %s "$` + variable + `"`
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script).Output()
+	require.NoError(t, err, name)
+	require.NotEmpty(t, out, name)
+	return string(out)
+}
+
+// TestOnlyTheWorkerSpeaksByNATS: apps reach it as well, and who may speak there leads requests where he likes.
+func TestOnlyTheWorkerSpeaksByNATS(t *testing.T) {
+	project := load(t)
+	secrets, _ := makeSecrets(t)
+	t.Setenv("NATS_PASSWORD", exported(t, project, "nats", secrets, "NATS_PASSWORD"))
+	file := project.Services["nats"].Volumes[0]
+	assert.Contains(t, project.Services["nats"].Command[0], "--config "+file.Target)
+	options, err := server.ProcessConfigFile(file.Source)
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1", options.HTTPHost)
+	assert.Contains(t, project.Services["nats"].HealthCheck.Test, fmt.Sprintf("http://127.0.0.1:%d/healthz", options.HTTPPort))
+
+	at, err := url.Parse(exported(t, project, "worker", secrets, "DEA_NATS_SERVERS"))
+	require.NoError(t, err)
+	assert.Equal(t, strconv.Itoa(options.Port), at.Port())
+	options.Host, options.Port, options.HTTPPort = "127.0.0.1", server.RANDOM_PORT, 0
+	options.NoSigs, options.NoLog = true, true
+	bus, err := server.NewServer(options)
+	require.NoError(t, err)
+	bus.Start()
+	defer bus.WaitForShutdown()
+	defer bus.Shutdown()
+	require.True(t, bus.ReadyForConnections(time.Minute))
+	at.Host = bus.Addr().String()
+	client, err := nats.Connect(at.String())
+	require.NoError(t, err)
+	client.Close()
+	for _, stranger := range []*url.Userinfo{nil, url.User(at.User.Username()), url.UserPassword(at.User.Username(), "$NATS_PASSWORD")} {
+		at.User = stranger
+		_, err := nats.Connect(at.String())
+		require.ErrorIs(t, err, nats.ErrAuthorization)
+	}
 }
 
 func TestScriptsAreSound(t *testing.T) {
@@ -233,12 +302,18 @@ func TestTheNodeIsConfigured(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, worker.Environment[keyVariable])
 	require.Equal(t, keyTarget, *worker.Environment[keyVariable])
+	const servers = "DEA_NATS_SERVERS"
+	secrets, _ := makeSecrets(t)
+	address := exported(t, project, "worker", secrets, servers)
 
 	node, err := config.LoadNode(config.LoadOptions{
 		File: filepath.Join(root(t), "deploy", "dea.yml"),
 		Env: func(name string) string {
-			if name == keyVariable {
+			switch name {
+			case keyVariable:
 				return key // the configuration is refused where the file is not
+			case servers:
+				return address
 			}
 			if value := worker.Environment[name]; value != nil {
 				return *value
@@ -251,8 +326,9 @@ func TestTheNodeIsConfigured(t *testing.T) {
 	assert.Equal(t, *project.Services["namespace"].Environment["TEMPORAL_NAMESPACE"], node.Temporal.Namespace)
 	assert.Contains(t, project.Services["wardend"].Command, "--socket="+node.WardenSocket)
 	require.Len(t, node.NATSServers, 1)
-	nats, err := url.Parse(node.NATSServers[0].Reveal())
+	bus, err := url.Parse(node.NATSServers[0].Reveal())
 	require.NoError(t, err)
-	assert.Contains(t, project.Services, nats.Hostname())
-	assert.Contains(t, worker.DependsOn, nats.Hostname())
+	assert.Contains(t, project.Services, bus.Hostname())
+	assert.Contains(t, worker.DependsOn, bus.Hostname())
+	assert.Contains(t, worker.Command[0], " --config "+worker.Volumes[1].Target)
 }
