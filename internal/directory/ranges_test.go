@@ -28,13 +28,15 @@ func TestRangesOfAFile(t *testing.T) {
 		"bytes=5-1000": {http.StatusPartialContent, "56789"},
 		// More bytes than the file has: it is sent as a whole, once.
 		"bytes=0-5,0-5": {http.StatusOK, "0123456789"}, "bytes=0-,0-,0-": {http.StatusOK, "0123456789"},
+		// A unit that is not known.
+		"lines=1-2": {http.StatusOK, "0123456789"},
 	} {
 		a := n.get(n.url("file", false), "Range", asked)
 		require.Equal(t, want.status, a.status, asked)
 		require.Equal(t, want.body, a.body, asked)
 		require.Equal(t, "bytes", a.header.Get("Accept-Ranges"))
 	}
-	for _, unmet := range []string{"bytes=10-", "bytes=4-2", "bytes=x", "lines=1-2"} {
+	for _, unmet := range []string{"bytes=10-", "bytes=4-2", "bytes=x"} {
 		require.Equal(t, http.StatusRequestedRangeNotSatisfiable, n.get(n.url("file", false), "Range", unmet).status, unmet)
 	}
 }
@@ -122,4 +124,14 @@ func TestHeadSaysWhatGetWould(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, n.get(n.url("file", false)).header.Get("Content-Security-Policy"))
+
+	// Ranges are GET's alone.
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, n.url("file", false), nil)
+	require.NoError(t, err)
+	request.Header.Set("Range", "bytes=0-3")
+	head, err := n.http.Client().Do(request)
+	require.NoError(t, err)
+	require.NoError(t, head.Body.Close())
+	require.Equal(t, http.StatusOK, head.StatusCode)
+	require.EqualValues(t, 10, head.ContentLength)
 }

@@ -27,9 +27,14 @@ var errRanges = fmt.Errorf("at most %d ranges can be asked for at once", maxRang
 // serveFile answers with a file's content: whole or in ranges, or that the client has it already. It is labelled as text
 // or as bytes and never as what a browser would run.
 func serveFile(w http.ResponseWriter, r *http.Request, f *os.File, info fs.FileInfo) error {
+	wanted := r.Header.Get("Range")
 	// Of ranges that overlap by more than the file has the whole file is sent instead: see http.ServeContent.
-	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+	if strings.Count(wanted, ",") >= maxRanges {
 		return errRanges
+	}
+	// RFC 9110 has servers pass over what is asked of another method, or in another unit; http.ServeContent does not.
+	if r.Method != http.MethodGet || !strings.HasPrefix(wanted, "bytes=") {
+		r.Header.Del("Range")
 	}
 	head := make([]byte, sniffBytes)
 	n, err := f.ReadAt(head, 0)
