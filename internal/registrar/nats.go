@@ -42,6 +42,7 @@ const (
 	noBuffer = -1
 )
 
+// connect makes the client, which then tries on for ever. It is New's, and then run's, to call.
 func (r *Registrar) connect() error {
 	o := r.options.NATS
 	servers := make([]string, 0, len(o.Servers))
@@ -56,6 +57,7 @@ func (r *Registrar) connect() error {
 		nats.Timeout(connectTimeout), nats.FlusherTimeout(stallTimeout), nats.ReconnectBufSize(noBuffer),
 		nats.ConnectHandler(r.connected), nats.ReconnectHandler(r.connected),
 		nats.DisconnectErrHandler(r.disconnected), nats.ReconnectErrHandler(r.disconnected), nats.ErrorHandler(r.failed),
+		nats.ClosedHandler(func(*nats.Conn) { r.stir() }),
 	}
 	if o.TLS != (config.TLSFiles{}) {
 		security, err := tlsfiles.Load("nats_tls", o.TLS)

@@ -33,7 +33,7 @@ type Options struct {
 type Registrar struct {
 	options Options
 	log     hclog.Logger
-	// nats is nil where there are no servers.
+	// nats and inbox are run's; nats is nil where there are no servers.
 	nats    *nats.Conn
 	inbox   string
 	ctx     context.Context //nolint:containedctx // the registrar's own life
@@ -76,7 +76,7 @@ func New(o Options) (*Registrar, error) {
 }
 
 // Enabled tells whether there is a NATS to speak by.
-func (r *Registrar) Enabled() bool { return r.nats != nil }
+func (r *Registrar) Enabled() bool { return len(r.options.NATS.Servers) > 0 }
 
 // closeTimeout bounds what is said last.
 const closeTimeout = time.Second
@@ -85,7 +85,7 @@ const closeTimeout = time.Second
 func (r *Registrar) Close() {
 	r.cancel()
 	r.running.Wait() // the last pass is not to be made beside another
-	if r.nats == nil {
+	if !r.Enabled() {
 		return
 	}
 	r.mu.Lock()
@@ -114,7 +114,7 @@ func (r *Registrar) Serve(id string, message routing.RegistryMessage) {
 }
 
 func (r *Registrar) note(change func(*table)) {
-	if r.nats == nil {
+	if !r.Enabled() {
 		return
 	}
 	r.mu.Lock()
@@ -138,7 +138,7 @@ const withdrawTimeout = time.Second
 // more: when NATS has it, and Drain has passed. Of an instance without routes, and with a nil Registrar, it returns at once.
 // It fails when ctx ends.
 func (r *Registrar) Withdraw(ctx context.Context, i supervisor.Instance) error {
-	if r == nil || r.nats == nil {
+	if r == nil || !r.Enabled() {
 		return nil
 	}
 	r.Gone(i)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/routing"
 )
 
@@ -38,6 +39,9 @@ const (
 
 // pass sends what is due, and tells in what time something will be.
 func (r *Registrar) pass(now time.Time) time.Duration {
+	if r.nats.IsClosed() {
+		r.reopen()
+	}
 	if !r.nats.IsConnected() {
 		// The client does not tell of a server that refuses it while it tries on. connected has pass called.
 		if err := r.nats.LastError(); err != nil {
@@ -79,6 +83,21 @@ func (r *Registrar) pass(now time.Time) time.Duration {
 	defer r.mu.Unlock()
 	r.table.confirm(unconfirmed)
 	return wait
+}
+
+// reopen makes another client in the place of one that has given up: it does so where a server ends a connection for a reason that
+// it does not know, such as a message that is longer than the server takes since it read its configuration anew.
+func (r *Registrar) reopen() {
+	r.disconnected(r.nats, r.nats.LastError())
+	if !pause.For(r.ctx, awayPause) { // it may go on so
+		return
+	}
+	r.mu.Lock()
+	r.fresh = true // the new client counts its connections from the beginning
+	r.mu.Unlock()
+	if err := r.connect(); err != nil {
+		r.disconnected(r.nats, err)
+	}
 }
 
 func (r *Registrar) publish(subject string, payloads [][]byte) {

@@ -322,6 +322,25 @@ func TestARouteThatNATSRefusesKeepsNoOtherBack(t *testing.T) {
 	require.Less(t, len(log.String()), 10_000, "the route is not in the log")
 }
 
+// TestARegistrarComesBackAlsoWhereTheClientGivesUp: NATS ends the connection for a reason that the client does not try on after.
+func TestARegistrarComesBackAlsoWhereTheClientGivesUp(t *testing.T) {
+	b := startBus(t)
+	router := startRouter(t, b, nil)
+	relay := startRelay(t, b)
+	r := newRegistrar(t, b, func(o *registrar.Options) {
+		o.NATS.Servers = []config.URL{config.URL(strings.Replace(b.url(), fmt.Sprint(b.options.Port), relay.port(), 1))}
+	})
+	for range 2 {
+		r.Live(instance("a", "x"))
+		router.hears("register a x")
+		relay.refuse()
+		r.Gone(instance("a", "x"))
+		r.Live(instance("b", "x"))
+		router.hears("unregister a x", "register b x")
+	}
+	require.NoError(t, r.Withdraw(t.Context(), instance("b", "x")))
+}
+
 // TestPasswordsAreNotTold by errors or logs.
 func TestPasswordsAreNotTold(t *testing.T) {
 	_, err := registrar.New(registrar.Options{
