@@ -170,7 +170,8 @@ func (a *attempt) connected(info httptrace.GotConnInfo) {
 // mayRetry tells whether a request that failed may be sent again: nothing of it was sent, or it changes nothing and the
 // connection broke. Whether its body can be had again is another question.
 func (a *attempt) mayRetry(request *http.Request, err error) bool {
-	if !a.got || isDial(err) || isTLS(err) {
+	// A connection is got when its handshake is over: an alert that comes after it may be about what was done already.
+	if !a.got || isDial(err) {
 		return true
 	}
 	if a.conn != nil && !a.endpoint.http2 && a.conn.written.Load() == a.before {

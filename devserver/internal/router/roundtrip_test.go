@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +34,9 @@ func TestNothingSentMayBeSentAgain(t *testing.T) {
 	_, err = io.WriteString(conn, "P")
 	require.NoError(t, err)
 	require.False(t, one.mayRetry(post, io.EOF))
+	for _, side := range []string{"remote error", "local error"} {
+		require.False(t, one.mayRetry(post, &net.OpError{Op: side, Err: tls.AlertError(20)}), "it comes after what was sent")
+	}
 	require.True(t, one.mayRetry(httptest.NewRequest(http.MethodGet, "/", nil), io.EOF))
 	require.False(t, one.mayRetry(httptest.NewRequest(http.MethodGet, "/", nil), http.ErrNotSupported), "it would fail again")
 }
