@@ -20,6 +20,7 @@ import (
 	"github.com/durable-dea/dea/internal/crashes"
 	"github.com/durable-dea/dea/internal/diskuse"
 	"github.com/durable-dea/dea/internal/drain"
+	"github.com/durable-dea/dea/internal/registrar"
 	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/wardentest"
 	"github.com/durable-dea/dea/warden/wardenpb"
@@ -32,8 +33,9 @@ type instanceTest struct {
 	temporal   *temporalWorld
 	supervisor *supervisor.Supervisor
 	containers *activities.Containers
-	// drains are nil unless drain was called.
+	// drains are nil unless drain was called, and routes unless a test sets them.
 	drains  *drain.Manager
+	routes  *registrar.Registrar
 	message api.StartMessage
 	// disk is how full the disk may be, from the next begin on.
 	disk diskuse.Threshold
@@ -79,7 +81,7 @@ func (i *instanceTest) begin(t *testing.T) {
 		Droplets: activities.NewDroplets(activities.DropletsDeps{
 			Node: "n", Cache: i.droplets, Disk: i.disk, HTTP: i.http, Log: hclog.New(&hclog.LoggerOptions{Output: &i.said}),
 		}),
-		Drains: i.drains, Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
+		Routes: i.routes, Drains: i.drains, Supervisor: i.supervisor, Crashes: i.crashes(), Runner: filepath.Dir(wardentest.Program("dea-runner")), Log: log,
 	})
 }
 
