@@ -14,7 +14,7 @@
 // after each batch of what follows, comes the position behind it.
 //
 // The HMAC is SHA-512's, in hex, over the URL's path and the sorted parameters path and timestamp (seconds of Unix
-// time). tail, tail_offset and format are ways to read and not signed: who may read a file may follow it. Answers that are
+// time). tail, tail_offset, tail_file and format are ways to read and not signed: who may read a file may follow it. Answers that are
 // no success, each with a sentence as plain text:
 //
 //	400  the URL is older than Lifetime, or its timestamp lies ahead; tail of what is no file; no such format; odd parameters
@@ -33,10 +33,15 @@
 //
 // With tail in the query a file is followed: what it holds is sent from tail_offset on, then what is appended, through
 // truncation and rotation, until the client goes or the instance's or staging's directory is no more; of one that is over
-// and only kept, until the file's end. An answer that breaks off instead of ending, as when the server ends, can be gone on
-// with by another request from the byte that is missing. Without tail_offset only what is appended from now on is sent; a negative tail_offset
+// and only kept, until the file's end. Without tail_offset only what is appended from now on is sent; a negative tail_offset
 // counts from the file's end. A file was truncated when it is shorter than what was sent of it; one that has grown beyond
 // that again within a quarter of a second looks as one that was appended to.
+//
+// An answer that breaks off instead of ending, as when the server ends, can be gone on with by another request from the byte that
+// is missing. As an answer may be of several files, one after the other, who wants to do so asks with tail_file, empty at
+// first: such an answer is of one file. It says in X-Tail-File which that is and in X-Tail-Offset where it begins; when the file is
+// truncated, or another has its name, it ends, with the trailer X-Tail-Next. With tail_file as it was said the next request goes on
+// in that file, or begins where another begins that has the name by then.
 //
 // # Listings
 //

@@ -36,6 +36,7 @@ const (
 	paramHMAC       = "hmac"
 	paramTail       = "tail"
 	paramTailOffset = "tail_offset"
+	paramTailFile   = "tail_file"
 	paramFormat     = "format"
 )
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/durable-dea/dea/internal/regular"
 )
 
@@ -28,10 +30,22 @@ const (
 // pieces are lent to tails that have something to send; those that wait hold none.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 
+// Of an answer that follows a file, as its client goes on by.
+const (
+	// headerTailFile tells the file apart from others that have, or had, its name; headerTailOffset is where in it the answer
+	// begins.
+	headerTailFile   = "X-Tail-File"
+	headerTailOffset = "X-Tail-Offset"
+	// trailerTailNext ends an answer for the reason that there is another file to follow.
+	trailerTailNext = "X-Tail-Next"
+)
+
 // Why a path is not followed.
 var (
 	errNoTail    = errors.New("only a file can be followed")
 	errBadOffset = errors.New("tail_offset is not a number")
+	// errNext ends an answer that is of one file alone.
+	errNext = errors.New("there is another file to follow")
 )
 
 // tail follows a file by its name.
@@ -43,6 +57,8 @@ type tail struct {
 	file  *os.File
 	// offset is how far file was read.
 	offset int64
+	// alone ends the answer where another file, or what a truncated one holds, would be gone on with.
+	alone bool
 	// patience is how long the reader may take for a piece.
 	patience time.Duration
 }
@@ -54,11 +70,21 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 	if !info.Mode().IsRegular() {
 		return errNoTail
 	}
-	var err error
-	if t.offset, err = startOffset(r, info.Size()); err != nil {
+	id, err := fileID(t.file)
+	if err != nil {
+		return err
+	}
+	// What is kept is a copy.
+	same := t.place.Over || isFile(r, id)
+	if t.offset, err = startOffset(r, same, info.Size()); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", textType)
+	w.Header().Set(headerTailFile, id)
+	w.Header().Set(headerTailOffset, strconv.FormatInt(t.offset, 10))
+	if t.alone = r.URL.Query().Has(paramTailFile); t.alone {
+		w.Header().Set("Trailer", trailerTailNext)
+	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
@@ -67,15 +93,38 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 	// A server's timeout for a request says nothing of this one, which lasts as long as it is wanted.
 	_ = out.control.SetReadDeadline(time.Time{})
 	// The client learns at once that it follows, though there may be nothing to send for hours.
-	if out.flush() != nil || !t.follow(r, out) {
+	if err = out.flush(); err == nil {
+		err = t.follow(r, out)
+	}
+	switch {
+	case errors.Is(err, errNext):
+		w.Header().Set(trailerTailNext, "1")
+	case err != nil:
 		// A reader must not take the end of the server, or a fault, for the end of the file: the answer breaks off.
 		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
 
-// startOffset is where to begin in a file of a size.
-func startOffset(r *http.Request, size int64) (int64, error) {
+// fileID tells a file from others that have had, or will have, its name: a number of a file's is given again soon after the file
+// is gone, but not with the time at which it was made.
+func fileID(f *os.File) (string, error) {
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err != nil {
+		return "", fmt.Errorf("look at a file: %w", err)
+	}
+	return fmt.Sprintf("%x-%x-%x.%x", uint64(st.Dev_major)<<32|uint64(st.Dev_minor), st.Ino, st.Btime.Sec, st.Btime.Nsec), nil
+}
+
+// isFile tells whether a request does not go on with another file.
+func isFile(r *http.Request, id string) bool {
+	of := r.URL.Query().Get(paramTailFile)
+	return of == "" || of == id
+}
+
+// startOffset is where to begin in a file of a size, of which all is new where it is not the same that was read before.
+func startOffset(r *http.Request, same bool, size int64) (int64, error) {
 	query := r.URL.Query()
 	if !query.Has(paramTailOffset) {
 		return size, nil
@@ -88,14 +137,14 @@ func startOffset(r *http.Request, size int64) (int64, error) {
 		return max(size+n, 0), nil
 	}
 	// Beyond the end: the file was truncated since, and what it has now is new.
-	if n > size {
+	if n > size || !same {
 		return 0, nil
 	}
 	return n, nil
 }
 
-// follow sends until the directory is gone, which is true, or what it sends can go on no longer.
-func (t *tail) follow(r *http.Request, out *sender) (over bool) {
+// follow sends until the directory is gone, which is nil, or what it sends can go on no longer.
+func (t *tail) follow(r *http.Request, out *sender) error {
 	pause := minPause
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -104,7 +153,7 @@ func (t *tail) follow(r *http.Request, out *sender) (over bool) {
 		gone := t.place.Over || t.gone()
 		sent, err := t.catchUp(r.Context(), out)
 		if err != nil || gone {
-			return err == nil
+			return err
 		}
 		pause = min(2*pause, maxPause)
 		if sent {
@@ -113,7 +162,7 @@ func (t *tail) follow(r *http.Request, out *sender) (over bool) {
 		timer.Reset(pause)
 		select {
 		case <-r.Context().Done():
-			return false
+			return context.Cause(r.Context())
 		case <-timer.C:
 		}
 	}
@@ -141,6 +190,10 @@ func (t *tail) catchUp(ctx context.Context, out *sender) (sent bool, err error) 
 	if next == nil || err != nil {
 		closeAll(next)
 		return sent, err
+	}
+	if t.alone {
+		closeAll(next)
+		return true, errNext
 	}
 	t.close()
 	t.file, t.offset = next, 0
@@ -178,6 +231,9 @@ func (t *tail) drain(ctx context.Context, out *sender) (sent bool, err error) {
 		return false, err
 	}
 	if info.Size() < t.offset {
+		if t.alone {
+			return false, errNext
+		}
 		t.offset = 0
 	}
 	if t.offset == info.Size() {

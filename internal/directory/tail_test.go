@@ -3,12 +3,14 @@ package directory
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +85,78 @@ func TestATailSurvivesRotation(t *testing.T) {
 	n.append("other", "x")
 	n.append("log", "again\n")
 	f.expect("again\n")
+}
+
+// TestATailOfOneFileTellsHowToGoOn: whoever was cut off counts in a file that has another name by then, or is no more.
+func TestATailOfOneFileTellsHowToGoOn(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\n")
+	log := filepath.Join(n.instance, "log")
+	begin := func(file string, offset int) *oneFile {
+		signed := n.with(n.with(n.url("log", true), paramTailFile, file), paramTailOffset, strconv.Itoa(offset))
+		answer, err := n.http.Client().Get(signed)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = answer.Body.Close() })
+		return &oneFile{t: t, Response: answer}
+	}
+	answer := begin("", 0)
+	answer.expect("one\n")
+	first := answer.Header.Get(headerTailFile)
+	require.NotEmpty(t, first)
+	n.append("log", "two\n")
+	answer.expect("two\n")
+	answer = begin(first, 4)
+	require.Equal(t, first, answer.Header.Get(headerTailFile))
+	require.Equal(t, "4", answer.Header.Get(headerTailOffset))
+	answer.expect("two\n")
+
+	require.NoError(t, os.Rename(log, log+".1"))
+	n.append("log.1", "last\n")
+	n.append("log", "another, and longer\n")
+	answer.expect("last\n")
+	answer.expectNext()
+	answer = begin(first, 8)
+	require.Equal(t, "0", answer.Header.Get(headerTailOffset), "none of this file was read")
+	answer.expect("another, and longer\n")
+	require.NotEqual(t, first, answer.Header.Get(headerTailFile))
+
+	require.NoError(t, os.Truncate(log, 0))
+	answer.expectNext()
+	answer = begin(answer.Header.Get(headerTailFile), 20)
+	n.append("log", "anew\n")
+	answer.expect("anew\n")
+}
+
+// oneFile is an answer of one file.
+type oneFile struct {
+	*http.Response
+	t *testing.T
+}
+
+func (o *oneFile) expect(want string) {
+	o.t.Helper()
+	got := make([]byte, len(want))
+	_, err := io.ReadFull(o.Body, got)
+	require.NoError(o.t, err)
+	require.Equal(o.t, want, string(got))
+}
+
+// expectNext waits for the end of the answer, with nothing more of the file.
+func (o *oneFile) expectNext() {
+	o.t.Helper()
+	rest, err := io.ReadAll(o.Body)
+	require.NoError(o.t, err)
+	require.Empty(o.t, rest)
+	require.Equal(o.t, "1", o.Trailer.Get(trailerTailNext))
+}
+
+// TestWhatIsKeptIsGoneOnWith though it is a copy of the file that was followed.
+func TestWhatIsKeptIsGoneOnWith(t *testing.T) {
+	n := newNode(t)
+	n.write("log", "one\ntwo\n")
+	signed := SignedURL(n.http.URL, n.key, Instance, "over", "log", time.Now(), true)
+	a := n.get(n.with(n.with(signed, paramTailFile, "another"), paramTailOffset, "4"))
+	require.Equal(t, "two\n", a.body)
 }
 
 func TestATailIsNotLedOutsideByRotation(t *testing.T) {

@@ -94,7 +94,7 @@ func (r *Reader) Open(ctx context.Context, instance api.InstanceStatus, path, by
 // which is no failure, or ctx ends.
 func (r *Reader) Follow(ctx context.Context, instance api.InstanceStatus, path string, lines int, emit func(string)) error {
 	p := &place{Reader: r, instance: instance, path: path}
-	var from int64
+	var from tail.Position
 	err := p.try(ctx, func() error {
 		end, err := r.Files.Last(ctx, p.url(false), lines)
 		if err != nil {
@@ -103,7 +103,7 @@ func (r *Reader) Follow(ctx context.Context, instance api.InstanceStatus, path s
 		for _, line := range end.Lines {
 			emit(line)
 		}
-		from = end.Offset
+		from.Offset = end.Offset
 		return nil
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func (r *Reader) Follow(ctx context.Context, instance api.InstanceStatus, path s
 }
 
 // follow goes on through restarts of the node's worker.
-func (p *place) follow(ctx context.Context, from int64, emit func(string)) error {
+func (p *place) follow(ctx context.Context, from tail.Position, emit func(string)) error {
 	for told := false; ; {
 		var err error
 		from, err = p.Files.Follow(ctx, func() string { return p.url(true) }, from, emit)

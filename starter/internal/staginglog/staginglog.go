@@ -74,7 +74,7 @@ type view struct {
 	*Reader
 	staging *controller.Staging
 	// from is how far it is shown, of the log on node; told that somebody who waits knows why.
-	from int64
+	from tail.Position
 	node string
 	told bool
 	// over is set once the staging is.
@@ -100,7 +100,7 @@ func (v *view) look(ctx context.Context) error {
 	}
 	if v.node != "" && v.node != status.Node {
 		v.Warn("the node was lost: the staging begins again on node " + status.Node)
-		v.from = 0
+		v.from = tail.Position{}
 	}
 	v.node = status.Node
 	// A worker that was started again may serve its node's files elsewhere.
@@ -109,7 +109,7 @@ func (v *view) look(ctx context.Context) error {
 	}
 	v.from, err = v.Files.Follow(ctx, func() string { return v.staging.LogURL(status) }, v.from, v.Emit)
 	switch gone := v.over && errors.Is(err, tail.ErrNotThere); {
-	case gone && v.from == 0:
+	case gone && v.from.Offset == 0:
 		return errNoLog
 	case gone:
 		return errNoEnd

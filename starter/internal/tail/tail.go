@@ -59,53 +59,94 @@ func New() *Client {
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Follow hands each line of a file to line as it is written, from an offset in bytes on, until the file's directory is
-// gone (nil) or ctx ends. address gives a URL with tail, and is asked anew for each connection, since a signature does
-// not last as long as a log. A connection that breaks is made again where it broke. Any other error comes with the
-// offset at which a later Follow misses no line and repeats none.
-func (c *Client) Follow(ctx context.Context, address func() string, from int64, line func(string)) (next int64, err error) {
-	seen := from
-	lines := splitter{emit: line}
+// Position is how far a file was followed.
+type Position struct {
+	// File tells the file apart from others that have had its name, in the node's words; empty for the one that has it.
+	File string
+	// Offset is in bytes from the file's beginning.
+	Offset int64
+}
+
+// Follow hands each line of a file to line as it is written, from a position on, until the file's directory is
+// gone (nil) or ctx ends; through truncation, and to a file that takes the place of this one. address gives a URL with tail, and
+// is asked anew for each connection, since a signature does not last as long as a log. A connection that breaks is made again
+// where it broke. Any other error comes with the position at which a later Follow misses no line and repeats none, but for what
+// was written to a file that was truncated or replaced meanwhile.
+func (c *Client) Follow(ctx context.Context, address func() string, from Position, line func(string)) (next Position, err error) {
+	f := follower{Client: c, at: from, lines: splitter{emit: line}}
 	for try := 0; ; {
-		n, err := c.stream(ctx, address(), seen, &lines)
-		seen += n
-		if n > 0 {
+		more, err := f.stream(ctx, address())
+		if more {
 			try = 0
 		}
 		if err == nil || ctx.Err() != nil {
-			lines.flush()
-			return seen, ctx.Err()
+			f.lines.flush()
+			return f.at, ctx.Err()
+		}
+		if errors.Is(err, errNext) {
+			_ = pause.For(ctx, brokenPause) // an app may put one file after the other there
+			continue
 		}
 		try++
 		if try > brokenTries || errors.Is(err, ErrRefused) || errors.Is(err, ErrNotThere) || errors.Is(err, ErrNotReadable) {
-			return seen - int64(len(lines.rest)), err
+			f.stepBack()
+			return f.at, err
 		}
 		if !pause.For(ctx, time.Duration(try)*brokenPause) {
-			lines.flush()
-			return seen, ctx.Err()
+			f.lines.flush()
+			return f.at, ctx.Err()
 		}
 	}
 }
 
-// stream copies one answer, from an offset on.
-func (c *Client) stream(ctx context.Context, address string, from int64, to io.Writer) (int64, error) {
-	if from > 0 {
-		moved, err := with(address, "tail_offset", strconv.FormatInt(from, 10))
-		if err != nil {
-			return 0, err
-		}
-		address = moved
+// errNext: another file has the name now, or the file was truncated.
+var errNext = errors.New("there is another file to follow")
+
+// follower follows a file by one answer after the other.
+type follower struct {
+	*Client
+	at    Position
+	lines splitter
+}
+
+// stepBack gives up what there is of a line, to be read again, or hands it on where it began in the file before.
+func (f *follower) stepBack() {
+	if rest := int64(len(f.lines.rest)); rest <= f.at.Offset {
+		f.at.Offset -= rest
+		return
 	}
-	response, err := c.get(ctx, address, nil)
+	f.lines.flush()
+}
+
+// stream copies one answer, which is of one file, and tells whether it had anything.
+func (f *follower) stream(ctx context.Context, address string) (more bool, err error) {
+	for name, value := range map[string]string{"tail_offset": strconv.FormatInt(f.at.Offset, 10), "tail_file": f.at.File} {
+		if address, err = with(address, name, value); err != nil {
+			return false, err
+		}
+	}
+	response, err := f.get(ctx, address, nil)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	defer closeBody(response)
-	n, err := io.Copy(to, response.Body)
-	if err != nil {
-		return n, ErrUnreachable
+	if begin, err := strconv.ParseInt(response.Header.Get("X-Tail-Offset"), 10, 64); err == nil {
+		if begin != f.at.Offset {
+			f.lines.flush() // the end of its line is gone
+		}
+		f.at = Position{File: response.Header.Get("X-Tail-File"), Offset: begin}
 	}
-	return n, nil
+	n, err := io.Copy(&f.lines, response.Body)
+	f.at.Offset += n
+	switch {
+	case err != nil:
+		return n > 0, ErrUnreachable
+	case response.Trailer.Get("X-Tail-Next") != "":
+		f.at = Position{}
+		return n > 0, errNext
+	default:
+		return n > 0, nil
+	}
 }
 
 // Answer gives the answer of a URL, which the caller closes. It fails as Last does.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -29,6 +30,7 @@ var key = []byte("0123456789abcdef0123456789abcdef")
 type node struct {
 	dir    string
 	url    string
+	server *httptest.Server
 	broken atomic.Int32
 }
 
@@ -47,7 +49,7 @@ func newNode(t *testing.T) *node {
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	n.url = server.URL
+	n.url, n.server = server.URL, server
 	return n
 }
 
@@ -56,7 +58,7 @@ func (n *node) sign(path string, follow bool) string {
 }
 
 func (n *node) follow(ctx context.Context, c *tail.Client, from int64, line func(string)) error {
-	_, err := c.Follow(ctx, func() string { return n.sign("log", true) }, from, line)
+	_, err := c.Follow(ctx, func() string { return n.sign("log", true) }, tail.Position{Offset: from}, line)
 	return err
 }
 
@@ -141,6 +143,69 @@ func TestFollowGoesOnWhereAConnectionBroke(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 }
 
+// TestFollowGoesOnThroughRotationsAndBrokenConnections: an offset counts in one file, and what was read in all of them.
+func TestFollowGoesOnThroughRotationsAndBrokenConnections(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "one\ntwo\n")
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	log := filepath.Join(n.dir, "log")
+	go func() { done <- n.follow(ctx, c, 0, got.add) }()
+	want := []string{"one", "two"}
+	require.Eventually(t, got.has(want...), 30*time.Second, 5*time.Millisecond)
+	for i := range 3 {
+		name := fmt.Sprintf("three %d", i)
+		if i < 2 {
+			require.NoError(t, os.Rename(log, log+".1"))
+		} else {
+			require.NoError(t, os.Truncate(log, 0))
+		}
+		n.append(t, name+"\n")
+		want = append(want, name)
+		require.Eventually(t, got.has(want...), 30*time.Second, 5*time.Millisecond)
+		n.server.CloseClientConnections()
+		long := fmt.Sprintf("four %d, which is longer than all that was before", i)
+		n.append(t, long+"\n")
+		want = append(want, long)
+		require.Eventually(t, got.has(want...), 30*time.Second, 5*time.Millisecond)
+	}
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+// TestFollowTakesAllOfAFileThatCameWhileItWasAway.
+func TestFollowTakesAllOfAFileThatCameWhileItWasAway(t *testing.T) {
+	n := newNode(t)
+	n.append(t, "one\nhalf")
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	follow := func(ctx context.Context, from tail.Position) tail.Position {
+		next, err := c.Follow(ctx, func() string { return n.sign("log", true) }, from, got.add)
+		assert.ErrorIs(t, err, context.Canceled)
+		return next
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	next := make(chan tail.Position, 1)
+	go func() { next <- follow(ctx, tail.Position{}) }()
+	require.Eventually(t, got.has("one"), 30*time.Second, 5*time.Millisecond)
+	cancel()
+	at := <-next
+	require.NotEmpty(t, at.File)
+	log := filepath.Join(n.dir, "log")
+	require.NoError(t, os.Rename(log, log+".1"))
+	n.append(t, "two is longer than one\n")
+	ctx, cancel = context.WithCancel(context.Background())
+	go func() { next <- follow(ctx, at) }()
+	require.Eventually(t, got.has("one", "half", "two is longer than one"), 30*time.Second, 5*time.Millisecond)
+	cancel()
+	<-next
+}
+
 // TestFollowSignsAnew: a connection that breaks after the first URL's lifetime goes on with a URL of now.
 func TestFollowSignsAnew(t *testing.T) {
 	n := newNode(t)
@@ -153,7 +218,7 @@ func TestFollowSignsAnew(t *testing.T) {
 	asked := 0
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.Follow(ctx, func() string { asked++; return n.sign("log", true) }, 0, got.add)
+		_, err := c.Follow(ctx, func() string { asked++; return n.sign("log", true) }, tail.Position{}, got.add)
 		done <- err
 	}()
 	require.Eventually(t, got.has("0123456789", "second"), 5*time.Second, 5*time.Millisecond)
@@ -177,13 +242,13 @@ func TestFollowTellsWhereToGoOn(t *testing.T) {
 			return directory.SignedURL("http://127.0.0.1:1", key, directory.Instance, "i", "log", time.Now(), true)
 		}
 		return sign()
-	}, 0, got.add)
+	}, tail.Position{}, got.add)
 	require.ErrorIs(t, err, tail.ErrUnreachable)
-	require.EqualValues(t, len("one\n"), next)
+	require.EqualValues(t, len("one\n"), next.Offset)
 	n.broken.Store(0)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- n.follow(ctx, c, next, got.add) }()
+	go func() { done <- n.follow(ctx, c, next.Offset, got.add) }()
 	require.Eventually(t, got.has("one", "unfinished and cut off"), 5*time.Second, 5*time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -240,15 +305,15 @@ func TestErrors(t *testing.T) {
 	c := tail.New()
 	defer c.Close()
 	ctx := context.Background()
-	_, err := c.Follow(ctx, func() string { return n.sign("missing", true) }, 0, func(string) {})
+	_, err := c.Follow(ctx, func() string { return n.sign("missing", true) }, tail.Position{}, func(string) {})
 	require.ErrorIs(t, err, tail.ErrNotThere)
 
 	forged := strings.Replace(n.sign("log", true), "hmac=", "hmac=00", 1)
-	_, err = c.Follow(ctx, func() string { return forged }, 0, func(string) {})
+	_, err = c.Follow(ctx, func() string { return forged }, tail.Position{}, func(string) {})
 	require.ErrorIs(t, err, tail.ErrRefused)
 
 	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(n.dir, "link")))
-	_, err = c.Follow(ctx, func() string { return n.sign("link", true) }, 0, func(string) {})
+	_, err = c.Follow(ctx, func() string { return n.sign("link", true) }, tail.Position{}, func(string) {})
 	require.ErrorIs(t, err, tail.ErrNotReadable)
 	require.NotErrorIs(t, err, tail.ErrRefused, "it is no matter of keys")
 
