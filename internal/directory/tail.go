@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -172,7 +173,8 @@ func (t *tail) follow(r *http.Request, out *sender) error {
 func (t *tail) gone() bool {
 	root, err := t.place.Open()
 	if err != nil {
-		return !errors.Is(reason(err), errBusy) // what cannot be looked at now may well be there
+		why := reason(err) // what cannot be looked at now, for a fault of the node's, may well be there
+		return slices.ContainsFunc([]error{errMissing, errOutside, errNoFile, errForbidden}, func(gone error) bool { return errors.Is(why, gone) })
 	}
 	defer func() { _ = root.Close() }()
 	return !regular.SameDirectory(t.root, root)

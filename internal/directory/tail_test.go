@@ -12,10 +12,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestATailSendsWhatIsThereAndWhatIsAppended(t *testing.T) {
@@ -197,6 +199,19 @@ func TestATailEndsWithItsDirectory(t *testing.T) {
 			f.expect("last words\n")
 			f.expectEnd()
 		})
+	}
+}
+
+// TestADirectoryIsGoneOnlyWhereThatIsSeen: a node that can open nothing for a while does not end what its readers follow.
+func TestADirectoryIsGoneOnlyWhereThatIsSeen(t *testing.T) {
+	for number, gone := range map[syscall.Errno]bool{
+		unix.ENOENT: true, unix.ENOTDIR: true, unix.EACCES: true,
+		unix.EMFILE: false, unix.ENFILE: false, unix.ENOMEM: false, unix.EIO: false, unix.EINTR: false,
+	} {
+		f := tail{place: Place{Open: func() (*os.Root, error) {
+			return nil, fmt.Errorf("open the container's root: %w", &os.PathError{Op: "openat", Path: "home/vcap", Err: number})
+		}}}
+		require.Equal(t, gone, f.gone(), number)
 	}
 }
 
