@@ -70,7 +70,7 @@ const (
 
 // Start begins to serve.
 func Start(o Options) (*Server, error) {
-	if _, err := readBounded(o.AuthorizedKeys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := readKeys(o.AuthorizedKeys); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("exec.authorized_keys: %w", err)
 	}
 	signer, err := hostKey(o.HostKey)
@@ -234,7 +234,10 @@ func (s *Server) admit(id string, key ssh.PublicKey) (grant, supervisor.Instance
 		return &ssh.BannerError{Err: err, Message: words + "\n"}
 	}
 	g, err := lookUp(s.options.AuthorizedKeys, key, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, errKeysFile):
+		return g, supervisor.Instance{}, refuse(err, "nobody is let in: the node's file of keys cannot be used, its worker's log says why")
+	case err != nil:
 		return g, supervisor.Instance{}, refuse(err, "key "+fingerprint+" is not let in: ask the operator of the node to add it")
 	}
 	for _, i := range s.options.Instances() {
