@@ -132,7 +132,8 @@ func TestASizeMayChangeAtAnyMoment(t *testing.T) {
 			_, err = channel.SendRequest("window-change", false, make([]byte, 16))
 			require.NoError(t, err)
 		}
-		ended := <-requests
+		ended, ok := <-requests
+		require.True(t, ok, "it ended without a status")
 		require.Equal(t, "exit-status", ended.Type)
 		require.Equal(t, ssh.Marshal(struct{ Status uint32 }{3}), ended.Payload)
 		for range requests { // to the end, which makes room for the next

@@ -156,7 +156,9 @@ func nodeConfig(t *testing.T, refusal error) (config *ssh.ServerConfig, hostKey 
 	return config, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }
 
-func rejectAll(offered ssh.NewChannel) { _ = offered.Reject(ssh.ResourceShortage, "there are too many") }
+func rejectAll(offered ssh.NewChannel) {
+	_ = offered.Reject(ssh.ResourceShortage, "there are too many")
+}
 
 // flood writes without an end to whoever asks for anything.
 func flood(offered ssh.NewChannel) {
