@@ -126,12 +126,14 @@ func TestASizeMayChangeAtAnyMoment(t *testing.T) {
 	for range 20 {
 		channel, requests, err := client.OpenChannel("session", nil)
 		require.NoError(t, err)
-		_, err = channel.SendRequest("exec", false, ssh.Marshal(line{"exit 3"}))
+		_, err = channel.SendRequest("exec", false, ssh.Marshal(line{"read -r; exit 3"}))
 		require.NoError(t, err)
 		for range 10 {
 			_, err = channel.SendRequest("window-change", false, make([]byte, 16))
 			require.NoError(t, err)
 		}
+		_, err = io.WriteString(channel, "\n")
+		require.NoError(t, err)
 		ended, ok := <-requests
 		require.True(t, ok, "it ended without a status")
 		require.Equal(t, "exit-status", ended.Type)
