@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -42,6 +43,26 @@ func TestExecEnds(t *testing.T) {
 		assert.Equal(t, 130, cmd.ProcessState.ExitCode())
 		isHandedBack(t, ours)
 		ended.ends(t)
+	})
+	t.Run("a caller whose output nobody reads hands its terminal back", func(t *testing.T) {
+		cmd := starts(ctx, t, "procfile", "0", "--tty", "--", "yes")
+		ours, theirs, err := pty.Open()
+		require.NoError(t, err)
+		defer ours.Close()
+		defer theirs.Close()
+		cmd.Stdin = theirs
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		require.NoError(t, cmd.Start())
+		_, err = io.ReadFull(out, make([]byte, 1<<16))
+		require.NoError(t, err)
+		require.NoError(t, out.Close())
+		require.Error(t, cmd.Wait())
+		assert.Equal(t, 1, cmd.ProcessState.ExitCode(), said.String())
+		assert.Contains(t, said.String(), "cannot be written here")
+		isHandedBack(t, ours)
 	})
 	t.Run("a worker that is killed takes its sessions with it", func(t *testing.T) {
 		cmd, ended := lasting(ctx, t)

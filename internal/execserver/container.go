@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/execwire"
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
@@ -31,8 +32,24 @@ const (
 	reachPause = 2 * time.Millisecond
 )
 
-// begin has Warden begin a session in an instance's container, and connects to it.
-func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, error) {
+// begin has a command begin in an instance's container, and gives the connection to its runner.
+func (s *Server) begin(ctx context.Context, i supervisor.Instance, command execwire.Command) (net.Conn, error) {
+	connection, err := s.reach(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	// Before anything else is said, and to an app's runner, which may not read it.
+	_ = connection.SetWriteDeadline(time.Now().Add(reachTimeout))
+	if err := execwire.NewWriter(connection).WriteJSON(execwire.Request, command); err != nil {
+		_ = connection.Close()
+		return nil, fmt.Errorf("ask for a command: %w", err)
+	}
+	_ = connection.SetWriteDeadline(time.Time{})
+	return connection, nil
+}
+
+// reach has Warden begin a session in an instance's container, and connects to it.
+func (s *Server) reach(ctx context.Context, i supervisor.Instance) (net.Conn, error) {
 	ctx, stop := context.WithTimeout(ctx, reachTimeout)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -52,7 +69,11 @@ func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, er
 	// Warden forgets a job when somebody has heard of its end. With it there is nothing left to wait for.
 	s.running.Go(func() {
 		ended, err := s.options.Warden.Link(s.ctx, &wardenpb.LinkRequest{Handle: proto.String(i.ID), JobId: proto.Uint32(job.GetJobId())})
-		if err == nil {
+		switch {
+		case err != nil:
+		case ended.GetExitStatus() == runspec.ExitNoRoom:
+			err = errNoRoom
+		default:
 			err = fmt.Errorf("its runner ended with status %d", ended.GetExitStatus())
 		}
 		cancel(err)
@@ -67,6 +88,9 @@ func (s *Server) begin(ctx context.Context, i supervisor.Instance) (net.Conn, er
 		}
 	}
 }
+
+// errNoRoom: the instance's disk is full, or has as many files as it may.
+var errNoRoom = errors.New("the instance's disk has no room for a session")
 
 // errNoSocket: an app has put something else in a socket's place.
 var errNoSocket = errors.New("a session's socket is none")

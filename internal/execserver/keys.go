@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 // maxKeysFile bounds the file of authorized keys.
@@ -36,7 +39,7 @@ var (
 
 // lookUp finds what the file grants to a key. The first line of a key counts.
 func lookUp(file string, key ssh.PublicKey, now time.Time) (grant, error) {
-	text, err := readBounded(file)
+	text, err := readKeys(file)
 	if err != nil {
 		return grant{}, err
 	}
@@ -53,15 +56,43 @@ func lookUp(file string, key ssh.PublicKey, now time.Time) (grant, error) {
 	return grant{}, errUnknownKey
 }
 
-func readBounded(name string) ([]byte, error) {
-	info, err := os.Stat(name)
+// errKeysFile is the error of a file of keys that is not to be relied on, or of no use.
+var errKeysFile = errors.New("the file of authorized keys cannot be used")
+
+// readKeys reads the file of keys. It fails with errKeysFile, or with fs.ErrNotExist where there is none.
+func readKeys(name string) ([]byte, error) {
+	text, err := readTrusted(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errKeysFile, err)
+	}
+	return text, err
+}
+
+// readTrusted reads a file that only the worker's user and root may write: whoever writes it says who is let in. So does sshd by
+// StrictModes, which looks at the directories above as well; who may write these is left to the operator.
+func readTrusted(name string) ([]byte, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo has nobody wait for who writes to it
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxKeysFile {
+	defer file.Close()
+	var info unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &info); err != nil {
+		return nil, err
+	}
+	switch {
+	case info.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, fmt.Errorf("%s is no regular file", name)
+	case info.Mode&0o022 != 0:
+		return nil, fmt.Errorf("others than its owner may write %s: take that from them with `chmod go-w`", name)
+	case info.Uid != 0 && info.Uid != uint32(os.Geteuid()): //nolint:gosec // an id
+		return nil, fmt.Errorf("%s belongs to another user than the worker's and root", name)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxKeysFile+1))
+	if err == nil && len(text) > maxKeysFile {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxKeysFile)
 	}
-	return os.ReadFile(name)
+	return text, err
 }
 
 // take applies a key's options.

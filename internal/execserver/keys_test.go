@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 func newKey(t *testing.T) ssh.PublicKey {
@@ -65,6 +66,41 @@ func TestWhatAKeyIsGranted(t *testing.T) {
 	}
 	_, err := lookUp(file+"-not-there", key, now)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestAFileThatOthersMayWriteLetsNobodyIn: they would let themselves in.
+func TestAFileThatOthersMayWriteLetsNobodyIn(t *testing.T) {
+	key, file := newKey(t), filepath.Join(t.TempDir(), "keys")
+	text := ssh.MarshalAuthorizedKey(key)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	for mode, words := range map[os.FileMode]string{
+		0o600: "", 0o444: "", 0o644: "", 0o620: "chmod go-w", 0o664: "chmod go-w", 0o602: "chmod go-w", 0o666: "chmod go-w",
+	} {
+		require.NoError(t, os.Chmod(file, mode))
+		_, err := lookUp(file, key, time.Now())
+		if words == "" {
+			require.NoError(t, err, mode)
+			continue
+		}
+		require.ErrorIs(t, err, errKeysFile, mode)
+		require.ErrorContains(t, err, words)
+		require.ErrorContains(t, err, file)
+	}
+	require.NoError(t, os.Chmod(file, 0o600))
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chown(file, 65534, 65534))
+		_, err := lookUp(file, key, time.Now())
+		require.ErrorIs(t, err, errKeysFile)
+		require.ErrorContains(t, err, "another user")
+	}
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, unix.Mkfifo(file, 0o600))
+	_, err := lookUp(file, key, time.Now())
+	require.ErrorContains(t, err, "no regular file")
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, os.WriteFile(file, make([]byte, maxKeysFile+1), 0o600))
+	_, err = lookUp(file, key, time.Now())
+	require.ErrorContains(t, err, "larger than")
 }
 
 func TestTheNodesKeyIsMadeOnce(t *testing.T) {

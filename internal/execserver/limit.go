@@ -48,13 +48,22 @@ func (s *session) cut(why cause) {
 	})
 }
 
-// expect gives a client the idle time to ask for a command, or to hear that its command has ended; both end ctx. One that does not
-// would keep a session from others: it loses its connection.
-func (s *session) expect(ctx context.Context) {
-	if s.options.IdleTimeout <= 0 {
+// askTime is how long a client may take to ask for a command: no longer than a connection may be without a session, which would
+// otherwise be kept from others where the node's sessions may be idle for ever.
+func (s *session) askTime() time.Duration {
+	if idle := s.options.IdleTimeout; idle > 0 {
+		return min(idle, lingerTime)
+	}
+	return lingerTime
+}
+
+// expect gives a client some time to ask for a command, or to hear that its command has ended; both end ctx. One that does not
+// would keep a session from others: it loses its connection. With 0 it has for ever.
+func (s *session) expect(ctx context.Context, most time.Duration) {
+	if most <= 0 {
 		return
 	}
-	timer := time.NewTimer(s.options.IdleTimeout)
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

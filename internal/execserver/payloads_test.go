@@ -106,9 +106,39 @@ func FuzzPayloads(f *testing.F) {
 		if s.takeTerminal(payload) {
 			require.LessOrEqual(t, len(s.terminal.Name), 256)
 		}
-		require.False(t, s.resize(payload) || s.signal(payload), "there is no command yet")
-		s.runner = execwire.NewWriter(io.Discard)
+		require.False(t, s.resize(payload) && s.terminal == nil || s.signal(payload), "there is no command yet")
+		s.asked, s.runner = true, execwire.NewWriter(io.Discard)
 		_, _ = s.resize(payload), s.signal(payload)
 		require.False(t, s.takeTerminal(payload), "the command runs")
 	})
+}
+
+// TestASizeMayChangeAtAnyMoment: also before the command, and while it is begun, which takes its time.
+func TestASizeMayChangeAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	client := serve(t, Options{MaxSessions: 64}).enters()
+	session := begin(t, client)
+	require.NoError(t, session.RequestPty("xterm", 24, 80, nil))
+	require.NoError(t, session.WindowChange(33, 99))
+	out, err := session.Output("stty size")
+	require.NoError(t, err)
+	require.Equal(t, "33 99\r\n", string(out))
+	for range 20 {
+		channel, requests, err := client.OpenChannel("session", nil)
+		require.NoError(t, err)
+		_, err = channel.SendRequest("exec", false, ssh.Marshal(line{"read -r; exit 3"}))
+		require.NoError(t, err)
+		for range 10 {
+			_, err = channel.SendRequest("window-change", false, make([]byte, 16))
+			require.NoError(t, err)
+		}
+		_, err = io.WriteString(channel, "\n")
+		require.NoError(t, err)
+		ended, ok := <-requests
+		require.True(t, ok, "it ended without a status")
+		require.Equal(t, "exit-status", ended.Type)
+		require.Equal(t, ssh.Marshal(struct{ Status uint32 }{3}), ended.Payload)
+		for range requests { // to the end, which makes room for the next
+		}
+	}
 }

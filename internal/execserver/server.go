@@ -51,15 +51,17 @@ type Server struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
-	// connections are open, those of nobody in particular, and sessions run, by their instances.
+	// lobby has connections until it is known whose they are. From then on they are counted by their keys, and sessions by their
+	// instances.
+	lobby                 lobby
 	connections, sessions *gate.Gate
 }
 
 const (
-	// handshakeTimeout bounds what somebody may take who is not known yet, maxConnections how many there may be for each
-	// session.
+	// handshakeTimeout bounds what somebody may take who is not known yet.
 	handshakeTimeout = 15 * time.Second
-	maxConnections   = 4
+	// maxConnections is how many connections there may be for each session, of those who are known; one key has half of them.
+	maxConnections = 4
 	// maxTries is how many keys one connection may show.
 	maxTries = 10
 	// lingerTime is how long a connection may last without a session.
@@ -68,7 +70,7 @@ const (
 
 // Start begins to serve.
 func Start(o Options) (*Server, error) {
-	if _, err := readBounded(o.AuthorizedKeys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := readKeys(o.AuthorizedKeys); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("exec.authorized_keys: %w", err)
 	}
 	signer, err := hostKey(o.HostKey)
@@ -82,7 +84,8 @@ func Start(o Options) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		options: o, log: o.Log.Named("exec"), signer: signer, listener: listener, ctx: ctx, cancel: cancel,
-		connections: gate.New(maxConnections*o.MaxSessions, maxConnections*o.MaxSessions),
+		lobby:       lobby{most: maxWaiting},
+		connections: gate.New(maxConnections*o.MaxSessions, maxConnections*o.MaxSessions/2),
 		sessions:    gate.New(o.MaxSessions, (o.MaxSessions+1)/2),
 	}
 	s.running.Go(s.accept)
@@ -118,15 +121,7 @@ func (s *Server) accept() {
 			pause.For(s.ctx, time.Second)
 			continue
 		}
-		leave, ok := s.connections.Enter("")
-		if !ok {
-			_ = connection.Close()
-			continue
-		}
-		s.running.Go(func() {
-			defer leave()
-			s.serve(connection)
-		})
+		s.running.Go(func() { s.serve(connection) })
 	}
 }
 
@@ -136,7 +131,11 @@ func (s *Server) serve(connection net.Conn) {
 	stop := context.AfterFunc(s.ctx, func() { connection.Close() })
 	defer stop()
 	_ = connection.SetDeadline(time.Now().Add(handshakeTimeout))
-	ours, channels, requests, err := ssh.NewServerConn(connection, s.login())
+	known := s.lobby.enter(connection)
+	leave := func() {}
+	defer func() { leave() }()
+	ours, channels, requests, err := ssh.NewServerConn(connection, s.login(&leave))
+	known()
 	if err != nil {
 		s.log.Debug("not let in", "from", connection.RemoteAddr(), "error", err)
 		return
@@ -168,18 +167,31 @@ func (s *Server) serve(connection net.Conn) {
 	}
 }
 
+// errTooMany is for a key that has as many connections as it may.
+var errTooMany = errors.New("there are too many connections; try again later")
+
 // loginKey is where a connection's Permissions have the key that was let in. A client may show several: which of them it has
 // proved to hold is told by these alone.
 type loginKey struct{}
 
-// login is what a connection must pass.
-func (s *Server) login() *ssh.ServerConfig {
+// login is what a connection must pass. leave gives the place back that it has then.
+func (s *Server) login(leave *func()) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{MaxAuthTries: maxTries, ServerVersion: "SSH-2.0-durable-dea"}
 	config.PublicKeyCallback = func(about ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if _, _, err := s.admit(about.User(), key); err != nil {
 			return nil, err
 		}
 		return &ssh.Permissions{ExtraData: map[any]any{loginKey{}: key}}, nil
+	}
+	config.VerifiedPublicKeyCallback = func(
+		_ ssh.ConnMetadata, key ssh.PublicKey, permissions *ssh.Permissions, _ string,
+	) (*ssh.Permissions, error) {
+		place, ok := s.connections.Enter(ssh.FingerprintSHA256(key))
+		if !ok {
+			return nil, &ssh.BannerError{Err: errTooMany, Message: errTooMany.Error() + "\n"}
+		}
+		*leave = place
+		return permissions, nil
 	}
 	config.AddHostKey(s.signer)
 	return config
@@ -222,7 +234,10 @@ func (s *Server) admit(id string, key ssh.PublicKey) (grant, supervisor.Instance
 		return &ssh.BannerError{Err: err, Message: words + "\n"}
 	}
 	g, err := lookUp(s.options.AuthorizedKeys, key, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, errKeysFile):
+		return g, supervisor.Instance{}, refuse(err, "nobody is let in: the node's file of keys cannot be used, its worker's log says why")
+	case err != nil:
 		return g, supervisor.Instance{}, refuse(err, "key "+fingerprint+" is not let in: ask the operator of the node to add it")
 	}
 	for _, i := range s.options.Instances() {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,15 +73,30 @@ func (s *served) grants(lines ...string) {
 // connect logs in with keys.
 func (s *served) connect(signers ...ssh.Signer) (*ssh.Client, error) {
 	s.t.Helper()
+	return s.login(s.dial("127.0.0.1"), signers...)
+}
+
+// dial connects from an address of this machine.
+func (s *served) dial(from string) net.Conn {
+	s.t.Helper()
+	connection, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", s.server.Address().String())
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { connection.Close() })
+	return connection
+}
+
+// login shows keys.
+func (s *served) login(connection net.Conn, signers ...ssh.Signer) (*ssh.Client, error) {
+	s.t.Helper()
 	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.server.HostKey()))
 	require.NoError(s.t, err)
-	client, err := ssh.Dial("tcp", s.server.Address().String(), &ssh.ClientConfig{
+	ours, channels, requests, err := ssh.NewClientConn(connection, "", &ssh.ClientConfig{
 		User: s.instance.ID, Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...)}, HostKeyCallback: ssh.FixedHostKey(hostKey),
 	})
-	if err == nil {
-		s.t.Cleanup(func() { client.Close() })
+	if err != nil {
+		return nil, err
 	}
-	return client, err
+	return ssh.NewClient(ours, channels, requests), nil
 }
 
 // enters is connect with a new key that is let in.
@@ -141,6 +157,11 @@ func TestAnOpenConnectionDoesNoMoreThanItsKeyMayNow(t *testing.T) {
 	s.grants(`apps="other" ` + line)
 	_, err = client.NewSession()
 	require.ErrorContains(t, err, "is not let into app app")
+	require.NoError(t, os.Chmod(s.keys, 0o620))
+	_, err = client.NewSession()
+	require.ErrorContains(t, err, "the node's file of keys cannot be used")
+	require.Contains(t, s.log.String(), "chmod go-w")
+	require.NoError(t, os.Chmod(s.keys, 0o600))
 	s.grants("")
 	_, err = client.NewSession()
 	require.ErrorContains(t, err, ssh.FingerprintSHA256(signer.PublicKey())+" is not let in")

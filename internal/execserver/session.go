@@ -30,11 +30,14 @@ type session struct {
 
 	terminal *execwire.Terminal
 	line     string
-	// unbegun is set when the command was asked for and cannot be begun.
-	unbegun bool
-	// connection leads to the runner, and runner writes to it; both are nil until the command is asked for.
+	// asked is set once the command is asked for, and endWait ends the wait for that.
+	asked   bool
+	endWait context.CancelFunc
+	// connection leads to the runner, and runner writes to it; both are nil until the command is asked for, and where it cannot
+	// be begun, of which unbegun then tells the user.
 	connection net.Conn
 	runner     *execwire.Writer
+	unbegun    string
 	idle       *idleness
 	// why is the first cause of an end other than the command's; over is closed when the session has ended.
 	why  atomic.Pointer[cause]
@@ -50,23 +53,19 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	defer closed()
 	unasked, asked := context.WithCancel(open)
 	defer asked()
-	command.Go(func() { s.expect(unasked) })
+	s.endWait = asked
+	command.Go(func() { s.expect(unasked, s.askTime()) })
 	for request := range requests {
-		idle := s.runner == nil
+		before := s.asked
 		ok := s.answer(request)
 		if request.WantReply {
 			_ = request.Reply(ok, nil)
 		}
-		if idle && s.runner != nil { // After the reply: a command that has ended already closes the channel.
-			asked()
+		if s.asked && !before { // After the reply: a command that has ended already closes the channel.
 			command.Go(func() {
 				s.run()
-				s.expect(open)
+				s.expect(open, s.options.IdleTimeout)
 			})
-		}
-		if s.unbegun {
-			s.finish(execwire.Ended{Status: unbegunStatus, Words: wordsUnbegun})
-			_ = s.channel.Close()
 		}
 	}
 	// The client has closed, or is gone. Only this tells that from the end of its input.
@@ -84,9 +83,11 @@ func (s *session) answer(request *ssh.Request) bool {
 		return s.takeTerminal(request.Payload)
 	case "shell", "exec":
 		line, ok := lineOf(request)
-		if !ok || s.runner != nil || s.unbegun {
+		if !ok || s.asked {
 			return false
 		}
+		s.asked = true
+		s.endWait()
 		s.start(line)
 		return true
 	case "window-change":
@@ -101,20 +102,26 @@ func (s *session) answer(request *ssh.Request) bool {
 const (
 	// unbegunStatus is that of a command that cannot be begun, as a shell has it.
 	unbegunStatus = 126
-	wordsUnbegun  = "no command can be begun in this instance: it may be about to end, or have no room on its disk or for a process"
+	wordsUnbegun  = "no command can be begun in this instance: it may be about to end, or have no room for a process; the log of its " +
+		"node's worker says why"
+	wordsNoRoom = "no command can be begun in this instance, as its disk is full: `starter files` shows what is there, " +
+		"`starter restart` gives the app empty disks, and `starter push --disk` larger ones"
 )
 
-// start has the runner wait for the command. Where that fails the user is told so by a command's end, since no client shows why
+// start has the runner begin the command. Where that fails the user is told so by a command's end, since no client shows why
 // a request was refused.
 func (s *session) start(line string) {
-	connection, err := s.begin(s.ctx, s.instance)
+	s.line = line
+	connection, err := s.begin(s.ctx, s.instance, execwire.Command{Line: line, Terminal: s.terminal})
 	if err != nil {
 		s.log.Error("a session cannot be begun", "instance", s.instance.ID, "app", s.instance.AppID,
 			"key", s.grant.fingerprint, "who", s.grant.comment, "error", err)
-		s.unbegun = true
+		if s.unbegun = wordsUnbegun; errors.Is(err, errNoRoom) {
+			s.unbegun = wordsNoRoom
+		}
 		return
 	}
-	s.connection, s.runner, s.line = connection, execwire.NewWriter(connection), line
+	s.connection, s.runner = connection, execwire.NewWriter(connection)
 }
 
 // lineOf is the command line that a request asks for; empty for a shell. One that is not UTF-8 would not arrive as it is.
@@ -133,7 +140,7 @@ func (s *session) takeTerminal(payload []byte) bool {
 		Cols, Rows, Width, Height uint32
 		Modes                     string
 	}
-	if s.grant.noTerminal || s.runner != nil || ssh.Unmarshal(payload, &asked) != nil || len(asked.Name) > 256 {
+	if s.grant.noTerminal || s.asked || ssh.Unmarshal(payload, &asked) != nil || len(asked.Name) > 256 {
 		return false
 	}
 	s.terminal = &execwire.Terminal{Name: asked.Name, Size: size(asked.Cols, asked.Rows)}
@@ -146,10 +153,17 @@ func size(cols, rows uint32) execwire.Size {
 
 func (s *session) resize(payload []byte) bool {
 	var asked struct{ Cols, Rows, Width, Height uint32 }
-	if s.runner == nil || ssh.Unmarshal(payload, &asked) != nil {
+	switch {
+	case ssh.Unmarshal(payload, &asked) != nil:
 		return false
+	case s.runner != nil:
+		return s.runner.WriteJSON(execwire.Resize, size(asked.Cols, asked.Rows)) == nil
+	case s.terminal == nil || s.asked:
+		return false
+	default:
+		s.terminal.Size = size(asked.Cols, asked.Rows)
+		return true
 	}
-	return s.runner.WriteJSON(execwire.Resize, size(asked.Cols, asked.Rows)) == nil
 }
 
 func (s *session) signal(payload []byte) bool {
@@ -164,8 +178,12 @@ func (s *session) signal(payload []byte) bool {
 // secret.
 func (s *session) run() {
 	defer close(s.over)
-	defer s.connection.Close()
 	defer s.channel.Close()
+	if s.connection == nil {
+		s.finish(execwire.Ended{Status: unbegunStatus, Words: s.unbegun})
+		return
+	}
+	defer s.connection.Close()
 	// What is written to an app's runner may wait for ever.
 	stop := context.AfterFunc(s.ctx, func() { s.connection.Close() })
 	defer stop()
@@ -216,9 +234,6 @@ func (s *session) carry() (execwire.Ended, error) {
 
 // exchange passes everything on until the command has ended.
 func (s *session) exchange() (execwire.Ended, error) {
-	if err := s.runner.WriteJSON(execwire.Request, execwire.Command{Line: s.line, Terminal: s.terminal}); err != nil {
-		return execwire.Ended{}, err
-	}
 	credit := execwire.NewCredit()
 	defer credit.Close()
 	s.running.Go(func() { s.sendInput(credit) })

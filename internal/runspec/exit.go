@@ -1,7 +1,7 @@
 package runspec
 
 // Exit statuses of the runner. Launch ends with its app's status (128 + n when signal n ended the app), so only
-// stage and unpack use the lower ones, and the two of launch are told from an app's by PathLaunchFault.
+// the others use the lower ones, and the two of launch are told from an app's by PathLaunchFault.
 //
 //	status  of               meaning
 //	0       all              it worked
@@ -14,8 +14,9 @@ package runspec
 //	24      stage            StagingTimeExpired
 //	30      stage            this container has staged already, or does: nothing was done
 //	40      unpack           the droplet is no droplet; stderr has a sentence for the user
+//	50      session          the disk has no room for it
 //	124     launch           missing start command
-//	125     launch           the command could not be started
+//	125     launch, session  the command could not be started
 const (
 	ExitOK             = 0
 	ExitInternal       = 1
@@ -27,6 +28,7 @@ const (
 	ExitTimeExpired    = 24
 	ExitAlreadyStarted = 30
 	ExitBadDroplet     = 40
+	ExitNoRoom         = 50
 	ExitMissingCommand = 124
 	ExitLaunch         = 125
 	// ExitSignalBase plus n is the status of a launch whose app was ended by signal n.

@@ -36,6 +36,9 @@ func (s Session) Run(ctx context.Context) int {
 	connection, err := s.accept(ctx)
 	if err != nil {
 		fmt.Fprintln(s.Stderr, "dea-runner session:", err)
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			return runspec.ExitNoRoom
+		}
 		return runspec.ExitLaunch
 	}
 	defer connection.Close()

@@ -12,6 +12,8 @@ var (
 	ErrRefused = errors.New("not let in")
 	// ErrNotBegun: the node could not begin the command.
 	ErrNotBegun = errors.New("not begun")
+	// ErrOutput: what the command writes cannot be written at this end.
+	ErrOutput = errors.New("output cannot be written")
 	// ErrCutOff: the session ended without a word of how the command did.
 	ErrCutOff = errors.New("the session was cut off")
 )

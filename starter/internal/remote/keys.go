@@ -1,12 +1,15 @@
 package remote
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -47,8 +50,9 @@ func findKeys(identity string) (*keys, error) {
 		for _, name := range defaultIdentities {
 			signer, err := readKey(filepath.Join(home, ".ssh", name))
 			switch {
-			case err == nil:
+			case err == nil && !k.has(signer):
 				k.signers = append(k.signers, signer)
+			case err == nil:
 			case !errors.Is(err, os.ErrNotExist):
 				k.passed = append(k.passed, err.Error())
 			}
@@ -62,6 +66,12 @@ func findKeys(identity string) (*keys, error) {
 		}
 	}
 	return k, nil
+}
+
+// has tells whether a key is there already, as it is where the agent has it, too: a node lets only so many be shown.
+func (k *keys) has(signer ssh.Signer) bool {
+	key := signer.PublicKey().Marshal()
+	return slices.ContainsFunc(k.signers, func(other ssh.Signer) bool { return bytes.Equal(other.PublicKey().Marshal(), key) })
 }
 
 func readKey(file string) (ssh.Signer, error) {
@@ -89,7 +99,9 @@ func (k *keys) askAgent(socket string) {
 	if err != nil {
 		return
 	}
+	_ = connection.SetDeadline(time.Now().Add(dialTimeout))
 	signers, err := agent.NewClient(connection).Signers()
+	_ = connection.SetDeadline(time.Time{}) // its user may be asked before it signs
 	if err != nil {
 		_ = connection.Close()
 		return

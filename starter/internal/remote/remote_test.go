@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/pem"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -18,6 +21,9 @@ import (
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
 )
+
+// patience bounds what is waited for.
+const patience = time.Minute
 
 func newKey(t *testing.T) (ed25519.PrivateKey, ssh.Signer) {
 	t.Helper()
@@ -75,6 +81,7 @@ func TestKeysAreTheAgentsAndThoseAtHome(t *testing.T) {
 	writeKey(t, filepath.Join(home, ".ssh/id_ecdsa"), mine, "secret")
 	agents, agentSigner := newKey(t)
 	t.Setenv("SSH_AUTH_SOCK", serveAgent(t, agents))
+	writeKey(t, filepath.Join(home, ".ssh/id_rsa"), agents, "") // which is the agent's
 	k, err := findKeys("")
 	require.NoError(t, err)
 	defer k.close()
@@ -112,17 +119,10 @@ func TestANamedKeyIsTheOnlyOne(t *testing.T) {
 	}
 }
 
-// node is an SSH server that lets everybody in or nobody, and serves nothing.
-func node(t *testing.T, lets bool) (address, hostKey string) {
+// node is an SSH server that lets everybody in, or nobody for a reason, and serves channels in some way.
+func node(t *testing.T, refusal error, serve func(ssh.NewChannel)) (address, hostKey string) {
 	t.Helper()
-	_, signer := newKey(t)
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-		if lets {
-			return &ssh.Permissions{}, nil
-		}
-		return nil, &ssh.BannerError{Err: errors.New("no"), Message: "ask for it\n"}
-	}}
-	config.AddHostKey(signer)
+	config, hostKey := nodeConfig(t, refusal)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
@@ -139,19 +139,68 @@ func node(t *testing.T, lets bool) (address, hostKey string) {
 			}
 			go ssh.DiscardRequests(requests)
 			for offered := range channels {
-				_ = offered.Reject(ssh.ResourceShortage, "there are too many")
+				serve(offered)
 			}
 		}
 	}()
-	return listener.Addr().String(), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+	return listener.Addr().String(), hostKey
+}
+
+func nodeConfig(t *testing.T, refusal error) (config *ssh.ServerConfig, hostKey string) {
+	t.Helper()
+	_, signer := newKey(t)
+	config = &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+		return &ssh.Permissions{}, refusal
+	}}
+	config.AddHostKey(signer)
+	return config, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+}
+
+func rejectAll(offered ssh.NewChannel) {
+	_ = offered.Reject(ssh.ResourceShortage, "there are too many")
+}
+
+// flood writes without an end to whoever asks for anything.
+func flood(offered ssh.NewChannel) {
+	channel, requests, err := offered.Accept()
+	if err != nil {
+		return
+	}
+	go func() {
+		for request := range requests {
+			_ = request.Reply(true, nil)
+		}
+	}()
+	for err == nil {
+		_, err = channel.Write(make([]byte, 32<<10))
+	}
+}
+
+// hangUp is the address of what ends each connection at once.
+func hangUp(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = connection.Close()
+		}
+	}()
+	return listener.Addr().String()
 }
 
 func TestWhyNothingRuns(t *testing.T) {
 	identity := filepath.Join(t.TempDir(), "id")
 	private, _ := newKey(t)
 	writeKey(t, identity, private, "")
-	open, openKey := node(t, true)
-	closed, closedKey := node(t, false)
+	open, openKey := node(t, nil, rejectAll)
+	closed, closedKey := node(t, &ssh.BannerError{Err: errors.New("no"), Message: "ask for it\n"}, rejectAll)
+	silent, silentKey := node(t, errors.New("no"), rejectAll)
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, gone.Close())
@@ -167,6 +216,8 @@ func TestWhyNothingRuns(t *testing.T) {
 		"there are too many":   {&api.ExecEndpoint{Address: open, HostKey: openKey}, ErrRefused, "there are too many"},
 		"its key is nonsense":  {&api.ExecEndpoint{Address: open, HostKey: "x"}, controller.ErrUnreachable, "cannot be read"},
 		"its key is of others": {&api.ExecEndpoint{Address: closed, HostKey: openKey}, controller.ErrUnreachable, "another key than the node's"},
+		"it says no reason":    {&api.ExecEndpoint{Address: silent, HostKey: silentKey}, ErrRefused, "lets none of the keys in"},
+		"it is no SSH server":  {&api.ExecEndpoint{Address: hangUp(t), HostKey: openKey}, controller.ErrUnreachable, "ends the connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -179,4 +230,46 @@ func TestWhyNothingRuns(t *testing.T) {
 			require.Empty(t, out.String())
 		})
 	}
+}
+
+// full is output that nobody takes.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestACommandEndsWhoseOutputCannotBeWritten(t *testing.T) {
+	identity := filepath.Join(t.TempDir(), "id")
+	private, _ := newKey(t)
+	writeKey(t, identity, private, "")
+	address, hostKey := node(t, nil, flood)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(t.Context(), Options{
+			Node: api.NodeStatus{Exec: &api.ExecEndpoint{Address: address, HostKey: hostKey}}, Line: "yes",
+			Identity: identity, In: &bytes.Buffer{}, Out: full{}, Err: full{},
+		})
+	}()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, ErrOutput)
+		require.ErrorContains(t, err, "no space left")
+	case <-time.After(patience):
+		require.Fail(t, "it goes on")
+	}
+}
+
+// TestAnInterruptIsNoRefusal: at whatever step it comes.
+func TestAnInterruptIsNoRefusal(t *testing.T) {
+	identity := filepath.Join(t.TempDir(), "id")
+	private, _ := newKey(t)
+	writeKey(t, identity, private, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	address, hostKey := node(t, nil, func(ssh.NewChannel) { cancel() }) // and never answers
+	var out bytes.Buffer
+	err := Run(ctx, Options{
+		Node: api.NodeStatus{Exec: &api.ExecEndpoint{Address: address, HostKey: hostKey}}, Line: "true",
+		Identity: identity, In: &bytes.Buffer{}, Out: &out, Err: &out,
+	})
+	require.ErrorIs(t, err, context.Canceled)
 }
