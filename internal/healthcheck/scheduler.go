@@ -14,6 +14,10 @@ import (
 // look under way: not even when all of them are as slow as they may be does one wait for another.
 const mostLooks = 512
 
+// beat is what the looks of long intervals fall due by: to wake the worker costs more than a look, so those of one second
+// are made together.
+const beat = time.Second
+
 // stalled is how much longer than it may a look takes of which the machine, or a worker that was stopped, is to blame.
 const stalled = time.Second
 
@@ -62,6 +66,8 @@ type Scheduler struct {
 	running sync.WaitGroup
 	wake    chan struct{}
 	most    int
+	// began is what beats are counted from: the machine's clock may be set.
+	began time.Time
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -104,7 +110,7 @@ func NewScheduler() *Scheduler { return newScheduler(mostLooks) }
 func newScheduler(most int) *Scheduler {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Scheduler{
-		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), most: most, instances: map[string]*instance{},
+		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), most: most, began: time.Now(), instances: map[string]*instance{},
 	}
 	s.running.Go(s.run)
 	return s
@@ -134,11 +140,26 @@ func (s *Scheduler) Add(id string, checks Checks) {
 		if checks.Unready && !t.liveness {
 			t.eager = firstPause
 		} else {
-			t.at = t.at.Add(rand.N(t.check.Interval))
+			t.at = s.after(rand.N(t.check.Interval), t.check.Interval)
 		}
-		heap.Push(&s.due, t)
+		s.push(t)
 	}
-	s.stir()
+}
+
+// push puts a task into the heap, and has run wait for it if nothing is due before.
+func (s *Scheduler) push(t *task) {
+	heap.Push(&s.due, t)
+	if s.due[0] == t {
+		s.stir()
+	}
+}
+
+// after is the moment at the end of a pause, on the beat where that hardly matters between looks of such an interval.
+func (s *Scheduler) after(pause, interval time.Duration) time.Time {
+	if interval < 10*beat {
+		return time.Now().Add(pause)
+	}
+	return s.began.Add((time.Since(s.began) + pause).Round(beat))
 }
 
 // Remove ends the looks at an instance. When it returns nobody is told of the instance any more. One that is not there
@@ -216,12 +237,15 @@ func (s *Scheduler) look(t *task) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.looks == s.most { // Nothing else was begun meanwhile.
+		s.stir()
+	}
 	s.looks--
 	if goesOn && t.of.ctx.Err() == nil {
-		t.at = time.Now().Add(t.pause())
-		heap.Push(&s.due, t)
+		pause := t.pause()
+		t.at = s.after(pause, pause)
+		s.push(t)
 	}
-	s.stir()
 }
 
 // pause is the time until the next look.

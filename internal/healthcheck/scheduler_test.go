@@ -186,6 +186,28 @@ func TestLooksAreSpread(t *testing.T) {
 	})
 }
 
+// TestLooksOfOneSecondAreMadeTogether: the worker wakes once a second, however many instances it looks at.
+func TestLooksOfOneSecondAreMadeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewScheduler()
+		defer s.Close()
+		var h heard
+		const instances = 200
+		var probe sick
+		for i := range instances {
+			s.Add(fmt.Sprint(i), h.checks(every(&probe, 30*time.Second, 1), Check{}))
+		}
+		pass(10 * time.Minute)
+		moments := map[time.Time]bool{}
+		for _, at := range probe.times {
+			moments[at] = true
+		}
+		require.InDelta(t, 600*instances/30, probe.looked(), 0.05*600*instances/30)
+		require.LessOrEqual(t, len(moments), 601)
+		require.Empty(t, h.all())
+	})
+}
+
 type probeFunc func(ctx context.Context) error
 
 func (f probeFunc) Probe(ctx context.Context) error { return f(ctx) }
