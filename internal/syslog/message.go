@@ -41,8 +41,8 @@ type Message struct {
 
 // Writer writes the messages of one origin. It may be used by several goroutines at once.
 type Writer struct {
-	// rest is everything between a message's time and its text, and begins and ends with a blank.
-	rest string
+	// frame and datagram are everything between a message's time and its text, and begin and end with a blank.
+	frame, datagram string
 }
 
 // AppendFrames appends a message, or several where the text is longer than MaxText, each after its length.
@@ -51,7 +51,7 @@ func (w *Writer) AppendFrames(b []byte, m Message) []byte {
 	text := clean(m.Text)
 	for {
 		part := text[:cut(text, MaxText)]
-		head := w.appendHead(space[:0], m)
+		head := append(appendHead(space[:0], m), w.frame...)
 		b = strconv.AppendInt(b, int64(len(head)+len(part)+1), 10)
 		b = append(b, ' ')
 		b = append(append(append(b, head...), part...), '\n')
@@ -64,21 +64,21 @@ func (w *Writer) AppendFrames(b []byte, m Message) []byte {
 // AppendDatagram appends a message of at most MaxDatagram bytes.
 func (w *Writer) AppendDatagram(b []byte, m Message) []byte {
 	start := len(b)
-	b = w.appendHead(b, m)
+	b = append(appendHead(b, m), w.datagram...)
 	text := clean(m.Text)
-	return append(b, text[:cut(text, max(MaxDatagram-(len(b)-start), 0))]...)
+	return append(b, text[:cut(text, MaxDatagram-(len(b)-start))]...)
 }
 
-func (w *Writer) appendHead(b []byte, m Message) []byte {
+// appendHead appends what comes before a message's HOSTNAME.
+func appendHead(b []byte, m Message) []byte {
 	b = append(b, '<')
 	b = strconv.AppendInt(b, int64(m.Severity), 10)
 	b = append(b, ">1 "...)
-	if at := m.Time.UTC(); m.Time.IsZero() || at.Year() < 1 || at.Year() > 9999 {
-		b = append(b, nothing...)
-	} else {
-		b = at.AppendFormat(b, stamp)
+	at := m.Time.UTC()
+	if m.Time.IsZero() || at.Year() < 1 || at.Year() > 9999 {
+		return append(b, nothing...)
 	}
-	return append(b, w.rest...)
+	return at.AppendFormat(b, stamp)
 }
 
 const byteOrderMark = "\ufeff"
@@ -92,7 +92,9 @@ func clean(line string) string {
 		line = breaks.Replace(line)
 	}
 	if strings.HasPrefix(line, byteOrderMark) && !utf8.ValidString(line) {
-		line = line[len(byteOrderMark):]
+		for strings.HasPrefix(line, byteOrderMark) {
+			line = line[len(byteOrderMark):]
+		}
 	}
 	return line
 }

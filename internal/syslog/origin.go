@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,6 +15,9 @@ const (
 	maxAppName = 48
 	maxProcID  = 128
 	maxValue   = 255
+	// maxDatagramData bounds the structured data of a datagram: names that are escaped take twice their length, and the line is
+	// to have room in MaxDatagram. The other fields are 400 bytes at most.
+	maxDatagramData = 1 << 10
 )
 
 // nothing stands for a field that is not there.
@@ -42,13 +46,12 @@ type Origin struct {
 
 // Writer makes a writer of messages from a source, plain for one without structured data.
 func (o Origin) Writer(source string, plain bool) *Writer {
-	data := nothing
-	if !plain {
-		data = o.data(source)
-	}
 	process := "[" + source + "/" + strconv.Itoa(o.Index) + "]"
-	fields := []string{o.host(), printable(o.AppID, maxAppName), printable(process, maxProcID), nothing, data}
-	return &Writer{rest: " " + strings.Join(fields, " ") + " "}
+	fields := " " + strings.Join([]string{o.host(), printable(o.AppID, maxAppName), printable(process, maxProcID), nothing}, " ") + " "
+	if plain {
+		return &Writer{frame: fields + nothing + " ", datagram: fields + nothing + " "}
+	}
+	return &Writer{frame: fields + o.data(source, math.MaxInt) + " ", datagram: fields + o.data(source, maxDatagramData) + " "}
 }
 
 // host is organization.space.app, as far as they are known.
@@ -65,8 +68,9 @@ func (o Origin) host() string {
 	return strings.Join(labels, ".")
 }
 
-// data are the tags, by name, as Cloud Foundry's: instance_id is the instance's number there, and index is its node.
-func (o Origin) data(source string) string {
+// data are the tags, by name, as Cloud Foundry's: instance_id is the instance's number there, and index is its node. One that
+// does not fit into so many bytes is left out.
+func (o Origin) data(source string, most int) string {
 	var b strings.Builder
 	b.WriteString("[" + dataID)
 	for _, tag := range [...]struct{ name, value string }{
@@ -82,8 +86,9 @@ func (o Origin) data(source string) string {
 		{"space_id", o.SpaceID},
 		{"space_name", o.Space},
 	} {
-		if tag.value != "" {
-			b.WriteString(" " + tag.name + `="` + value(tag.value) + `"`)
+		text := " " + tag.name + `="` + value(tag.value) + `"`
+		if tag.value != "" && b.Len()+len(text)+len("]") <= most {
+			b.WriteString(text)
 		}
 	}
 	b.WriteByte(']')

@@ -2,6 +2,7 @@ package syslog
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ func TestLinesAreCleaned(t *testing.T) {
 		"a\nb\r\n":             "a b",
 		"\ufeffmarked":         "\ufeffmarked",
 		"\ufeffwrong\xff":      "wrong\xff",
+		"\ufeff\ufeffmore\xff": "more\xff",
 		"a\rb":                 "a\rb",
 		"\r\n":                 "",
 		"\tblanks\tare left\t": "\tblanks\tare left\t",
@@ -110,6 +112,24 @@ func TestDatagramsAreCut(t *testing.T) {
 	}
 	torn := origin.Writer(FromApp, true).AppendDatagram(nil, Message{Time: at, Severity: Info, Text: strings.Repeat("ä€", 2000)})
 	assert.True(t, utf8.Valid(torn))
+}
+
+// TestDatagramsHaveRoomForTheLine whatever an app, its space and its organization are called.
+func TestDatagramsHaveRoomForTheLine(t *testing.T) {
+	long := strings.Repeat(`"`, 500)
+	o := Origin{
+		Organization: strings.Repeat("o", 500), Space: strings.Repeat("s", 500), App: long, AppID: strings.Repeat("i", 500),
+		OrganizationID: long, SpaceID: long, Index: math.MinInt, InstanceID: long, Node: long,
+	}
+	m := Message{Time: at, Severity: Info, Text: strings.Repeat("x", 5000)}
+	datagram := o.Writer(FromApp, false).AppendDatagram(nil, m)
+	require.Len(t, datagram, MaxDatagram)
+	parsed, err := rfc5424.NewParser().Parse(datagram)
+	require.NoError(t, err)
+	message := parsed.(*rfc5424.SyslogMessage)
+	assert.Greater(t, len(*message.Message), 600)
+	assert.Equal(t, "web", (*message.StructuredData)[dataID]["process_type"], "what fits is there")
+	assert.Len(t, (*parse(t, o.Writer(FromApp, false).AppendFrames(nil, m))[0].StructuredData)[dataID], 11, "a frame has all")
 }
 
 func TestFieldsTakeAnyName(t *testing.T) {
