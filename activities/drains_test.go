@@ -3,6 +3,7 @@ package activities_test
 import (
 	"bufio"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -56,7 +57,10 @@ func (i *instanceTest) drain(t *testing.T) *received {
 			})
 		}
 	})
-	manager, err := drain.New(drain.Options{BaseDir: i.config.BaseDir, Node: "n", MaxAge: time.Hour, Log: hclog.NewNullLogger()})
+	manager, err := drain.New(drain.Options{
+		BaseDir: i.config.BaseDir, Node: "n", MaxAge: time.Hour, Log: hclog.NewNullLogger(),
+		Networks: drain.Networks{Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		manager.Close()

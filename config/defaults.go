@@ -30,13 +30,7 @@ func DefaultNode() Node {
 		},
 		// The original keeps no droplet for longer than it is used, and so fetches it again for each restart.
 		Droplets: Droplets{MaxMB: 10 * 1024, MaxDropletMB: 4 * 1024, UnusedLifetime: time.Hour},
-		Drains: Drains{
-			DeniedNetworks: []string{
-				"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-				"::/128", "::1/128", "fe80::/10", "ff00::/8",
-			},
-			MaxAge: time.Hour,
-		},
+		Drains:   Drains{MaxAge: time.Hour},
 		Intervals: Intervals{
 			Heartbeat:      10 * time.Second,
 			Advertise:      5 * time.Second,

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,7 +97,7 @@ temporal:
   api_key: 12345
   tls: {cert_file: c.pem}
 droplets: {max_mb: -1, unused_lifetime: -1}
-drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0.0/104"], max_age: 0}
+drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0.0/104"], allowed_networks: [nowhere], max_age: 0}
 `)
 	require.Error(t, err)
 	type place struct {
@@ -158,6 +159,7 @@ drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0
 		{"drains.ca_file", 39, "there is no file"},
 		{"drains.denied_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
 		{"drains.denied_networks[2]", 39, "must be a network such as 10.0.0.0/8"},
+		{"drains.allowed_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
 		{"drains.max_age", 39, "must be above 0 seconds"},
 	} {
 		found := false
@@ -370,12 +372,9 @@ func TestClientFlags(t *testing.T) {
 	assert.Equal(t, key, client.Temporal.EncryptionKeyFile)
 }
 
-func TestDeniedNetworks(t *testing.T) {
-	node, err := loadText(t, minimal)
+func TestNetworksOfDrains(t *testing.T) {
+	node, err := loadText(t, minimal+"\ndrains: {denied_networks: [10.0.0.0/8], allowed_networks: [10.0.3.17/32, \"::1/128\"]}\n")
 	require.NoError(t, err)
-	require.Len(t, node.Drains.Denied(), len(node.Drains.DeniedNetworks), "the defaults are networks")
-	require.NotEmpty(t, node.Drains.Denied())
-	node, err = loadText(t, minimal+"\ndrains: {denied_networks: []}\n")
-	require.NoError(t, err)
-	require.Empty(t, node.Drains.Denied(), "an operator may deny nothing")
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, node.Drains.Denied())
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.3.17/32"), netip.MustParsePrefix("::1/128")}, node.Drains.Allowed())
 }

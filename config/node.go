@@ -192,17 +192,25 @@ type Droplets struct {
 type Drains struct {
 	// CAFile has the authorities that are trusted instead of the machine's; PEM.
 	CAFile string `yaml:"ca_file" kind:"path"`
-	// DeniedNetworks are those, in CIDR notation, to which no drain may lead, whatever its name resolves to. Where 127.0.0.1 or ::1 is
-	// in one, all of the loopback and the machine's own addresses are denied as well.
+	// DeniedNetworks are those, in CIDR notation, to which no drain may lead beside those that are denied by themselves (see
+	// drain.Networks), whatever its name resolves to.
 	DeniedNetworks []string `yaml:"denied_networks"`
+	// AllowedNetworks are those to which drains may lead although they are denied, by themselves or by DeniedNetworks. With
+	// 127.0.0.1 or ::1 in one, the machine's own addresses are allowed as well.
+	AllowedNetworks []string `yaml:"allowed_networks"`
 	// MaxAge is how long a line may wait for its drain before it is lost, above 0.
 	MaxAge time.Duration `yaml:"max_age"`
 }
 
 // Denied are the DeniedNetworks, but for those that are none.
-func (d Drains) Denied() []netip.Prefix {
+func (d Drains) Denied() []netip.Prefix { return networks(d.DeniedNetworks) }
+
+// Allowed are the AllowedNetworks, but for those that are none.
+func (d Drains) Allowed() []netip.Prefix { return networks(d.AllowedNetworks) }
+
+func networks(texts []string) []netip.Prefix {
 	var all []netip.Prefix
-	for _, text := range d.DeniedNetworks {
+	for _, text := range texts {
 		if network, err := netip.ParsePrefix(text); err == nil {
 			all = append(all, network)
 		}

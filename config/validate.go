@@ -171,10 +171,15 @@ func (l *loader) bandwidth(at string, limit *BandwidthLimit) {
 
 func (l *loader) checkDrains(d Drains) {
 	l.regularFile("drains.ca_file", d.CAFile)
-	for i, network := range d.DeniedNetworks {
+	l.networks("drains.denied_networks", d.DeniedNetworks)
+	l.networks("drains.allowed_networks", d.AllowedNetworks)
+}
+
+func (l *loader) networks(at string, networks []string) {
+	for i, network := range networks {
 		// One of IPv4 addresses that are written as IPv6 ones would have none of them in it.
 		if prefix, err := netip.ParsePrefix(network); err != nil || prefix.Addr().Is4In6() {
-			l.wrong(fmt.Sprintf("drains.denied_networks[%d]", i), nil, "must be a network such as 10.0.0.0/8, is %q", network)
+			l.wrong(fmt.Sprintf("%s[%d]", at, i), nil, "must be a network such as 10.0.0.0/8, is %q", network)
 		}
 	}
 }

@@ -248,7 +248,10 @@ func contains(texts []string, part string) bool {
 func manage(t *testing.T, change ...func(*Options)) (*Manager, *syncbuffer.Buffer) {
 	t.Helper()
 	log := &syncbuffer.Buffer{}
-	o := Options{BaseDir: t.TempDir(), Node: "n-1", MaxAge: time.Hour, Log: hclog.New(&hclog.LoggerOptions{Output: log})}
+	o := Options{
+		BaseDir: t.TempDir(), Node: "n-1", MaxAge: time.Hour, Networks: Networks{Allowed: prefixes("127.0.0.0/8")},
+		Log: hclog.New(&hclog.LoggerOptions{Output: log}),
+	}
 	for _, f := range change {
 		f(&o)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -40,8 +39,8 @@ type Options struct {
 	Node string
 	// MaxAge is how long a line may wait for its drain before it is lost; above 0.
 	MaxAge time.Duration
-	// Denied are addresses to which no drain may lead. Where the loopback addresses are among them, the machine's own are too.
-	Denied []netip.Prefix
+	// Networks say where drains may not lead.
+	Networks Networks
 	// CAs are the authorities whose certificates drains may have; nil for those of the system.
 	CAs *x509.CertPool
 	Log hclog.Logger
@@ -74,7 +73,7 @@ func New(o Options) (*Manager, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
-		options: o, dialer: dialer{egress{o.Denied, net.InterfaceAddrs}, o.CAs}, positions: positions{dir},
+		options: o, dialer: dialer{egress{o.Networks, net.InterfaceAddrs}, o.CAs}, positions: positions{dir},
 		log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
 	}
 	m.running.Go(func() {

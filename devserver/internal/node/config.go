@@ -57,7 +57,7 @@ func (n *Node) writeConfig() error {
 		"exec":             map[string]any{"listen": "127.0.0.1:0", "authorized_keys": o.ExecKeys},
 		"cc_url":           o.CloudController,
 		// What a developer's drain leads to is on this machine.
-		"drains": map[string]any{"denied_networks": []string{}},
+		"drains": map[string]any{"allowed_networks": []string{"127.0.0.0/8", "::1/128"}},
 		"index":  n.options.Number - 1,
 		"runner": n.options.Programs.Runner,
 		"temporal": map[string]any{

@@ -13,7 +13,8 @@ func (a *agent) openDrains() error {
 		return err
 	}
 	a.drains, err = drain.New(drain.Options{
-		BaseDir: a.node.BaseDir, Node: a.id, MaxAge: a.node.Drains.MaxAge, Denied: a.node.Drains.Denied(),
+		BaseDir: a.node.BaseDir, Node: a.id, MaxAge: a.node.Drains.MaxAge,
+		Networks: drain.Networks{Denied: a.node.Drains.Denied(), Allowed: a.node.Drains.Allowed()},
 		CAs: security.RootCAs, Log: a.log,
 	})
 	return err
