@@ -67,9 +67,12 @@ func (d dialer) dial(ctx context.Context, to syslog.Address) (*connection, error
 	if to.Scheme == syslog.UDP {
 		network = "udp"
 	}
-	plain := net.Dialer{Control: d.control, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 3,
-	}}
+	plain := net.Dialer{
+		Control: d.control,
+		// The system's resolver holds a thread for as long as a name server says nothing, of which all of the worker has so many.
+		Resolver:        &net.Resolver{PreferGo: true},
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 3},
+	}
 	raw, err := plain.DialContext(ctx, network, to.Target())
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)

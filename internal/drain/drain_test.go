@@ -315,6 +315,26 @@ func TestTriesAtTheEndAreFew(t *testing.T) {
 	}
 }
 
+// TestDrainThatHangsUpAtOnceIsAway, as a balancer without servers does: it is not connected to again and again without a pause.
+func TestDrainThatHangsUpAtOnceIsAway(t *testing.T) {
+	m, log := manage(t)
+	f := m.follower(newApp(t).instance(), target{}, m.log)
+	f.reader = applog.New(f.place, applog.Position{})
+	defer func() { f.reader.Close() }()
+	for err, away := range map[error]bool{ErrClosed: false, syscall.EPIPE: true} {
+		f.retry = 0
+		ours, theirs := net.Pipe()
+		f.connection = &connection{socket: &counted{Conn: ours}, broken: make(chan struct{})}
+		f.connection.Conn = f.connection.socket
+		go f.connection.listen()
+		require.NoError(t, theirs.Close())
+		<-f.connection.broken
+		f.broke(t.Context(), fmt.Errorf("send: %w", err))
+		require.Equal(t, away, f.retry > 0, err)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "takes no lines"))
+}
+
 // stuck is a connection over which nothing goes any more until it is closed, whatever deadline it has.
 type stuck struct {
 	net.Conn

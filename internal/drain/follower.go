@@ -272,7 +272,7 @@ func (f *follower) rewind(to applog.Position) {
 }
 
 // broke has everything sent again that may not have been taken, after a pause unless the drain only ended a connection of
-// which it had taken all.
+// which it had taken all, and over which nothing was about to be sent: one that accepts and closes at once is away.
 func (f *follower) broke(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
@@ -283,7 +283,7 @@ func (f *follower) broke(ctx context.Context, err error) {
 		by = time.Now()
 	}
 	f.settle(by)
-	idle := ended && len(f.sent.batches) == 0
+	idle := ended && len(f.sent.batches) == 0 && errors.Is(err, ErrClosed)
 	f.leave()
 	f.sent, f.buffer = sent{}, nil
 	f.rewind(f.taken.Position)
