@@ -58,7 +58,7 @@ func (i *instanceTest) drain(t *testing.T) *received {
 		}
 	})
 	manager, err := drain.New(drain.Options{
-		BaseDir: i.config.BaseDir, Node: "n", MaxAge: time.Hour, Log: hclog.NewNullLogger(),
+		BaseDir: i.config.BaseDir, Node: "n", MaxAge: time.Hour, Max: 10, Log: hclog.NewNullLogger(),
 		Networks: drain.Networks{Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	require.NoError(t, err)

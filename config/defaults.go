@@ -30,7 +30,7 @@ func DefaultNode() Node {
 		},
 		// The original keeps no droplet for longer than it is used, and so fetches it again for each restart.
 		Droplets: Droplets{MaxMB: 10 * 1024, MaxDropletMB: 4 * 1024, UnusedLifetime: time.Hour},
-		Drains:   Drains{MaxAge: time.Hour},
+		Drains:   Drains{Max: 1000, MaxAge: time.Hour},
 		Intervals: Intervals{
 			Heartbeat:      10 * time.Second,
 			Advertise:      5 * time.Second,

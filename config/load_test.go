@@ -97,7 +97,7 @@ temporal:
   api_key: 12345
   tls: {cert_file: c.pem}
 droplets: {max_mb: -1, unused_lifetime: -1}
-drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0.0/104"], allowed_networks: [nowhere], max_age: 0}
+drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0.0/104"], allowed_networks: [nowhere], max: 0, max_age: 0}
 `)
 	require.Error(t, err)
 	type place struct {
@@ -160,6 +160,7 @@ drains: {ca_file: nowhere, denied_networks: [10.0.0.1, "::1/128", "::ffff:10.0.0
 		{"drains.denied_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
 		{"drains.denied_networks[2]", 39, "must be a network such as 10.0.0.0/8"},
 		{"drains.allowed_networks[0]", 39, "must be a network such as 10.0.0.0/8"},
+		{"drains.max", 39, "must be"},
 		{"drains.max_age", 39, "must be above 0 seconds"},
 	} {
 		found := false

@@ -171,6 +171,7 @@ func (l *loader) bandwidth(at string, limit *BandwidthLimit) {
 
 func (l *loader) checkDrains(d Drains) {
 	l.regularFile("drains.ca_file", d.CAFile)
+	l.within("drains.max", d.Max, 1, 100_000)
 	l.networks("drains.denied_networks", d.DeniedNetworks)
 	l.networks("drains.allowed_networks", d.AllowedNetworks)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/supervisor"
 	"github.com/durable-dea/dea/internal/syslog"
 )
 
@@ -508,6 +509,36 @@ func TestEgress(t *testing.T) {
 	require.ErrorIs(t, egress{own: own}.check("nonsense"), ErrDenied)
 	unknown := egress{own: func() ([]net.Addr, error) { return nil, os.ErrPermission }}
 	require.ErrorIs(t, unknown.check("10.0.0.6:514"), ErrDenied)
+}
+
+// TestDrainsBeyondTheMostWait until another ends, and get all that their logs have kept.
+func TestDrainsBeyondTheMostWait(t *testing.T) {
+	s := newSink(t, nil)
+	m, log := manage(t, func(o *Options) { o.Max = 1 })
+	first, second, third := newApp(t), newApp(t), newApp(t)
+	named := func(a *app, id string) supervisor.Instance {
+		i := a.instance(s.url())
+		i.ID = id
+		return i
+	}
+	first.write("stdout", "of the first\n")
+	m.Begin(named(first, "i-1"))
+	s.awaits("of the first")
+	second.write("stdout", "of the second\n")
+	m.Begin(named(second, "i-2"))
+	require.Eventually(t, func() bool { return m.Totals().Waiting == 1 }, soon, 10*time.Millisecond)
+	require.Contains(t, log.String(), "a syslog drain waits for another one to end")
+	require.Contains(t, log.String(), "most=1")
+
+	third.write("stdout", "of the third\n")
+	m.Finish(t.Context(), named(third, "i-3")) // ends before there is room
+	require.EqualValues(t, len("of the third\n"), m.Totals().LostBytes)
+	require.Contains(t, log.String(), "before its syslog drain took all its lines")
+
+	m.Finish(t.Context(), named(first, "i-1"))
+	s.awaits("of the second")
+	require.Equal(t, []string{"of the first", "of the second"}, s.texts())
+	require.Zero(t, m.Totals().Waiting)
 }
 
 func TestUselessDrainsAreLeftOut(t *testing.T) {

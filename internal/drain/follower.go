@@ -50,8 +50,10 @@ type follower struct {
 	words, own *syslog.Writer
 	dialer     dialer
 	maxAge     time.Duration
-	totals     *totals
-	log        hclog.Logger
+	// slots has room for as many as may send at once.
+	slots  chan struct{}
+	totals *totals
+	log    hclog.Logger
 
 	connection *connection
 	sent       sent
@@ -95,9 +97,13 @@ func (f *follower) run(ctx context.Context) {
 	f.unsaid = f.taken.Unsaid
 	f.reader = applog.New(f.place, f.taken.Position)
 	f.totals.drains.Add(1)
+	admitted := f.admit(ctx)
 	defer func() {
 		f.settle(time.Now())
 		f.leave()
+		if admitted {
+			<-f.slots
+		}
 		f.logLoss(0)
 		if errors.Is(context.Cause(ctx), errOver) {
 			f.abandon()
@@ -108,6 +114,26 @@ func (f *follower) run(ctx context.Context) {
 	}()
 	for ctx.Err() == nil && f.step(ctx) {
 		f.settle(time.Now().Add(-settleTime))
+	}
+}
+
+// admit waits until no more drains than may be are sent to; false when ctx has ended before. Nothing is lost while it waits
+// that the log keeps.
+func (f *follower) admit(ctx context.Context) bool {
+	select {
+	case f.slots <- struct{}{}:
+		return true
+	default:
+	}
+	f.totals.waiting.Add(1)
+	defer f.totals.waiting.Add(-1)
+	f.log.Warn("a syslog drain waits for another one to end, as no more are sent to at once", "most", cap(f.slots))
+	select {
+	case f.slots <- struct{}{}:
+		f.log.Info("a syslog drain has waited for another one to end, and is sent to now")
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

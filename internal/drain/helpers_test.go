@@ -249,7 +249,7 @@ func manage(t *testing.T, change ...func(*Options)) (*Manager, *syncbuffer.Buffe
 	t.Helper()
 	log := &syncbuffer.Buffer{}
 	o := Options{
-		BaseDir: t.TempDir(), Node: "n-1", MaxAge: time.Hour, Networks: Networks{Allowed: prefixes("127.0.0.0/8")},
+		BaseDir: t.TempDir(), Node: "n-1", MaxAge: time.Hour, Max: 100, Networks: Networks{Allowed: prefixes("127.0.0.0/8")},
 		Log: hclog.New(&hclog.LoggerOptions{Output: log}),
 	}
 	for _, f := range change {

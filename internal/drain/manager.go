@@ -39,6 +39,9 @@ type Options struct {
 	Node string
 	// MaxAge is how long a line may wait for its drain before it is lost; above 0.
 	MaxAge time.Duration
+	// Max is how many drains are sent to at once, 1 at least. Further ones wait until another ends: what their instances write
+	// waits in its log, as for a drain that is away.
+	Max int
 	// Networks say where drains may not lead.
 	Networks Networks
 	// CAs are the authorities whose certificates drains may have; nil for those of the system.
@@ -52,8 +55,10 @@ type Manager struct {
 	options   Options
 	dialer    dialer
 	positions positions
-	totals    totals
-	log       hclog.Logger
+	// slots has an element for each drain that is sent to.
+	slots  chan struct{}
+	totals totals
+	log    hclog.Logger
 	// hurry is hurryTime.
 	hurry time.Duration
 
@@ -74,7 +79,7 @@ func New(o Options) (*Manager, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
 		options: o, dialer: dialer{egress{o.Networks, net.InterfaceAddrs}, o.CAs}, positions: positions{dir},
-		log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
+		slots: make(chan struct{}, o.Max), log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
 	}
 	m.running.Go(func() {
 		for pause.For(ctx, saveEvery) {
@@ -159,8 +164,9 @@ func (m *Manager) follower(i supervisor.Instance, to target, log hclog.Logger) *
 			return containerpath.OpenDir(i.ContainerPath, runspec.PathHome)
 		}},
 		words: origin.Writer(syslog.FromApp, to.address.Plain), own: origin.Writer(syslog.FromDrain, to.address.Plain),
-		ended: make(chan time.Time, 1), dialer: m.dialer, maxAge: m.options.MaxAge, totals: &m.totals,
-		log: log.With("drain", to.address.String(), "service", to.service),
+		ended: make(chan time.Time, 1), dialer: m.dialer, maxAge: m.options.MaxAge, slots: m.slots,
+		totals: &m.totals,
+		log:    log.With("drain", to.address.String(), "service", to.service),
 	}
 }
 
@@ -235,15 +241,15 @@ func (m *Manager) sweep() {
 	}
 }
 
-// Totals are counts since the manager was made, but for Drains, which are now.
+// Totals are counts since the manager was made, but for Drains and Waiting, which are now.
 type Totals struct {
-	// Drains are those of all instances.
-	Drains int64
+	// Drains are those of all instances, and Waiting those among them that are not sent to, as there are more than Options.Max.
+	Drains, Waiting int64
 	// Lines were taken by a drain. LostLines waited for too long, and LostBytes left the log before they could be sent.
 	Lines, LostLines, LostBytes int64
 }
 
-type totals struct{ drains, lines, lostLines, lostBytes atomic.Int64 }
+type totals struct{ drains, waiting, lines, lostLines, lostBytes atomic.Int64 }
 
 func (t *totals) add(c counts) {
 	t.lines.Add(c.lines)
@@ -254,5 +260,5 @@ func (t *totals) add(c counts) {
 // Totals are what was sent and lost so far.
 func (m *Manager) Totals() Totals {
 	t := &m.totals
-	return Totals{t.drains.Load(), t.lines.Load(), t.lostLines.Load(), t.lostBytes.Load()}
+	return Totals{t.drains.Load(), t.waiting.Load(), t.lines.Load(), t.lostLines.Load(), t.lostBytes.Load()}
 }

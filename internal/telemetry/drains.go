@@ -16,6 +16,11 @@ func (t *Telemetry) ObserveDrains(totals func() drain.Totals) error {
 	if err != nil {
 		return fmt.Errorf("make the metric dea.drains: %w", err)
 	}
+	waiting, err := t.meter().Int64ObservableGauge("dea.drains.waiting",
+		metric.WithDescription("Syslog drains that wait, as no more are sent to at once"))
+	if err != nil {
+		return fmt.Errorf("make the metric dea.drains.waiting: %w", err)
+	}
 	counted := []struct {
 		name, unit, what string
 		value            func(drain.Totals) int64
@@ -25,7 +30,7 @@ func (t *Telemetry) ObserveDrains(totals func() drain.Totals) error {
 		{"dea.drains.lost", "By", "What left its log before a syslog drain took it", func(t drain.Totals) int64 { return t.LostBytes }},
 	}
 	counters := make([]metric.Int64ObservableCounter, len(counted))
-	all := []metric.Observable{drains}
+	all := []metric.Observable{drains, waiting}
 	for i, c := range counted {
 		counters[i], err = t.meter().Int64ObservableCounter(c.name, metric.WithUnit(c.unit), metric.WithDescription(c.what))
 		if err != nil {
@@ -36,6 +41,7 @@ func (t *Telemetry) ObserveDrains(totals func() drain.Totals) error {
 	_, err = t.meter().RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		now := totals()
 		o.ObserveInt64(drains, now.Drains)
+		o.ObserveInt64(waiting, now.Waiting)
 		for i, c := range counted {
 			o.ObserveInt64(counters[i], c.value(now))
 		}

@@ -77,12 +77,14 @@ func TestDrainsCanBeScraped(t *testing.T) {
 	require.NoError(t, err)
 	defer telemetry.Close()
 	require.NoError(t, telemetry.ObserveDrains(func() drain.Totals {
-		return drain.Totals{Drains: 2, Lines: 300, LostLines: 4, LostBytes: 50}
+		return drain.Totals{Drains: 2, Waiting: 1, Lines: 300, LostLines: 4, LostBytes: 50}
 	}))
 	address, err := telemetry.Serve("127.0.0.1:0")
 	require.NoError(t, err)
 	_, text := scrape(t, "http://"+address+"/metrics")
-	for _, line := range []string{"dea_drains 2", "dea_drains_lines_total 300", "dea_drains_lost_lines_total 4", "dea_drains_lost_bytes_total 50"} {
+	for _, line := range []string{
+		"dea_drains 2", "dea_drains_waiting 1", "dea_drains_lines_total 300", "dea_drains_lost_lines_total 4", "dea_drains_lost_bytes_total 50",
+	} {
 		require.Contains(t, text, line)
 	}
 }

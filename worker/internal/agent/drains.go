@@ -13,9 +13,9 @@ func (a *agent) openDrains() error {
 		return err
 	}
 	a.drains, err = drain.New(drain.Options{
-		BaseDir: a.node.BaseDir, Node: a.id, MaxAge: a.node.Drains.MaxAge,
+		BaseDir: a.node.BaseDir, Node: a.id, MaxAge: a.node.Drains.MaxAge, Max: int(a.node.Drains.Max),
 		Networks: drain.Networks{Denied: a.node.Drains.Denied(), Allowed: a.node.Drains.Allowed()},
-		CAs: security.RootCAs, Log: a.log,
+		CAs:      security.RootCAs, Log: a.log,
 	})
 	return err
 }
