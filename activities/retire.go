@@ -41,6 +41,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	info, err := c.warden.Info(ctx, &wardenpb.InfoRequest{Handle: start.handle()})
 	if errors.Is(err, warden.ErrUnknownHandle) {
 		c.drains.Finish(ctx, start.running())
+		c.drains.Forget(start.id)
 		return start.releaseDroplet()
 	}
 	if err != nil {
@@ -59,6 +60,7 @@ func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	if err := c.destroy(ctx, start.id); err != nil {
 		return err
 	}
+	c.drains.Forget(start.id)
 	return start.releaseDroplet()
 }
 

@@ -16,7 +16,7 @@
 //
 // An app can write to all of this. It can have its own log read wrongly, again, or not at all; it cannot have anything
 // outside of its directory read, nor keep a reader waiting or have it use much: a Read looks at a few files, at no more
-// than MaxRead bytes, and keeps nothing but what it returns. Whoever reads many bounds how often.
+// than MaxRead bytes and a line, and keeps nothing but what it returns. Whoever reads many bounds how often.
 //
 // A Reader needs no goroutine. Changed tells for the price of a few fstats whether a Read may find anything.
 package applog

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// MaxRead bounds, in bytes of text, what one Read returns.
-	MaxRead = 1 << 20
+	// MaxRead is how many bytes of text one Read returns, or less than a line more. A node has a thousand readers.
+	MaxRead = 128 << 10
 	// lookEvery is how often names are looked at although no file has changed.
 	lookEvery = 2 * time.Second
 )

@@ -4,13 +4,14 @@
 //	                  |                                       |
 //	                  v                                       v
 //	logs/*.log --> follower -- records --> connection      the rest is sent, for finishTime at most; then its
-//	                  ^                        |           position is removed
+//	                  ^                        |           position is kept until Forget
 //	                  |                        v
 //	              position <--- what the drain has taken     (in base_dir/drains, for the next worker)
 //
 // No app waits for a drain: its lines are in files first, and are read from there. Each drain of each instance has a
 // goroutine, a reader, a connection and a position of its own, so that a slow one holds nobody else up. What is in memory of
-// one is bounded by what one read returns, applog.MaxRead, and what is sent at once; one that says nothing has neither.
+// one is bounded by what one read returns, applog.MaxRead, and what is sent at once; one that says nothing has neither. How many
+// are sent to at once is bounded by Options.Max.
 //
 // A drain that is away is tried again after a pause that grows, and the position stays where it is. What the log has lost
 // meanwhile, and what has waited for longer than Options.MaxAge, is counted, said to the drain in a message of its own

@@ -211,12 +211,49 @@ func TestLastWordsArrive(t *testing.T) {
 		m.Finish(t.Context(), instance)
 		texts := s.awaits(name + " says: no line's end") // taken, and maybe not read yet
 		require.Equal(t, name+" says: no line's end", texts[len(texts)-1])
-		require.NoFileExists(t, filepath.Join(m.options.BaseDir, "drains", name+".json"))
-		m.Finish(t.Context(), instance) // by a second try
+		came := m.Totals().Lines
+		m.Finish(t.Context(), instance) // by a second try, before the container is gone
+		require.Equal(t, came, m.Totals().Lines, "nothing comes again")
+		require.FileExists(t, m.positions.file(name))
+		m.Forget(name)
+		require.NoFileExists(t, m.positions.file(name))
 		instance.ContainerPath = ""
 		m.Finish(t.Context(), instance)
 	}
 	require.Zero(t, m.Totals().Drains)
+}
+
+// TestLastWordsOfAnOrphanArrive, though there is nobody who knows more of it than its id.
+func TestLastWordsOfAnOrphanArrive(t *testing.T) {
+	s := newSink(t, nil)
+	m, _ := manage(t)
+	a := newApp(t)
+	a.count(0, 1000)
+	m.Begin(a.instance(s.url()))
+	m.FinishOrphan(t.Context(), "another")
+	m.FinishOrphan(t.Context(), a.instance().ID)
+	require.Zero(t, m.Totals().Drains)
+	require.NoFileExists(t, m.positions.file(a.instance().ID))
+	require.Len(t, s.awaits("line 999"), 1000)
+}
+
+// TestLinesThatAreGoneAreCounted as far as somebody has seen them, where a container goes without a word while its drain is away.
+func TestLinesThatAreGoneAreCounted(t *testing.T) {
+	s := newSink(t, nil)
+	s.stop()
+	m, log := manage(t)
+	a := newApp(t)
+	a.count(0, 10)
+	f := m.follower(a.instance(), target{address: syslog.Address{Scheme: syslog.TCP, Host: "127.0.0.1", Port: "1"}}, m.log)
+	f.reader = applog.New(f.place, applog.Position{})
+	defer func() { f.reader.Close() }()
+	require.True(t, f.step(t.Context()))
+	require.NoError(t, os.RemoveAll(a.container))
+	f.absent = time.Now().Add(-2 * absence)
+	require.False(t, f.step(t.Context()))
+	f.abandon()
+	require.EqualValues(t, len("line 0\n")*10, m.Totals().LostBytes)
+	require.Contains(t, log.String(), "an instance is gone with lines that its syslog drain has not taken")
 }
 
 // TestLastWordsComeFirst is an end with much to send and no time.
@@ -256,7 +293,9 @@ func TestDrainThatIsAwayEndsWithItsInstance(t *testing.T) {
 	require.EqualValues(t, len("line 0\n")*10, m.Totals().LostBytes)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	m.Finish(ctx, a.instance(s.url())) // follows it again, and does not wait
+	m.Finish(ctx, a.instance(s.url())) // does not wait
+	m.Finish(t.Context(), a.instance(s.url()))
+	require.EqualValues(t, len("line 0\n")*10, m.Totals().LostBytes, "nothing is lost twice")
 }
 
 // TestPositionIsKeptOnceItCanBe, though nothing is sent any more.
@@ -579,7 +618,7 @@ func TestContainerThatIsGoneEndsItsDrains(t *testing.T) {
 }
 
 func TestPositionsOfOthersAreSwept(t *testing.T) {
-	m, _ := manage(t)
+	m, log := manage(t)
 	require.NoError(t, m.positions.save("old", nil))
 	require.NoError(t, m.positions.save("../odd", nil))
 	a := newApp(t)
@@ -591,6 +630,8 @@ func TestPositionsOfOthersAreSwept(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	require.Equal(t, "i-1.json", files[0].Name())
+	require.Equal(t, 2, strings.Count(log.String(), "nobody knows whether its syslog drains took its last lines"))
+	require.Contains(t, log.String(), "instance=old")
 	require.NoError(t, os.WriteFile(m.positions.file("torn"), []byte("{"), 0o600))
 	require.Nil(t, m.positions.load("torn"))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -73,8 +72,11 @@ type follower struct {
 	// unlogged is lost and said to the drain, and not in the worker's log yet; logged is when something was last.
 	unlogged loss
 	logged   time.Time
-	// absent is since when there is no directory; zero when there is, or was, one.
+	// absent is since when there is no directory; zero when there is, or was, one. gone is set once there will be none.
 	absent time.Time
+	gone   bool
+	// seen is how far the reader had come when something was to be sent again.
+	seen applog.Position
 
 	// ended has an element when the instance has ended; from then on over is set, and hurry is when only its last lines
 	// are sent; hurried is set where the reader is at those.
@@ -105,7 +107,7 @@ func (f *follower) run(ctx context.Context) {
 			<-f.slots
 		}
 		f.logLoss(0)
-		if errors.Is(context.Cause(ctx), errOver) {
+		if f.gone || errors.Is(context.Cause(ctx), errOver) {
 			f.abandon()
 		}
 		f.wake()
@@ -159,7 +161,7 @@ func (f *follower) step(ctx context.Context) bool {
 			f.pause(ctx, endPause)
 		}
 	case err != nil:
-		if f.isGone(err) {
+		if f.gone = f.isGone(err); f.gone {
 			return false
 		}
 		f.idle(ctx)
@@ -185,21 +187,6 @@ func (f *follower) pace(ctx context.Context, records []applog.Record) {
 	if wait := time.Until(f.paced); wait > 0 && !f.over {
 		f.pause(ctx, wait)
 	}
-}
-
-// errOver ends a follower for whose instance there is no more time.
-var errOver = errors.New("the instance has ended")
-
-// abandon counts what the drain does not get any more.
-func (f *follower) abandon() {
-	f.rewind(f.taken.Position)
-	lost := f.taken.Unsaid
-	if last, err := f.reader.Recent(1); err == nil && len(last) > 0 {
-		lost.between(f.taken.Position, last[0].Next)
-	}
-	f.totals.add(counts{lost: lost})
-	f.log.Warn("an instance has ended before its syslog drain took all its lines",
-		"lines", lost.Lines, "bytes", lost.Bytes)
 }
 
 // read returns the next records, none when there are none now.
@@ -238,26 +225,6 @@ func (f *follower) wake() {
 	f.nap = nil
 }
 
-// skipToLast leaves out all but the last lines.
-func (f *follower) skipToLast() error {
-	before := f.reader.Position()
-	if _, err := f.reader.SeekRecent(lastWords); err != nil {
-		return err
-	}
-	f.unsaid.between(before, f.reader.Position())
-	f.hurried = true
-	return nil
-}
-
-// isGone tells whether a directory that cannot be opened will never be there. One of a container that is being made comes
-// soon.
-func (f *follower) isGone(err error) bool {
-	if f.absent.IsZero() {
-		f.absent = time.Now()
-	}
-	return errors.Is(err, fs.ErrNotExist) && (f.over || time.Since(f.absent) > absence)
-}
-
 // idle waits until there may be something.
 func (f *follower) idle(ctx context.Context) {
 	f.buffer = nil
@@ -282,14 +249,6 @@ func (f *follower) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// end has the reader read to where the files end.
-func (f *follower) end() {
-	f.over = true
-	f.poll, f.retry = 0, 0
-	f.place.Over = true
-	f.rewind(f.reader.Position())
-}
-
 // rewind has the reader go on from a position.
 func (f *follower) rewind(to applog.Position) {
 	f.wake()
@@ -311,7 +270,7 @@ func (f *follower) broke(ctx context.Context, err error) {
 	f.settle(by)
 	idle := ended && len(f.sent.batches) == 0 && errors.Is(err, ErrClosed)
 	f.leave()
-	f.sent, f.buffer = sent{}, nil
+	f.sent, f.buffer, f.seen = sent{}, nil, f.reader.Position()
 	f.rewind(f.taken.Position)
 	f.unsaid, f.counted = f.taken.Unsaid, counts{}
 	if idle {

@@ -13,9 +13,11 @@ type following struct {
 	end  context.CancelCauseFunc
 	done chan struct{}
 
-	// saving is held while positions are kept or removed; over is set when they are no longer to be kept.
+	// saving is held while positions are kept or removed; over is set when they are no longer to be kept as they change.
 	saving sync.Mutex
 	over   bool
+	// lasting has them kept once nobody follows the instance any more: for who is told to finish with it again.
+	lasting bool
 }
 
 // run follows the instance, from where its drains are known to have come.
@@ -30,8 +32,10 @@ func (f *following) run(ctx context.Context, from map[string]progress) {
 	running.Wait()
 }
 
-// finish has the rest sent within finishTime, and after some time the last lines alone. Told again it does nothing more.
-func (f *following) finish(hurry time.Duration) {
+// finish has the rest sent within finishTime, and after some time the last lines alone. Told again it does nothing more, but
+// for what lasting says of positions.
+func (f *following) finish(hurry time.Duration, lasting bool) {
+	f.last(lasting)
 	for _, one := range f.followers {
 		select {
 		case one.ended <- time.Now().Add(hurry):
@@ -39,6 +43,27 @@ func (f *following) finish(hurry time.Duration) {
 		}
 	}
 	time.AfterFunc(finishTime, func() { f.end(errOver) })
+}
+
+func (f *following) last(lasting bool) {
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	f.lasting = lasting
+}
+
+// close keeps positions for the last time, or removes them.
+func (f *following) close(at positions, instance string) error {
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	f.over = true
+	if !f.lasting {
+		return at.remove(instance)
+	}
+	drains := make(map[string]progress, len(f.followers))
+	for _, one := range f.followers {
+		drains[one.address.String()], _ = one.progress()
+	}
+	return at.save(instance, drains)
 }
 
 // save keeps how far the drains have come, if that is news.

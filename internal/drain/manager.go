@@ -146,7 +146,7 @@ func (m *Manager) begin(instance supervisor.Instance) *following {
 		one.run(ctx, m.positions.load(instance.ID))
 		one.end(nil)
 		if m.ctx.Err() == nil {
-			m.forget(instance.ID, one)
+			m.release(instance.ID, one)
 		}
 	})
 	return one
@@ -172,8 +172,8 @@ func (m *Manager) follower(i supervisor.Instance, to target, log hclog.Logger) *
 
 // Finish sends the rest of what an instance has written, to which nobody writes any more and whose container is about to go.
 // It takes finishTime at most, and ends before when ctx does. Where that is not enough, or a drain is away, the last lines come before
-// what is left. An instance that was not followed yet, as one that crashed in its start, is. Run twice it does nothing more,
-// where its container is gone by then.
+// what is left. An instance that was not followed yet, as one that crashed in its start, is. Run twice it does nothing more:
+// where the drains have come is kept until Forget, or until the container is gone.
 func (m *Manager) Finish(ctx context.Context, instance supervisor.Instance) {
 	if m == nil || len(instance.LogDrains.Drains) == 0 {
 		return
@@ -188,22 +188,54 @@ func (m *Manager) Finish(ctx context.Context, instance supervisor.Instance) {
 		m.unkeep(instance.ID)
 		return
 	}
-	one.finish(m.hurry)
+	m.await(ctx, one, true)
+}
+
+// FinishOrphan is Finish of an instance that nobody owns, of which only its id is known, and to which Forget is not called. It
+// does nothing for one that is not followed.
+func (m *Manager) FinishOrphan(ctx context.Context, id string) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	one := m.instances[id]
+	m.mu.Unlock()
+	if one != nil {
+		m.await(ctx, one, false)
+	}
+}
+
+func (m *Manager) await(ctx context.Context, one *following, lasting bool) {
+	one.finish(m.hurry, lasting)
 	select {
 	case <-one.done:
 	case <-ctx.Done():
 	}
 }
 
-// forget is done with an instance.
-func (m *Manager) forget(id string, one *following) {
+// Forget is done with an instance whose container is gone, after Finish.
+func (m *Manager) Forget(id string) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	one := m.instances[id]
+	m.mu.Unlock()
+	if one != nil {
+		one.last(false)
+		return
+	}
+	m.unkeep(id)
+}
+
+// release ends the following of an instance. Who would follow it anew waits until its positions are as they are to be.
+func (m *Manager) release(id string, one *following) {
+	if err := one.close(m.positions, id); err != nil {
+		m.log.Warn("the position of an instance's drains is not on disk as it should be", "instance", id, "error", err)
+	}
 	m.mu.Lock()
 	delete(m.instances, id)
 	m.mu.Unlock()
-	one.saving.Lock()
-	defer one.saving.Unlock()
-	one.over = true
-	m.unkeep(id)
 }
 
 func (m *Manager) unkeep(id string) {
@@ -236,7 +268,11 @@ func (m *Manager) sweep() {
 	for id := range m.all() {
 		known[id] = true
 	}
-	if err := m.positions.sweep(known); err != nil {
+	gone, err := m.positions.sweep(known)
+	for _, instance := range gone {
+		m.log.Warn("an instance is gone of which nobody knows whether its syslog drains took its last lines", "instance", instance)
+	}
+	if err != nil {
 		m.log.Warn("positions of drains that are gone stay on disk", "error", err)
 	}
 }

@@ -67,11 +67,11 @@ func (p positions) remove(instance string) error {
 	return err
 }
 
-// sweep removes what is kept of instances other than these, by their ids.
-func (p positions) sweep(known map[string]bool) error {
+// sweep removes what is kept of instances other than these, by their ids, and returns whose it was, by the names of their files.
+func (p positions) sweep(known map[string]bool) (gone []string, err error) {
 	files, err := os.ReadDir(p.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	keep := make(map[string]bool, len(known))
 	for id := range known {
@@ -82,8 +82,12 @@ func (p positions) sweep(known map[string]bool) error {
 		name := file.Name()
 		ours := strings.HasSuffix(name, recordEnding) || strings.HasSuffix(name, recordEnding+newEnding)
 		if ours && !keep[strings.TrimSuffix(name, newEnding)] {
-			failed = append(failed, os.Remove(filepath.Join(p.dir, name)))
+			err := os.Remove(filepath.Join(p.dir, name))
+			failed = append(failed, err)
+			if instance, whole := strings.CutSuffix(name, recordEnding); whole && err == nil {
+				gone = append(gone, instance)
+			}
 		}
 	}
-	return errors.Join(failed...)
+	return gone, errors.Join(failed...)
 }

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ type nodeTest struct {
 	supervisor *supervisor.Supervisor
 	workspaces *workspace.Store
 	watchers   []supervisor.Watcher
+	finish     func(context.Context, string)
 }
 
 func newNodeTest(t *testing.T) *nodeTest {
@@ -43,7 +45,7 @@ func (n *nodeTest) begin() { n.supervisor = supervisor.New(n.deps(0)) }
 func (n *nodeTest) deps(orphanAge time.Duration) supervisor.Deps {
 	return supervisor.Deps{
 		Node: "n", Warden: n.server.Client, Temporal: n.temporal, Workspaces: n.workspaces, OrphanAge: orphanAge,
-		Watchers: n.watchers, Log: hclog.NewNullLogger(),
+		Watchers: n.watchers, Finish: n.finish, Log: hclog.NewNullLogger(),
 	}
 }
 

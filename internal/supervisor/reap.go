@@ -161,6 +161,9 @@ func (s *Supervisor) destroy(ctx context.Context, handle, description string) er
 		return fmt.Errorf("tell the workflow of %s: %w", handle, err)
 	}
 	s.Forget(handle)
+	if s.finish != nil {
+		s.finish(ctx, handle)
+	}
 	_, err = s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
 	switch {
 	case errors.Is(err, warden.ErrUnknownHandle):

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -49,6 +50,23 @@ func TestOrphansWorkflowIsToldBeforeItGoes(t *testing.T) {
 			require.Nil(t, n.supervisor.Watched("i"))
 		})
 	}
+}
+
+// TestOrphanIsFinishedBeforeItGoes: what it has written last is read while its container is there.
+func TestOrphanIsFinishedBeforeItGoes(t *testing.T) {
+	var finished []string
+	n := newNodeTest(t)
+	n.finish = func(_ context.Context, handle string) {
+		finished = append(finished, handle)
+		require.Equal(t, []string{"i"}, n.handles(t))
+	}
+	n.die()
+	n.start(t, "i")
+	for range 2 {
+		require.NoError(t, n.supervisor.Reap(t.Context(), ledger()))
+	}
+	require.Equal(t, []string{"i"}, finished)
+	require.Empty(t, n.handles(t))
 }
 
 func TestOrphanOfAnInstanceElsewhereIsNoNews(t *testing.T) {

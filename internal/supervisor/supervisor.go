@@ -43,7 +43,10 @@ type Deps struct {
 	OrphanAge time.Duration
 	// Watchers hear what becomes of instances.
 	Watchers []Watcher
-	Log      hclog.Logger
+	// Finish, where it is not nil, is called before a container that nobody owns is destroyed, with its handle: the last that
+	// an instance in it has written may still be wanted. It is to be bounded.
+	Finish func(ctx context.Context, handle string)
+	Log    hclog.Logger
 }
 
 // Supervisor watches over one node. It is made once in a worker, and closed at its end.
@@ -55,6 +58,7 @@ type Supervisor struct {
 	logs       time.Duration
 	orphanAge  time.Duration
 	watchers   []Watcher
+	finish     func(context.Context, string)
 	log        hclog.Logger
 
 	ctx     context.Context
@@ -87,7 +91,7 @@ func New(deps Deps) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
-		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, watchers: deps.Watchers, log: deps.Log.Named("supervisor"),
+		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, watchers: deps.Watchers, finish: deps.Finish, log: deps.Log.Named("supervisor"),
 		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), resumers: make(chan struct{}, resumers),
 		watches: map[string]*Watch{}, searches: map[string]*search{},
 	}

@@ -115,6 +115,7 @@ func (a *agent) run(ctx context.Context) error {
 		// after, since the lease has changed hands, does not.
 		OrphanAge: a.node.Intervals.OrphanReap / 2,
 		Watchers:  []supervisor.Watcher{a.registrar, a.drains},
+		Finish:    a.drains.FinishOrphan,
 	})
 	defer a.supervisor.Close()
 	stop, err := a.measure(ctx)
