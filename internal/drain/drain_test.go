@@ -495,8 +495,8 @@ func TestDeniedNetworks(t *testing.T) {
 	a.count(0, 10)
 	_, port, err := net.SplitHostPort(s.address())
 	require.NoError(t, err)
-	m.Begin(a.instance(s.url(), "syslog://localhost:"+port, "syslog://[::ffff:127.0.0.1]:"+port))
-	require.Eventually(t, func() bool { return strings.Count(log.String(), "drains may not lead there") == 3 },
+	m.Begin(a.instance(s.url(), "syslog://localhost:"+port, "syslog://[::ffff:127.0.0.1]:"+port, "syslog-udp://127.0.0.1:"+port))
+	require.Eventually(t, func() bool { return strings.Count(log.String(), "drains may not lead there") == 4 },
 		soon, 10*time.Millisecond)
 	m.Close()
 	require.Zero(t, s.accepted)
@@ -539,10 +539,10 @@ func TestEgress(t *testing.T) {
 	} {
 		e := egress{c.Networks, own}
 		for _, ip := range strings.Fields(c.allowed) {
-			assert.NoError(t, e.check(net.JoinHostPort(ip, "514")), "%s: %s", name, ip)
+			require.NoError(t, e.check(net.JoinHostPort(ip, "514")), "%s: %s", name, ip)
 		}
 		for _, ip := range strings.Fields(c.denied) {
-			assert.ErrorIs(t, e.check(net.JoinHostPort(ip, "514")), ErrDenied, "%s: %s", name, ip)
+			require.ErrorIs(t, e.check(net.JoinHostPort(ip, "514")), ErrDenied, "%s: %s", name, ip)
 		}
 	}
 	require.ErrorIs(t, egress{own: own}.check("nonsense"), ErrDenied)
