@@ -23,6 +23,13 @@ const (
 	// writeTimeout is how long a drain may take none of writeSize bytes before it is given up.
 	writeTimeout = 30 * time.Second
 	writeSize    = 16 << 10
+	// kernelBuffer is what the kernel holds of one connection, in bytes, which it may double: enough for what an app may write to
+	// a drain at the other end of the world. Left to itself it takes several MiB where a drain wants that.
+	kernelBuffer = 256 << 10
+	// heardSize is what is read at once of what a drain says, and heardPause comes after as much as that: none should say
+	// anything, and one that says much waits.
+	heardSize  = 4 << 10
+	heardPause = 10 * time.Millisecond
 	// unheard is how long the other side's kernel may acknowledge nothing before the connection is taken for broken.
 	unheard = 30 * time.Second
 )
@@ -77,6 +84,9 @@ func (d dialer) dial(ctx context.Context, to syslog.Address) (*connection, error
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	if sized, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = sized.SetWriteBuffer(kernelBuffer) // without, it costs more
+	}
 	c := &connection{socket: &counted{Conn: raw}, broken: make(chan struct{})}
 	c.Conn = c.socket
 	if to.Scheme == syslog.TLS {
@@ -106,10 +116,19 @@ func (d dialer) control(network, address string, raw syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-// listen waits for the end of the connection: whatever comes is dropped.
+// listen waits for the end of the connection: whatever comes is dropped, and nobody can keep the worker busy with it.
 func (c *connection) listen() {
-	_, c.end = io.Copy(io.Discard, c.Conn)
-	close(c.broken)
+	defer close(c.broken)
+	var heard [heardSize]byte
+	for {
+		if _, err := io.ReadFull(c.Conn, heard[:]); err != nil {
+			if !errors.Is(err, io.EOF) {
+				c.end = err
+			}
+			return
+		}
+		time.Sleep(heardPause)
+	}
 }
 
 // hasEnded tells whether the other side has closed the connection in an orderly way. It had then read all that it had

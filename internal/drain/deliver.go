@@ -93,8 +93,6 @@ func (f *follower) sayLoss(ctx context.Context) error {
 	if err := f.write(ctx, f.own, m); err != nil {
 		return err
 	}
-	f.unlogged.add(f.unsaid)
-	f.logLoss(sayEvery)
 	f.counted.lost.add(f.unsaid)
 	f.unsaid = loss{}
 	return nil

@@ -327,12 +327,25 @@ func TestNobodyFillsTheWorkersLog(t *testing.T) {
 	s := newSink(t, nil)
 	m, log := manage(t)
 	a := newApp(t)
-	f := m.follower(a.instance(s.url()), target{address: syslog.Address{Scheme: syslog.TCP}}, m.log)
+	to, err := syslog.ParseURL(s.url())
+	require.NoError(t, err)
+	f := m.follower(a.instance(s.url()), target{address: to}, m.log)
 	f.reader = applog.New(f.place, applog.Position{})
 	defer func() { f.reader.Close() }()
-	for range 10 {
-		f.unsaid = loss{Lines: 1, Bytes: 10}
-		require.NoError(t, f.sayLoss(t.Context()))
+	f.connection, err = f.dialer.dial(t.Context(), f.address)
+	require.NoError(t, err)
+	defer f.leave()
+	f.unsaid = loss{Lines: 1, Bytes: 10}
+	require.NoError(t, f.sayLoss(t.Context()))
+	f.settle(time.Now())
+	require.NotContains(t, log.String(), "lines are lost", "it is said again over the next connection, if this one breaks")
+	for n := range 10 {
+		f.counted.lost = loss{Lines: 1, Bytes: 10}
+		require.True(t, f.conclude(t.Context(), applog.Position{}))
+		require.Eventually(t, func() bool {
+			f.settle(time.Now())
+			return m.Totals().LostLines == int64(n)+1
+		}, soon, time.Millisecond)
 		f.sayFailure(ErrClosed)
 		f.failing = false // as when it takes lines again
 	}
@@ -373,6 +386,43 @@ func TestDrainThatHangsUpAtOnceIsAway(t *testing.T) {
 		require.Equal(t, away, f.retry > 0, err)
 	}
 	require.Equal(t, 1, strings.Count(log.String(), "takes no lines"))
+}
+
+// TestWhatWasNotReadComesAgain: a drain may end its side in good order, and die with what it has not read of ours.
+func TestWhatWasNotReadComesAgain(t *testing.T) {
+	for _, err := range []error{ErrClosed, syscall.EPIPE} {
+		s := newSink(t, nil)
+		m, _ := manage(t)
+		to, failed := syslog.ParseURL(s.url())
+		require.NoError(t, failed)
+		f := m.follower(newApp(t).instance(), target{address: to}, m.log)
+		f.reader = applog.New(f.place, applog.Position{})
+		f.connection, failed = f.dialer.dial(t.Context(), f.address)
+		require.NoError(t, failed)
+		require.Eventually(t, func() bool { return s.connected() == 1 }, soon, time.Millisecond)
+		s.hangUp()
+		<-f.connection.broken
+		f.sent.add(batch{written: f.connection.written(), at: time.Now(), counts: counts{lines: 1}})
+		f.broke(t.Context(), err)
+		f.reader.Close()
+		require.Equal(t, err == ErrClosed, m.Totals().Lines == 1, err) //nolint:errorlint // it is this one
+	}
+}
+
+// TestTalkativeDrainWaits, rather than keep the worker busy with what it says.
+func TestTalkativeDrainWaits(t *testing.T) {
+	ours, theirs := net.Pipe()
+	c := &connection{Conn: ours, socket: &counted{Conn: ours}, broken: make(chan struct{})}
+	go c.listen()
+	began := time.Now()
+	for range 10 {
+		_, err := theirs.Write(make([]byte, heardSize))
+		require.NoError(t, err)
+	}
+	require.GreaterOrEqual(t, time.Since(began), 9*heardPause)
+	require.NoError(t, theirs.Close())
+	<-c.broken
+	require.True(t, c.hasEnded())
 }
 
 // stuck is a connection over which nothing goes any more until it is closed, whatever deadline it has.

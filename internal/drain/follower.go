@@ -263,7 +263,7 @@ func (f *follower) broke(ctx context.Context, err error) {
 		return
 	}
 	by := time.Now().Add(-settleTime)
-	ended := f.connection != nil && f.connection.hasEnded()
+	ended := errors.Is(err, ErrClosed) && f.connection != nil && f.connection.hasEnded() // not reset while it was sent to
 	if ended {
 		by = time.Now()
 	}
@@ -317,6 +317,7 @@ func (f *follower) settle(by time.Time) {
 	}
 	f.sent.settle(f.connection.taken(), by, func(b batch) {
 		f.totals.add(b.counts)
+		f.unlogged.add(b.counts.lost)
 		f.mu.Lock()
 		f.taken, f.dirty = b.reached, true
 		f.mu.Unlock()
@@ -326,6 +327,7 @@ func (f *follower) settle(by time.Time) {
 			f.log.Info("a syslog drain takes lines again")
 		}
 	})
+	f.logLoss(sayEvery)
 }
 
 // begin says how far the drain has come before.

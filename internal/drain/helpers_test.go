@@ -206,6 +206,13 @@ func (s *sink) hangUp() {
 	}
 }
 
+// connected is how many connections there are.
+func (s *sink) connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 func (s *sink) address() string { return s.listener.Addr().String() }
 func (s *sink) url() string     { return s.scheme + "user:hunter2@" + s.address() }
 

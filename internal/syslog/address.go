@@ -91,6 +91,8 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$
 
 // isHost tells whether something can be looked up, and shown.
 func isHost(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil || len(host) <= 253 && hostName.MatchString(host)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Zone() == "" || hostName.MatchString(ip.Zone())
+	}
+	return len(host) <= 253 && hostName.MatchString(host)
 }

@@ -172,6 +172,7 @@ func TestAddresses(t *testing.T) {
 		"syslog://host:99999":                  ErrNoURL,
 		"syslog://ho st:1":                     ErrNoURL,
 		"syslog:host":                          ErrNoURL,
+		"syslog://[fe80::1%25\u009b2J]:1":      ErrNoURL,
 		"hunter2":                              ErrNoURL,
 		"":                                     ErrNoURL,
 		"syslog://h:1?drain-type=metrics&p=hunter2": ErrNoLogs,

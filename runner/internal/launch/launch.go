@@ -110,8 +110,8 @@ func (l Launcher) path(contract string) string { return runspec.Beneath(l.Root, 
 func (l Launcher) explain(err error) {
 	fmt.Fprintln(l.Stderr, "dea-runner launch:", err)
 	l.write(runspec.PathLaunchFault, err.Error()+"\n")
-	logs := l.path(runspec.PathStderr)
-	f, openErr := os.OpenFile(logs, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	// A droplet may have brought a fifo along, which would keep the launcher from its end.
+	f, _, openErr := openRegular(l.path(runspec.PathStderr), os.O_APPEND)
 	if openErr != nil {
 		return
 	}

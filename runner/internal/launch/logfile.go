@@ -3,6 +3,7 @@ package launch
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -23,6 +24,10 @@ type logFile struct {
 	file *os.File
 	// inode is the file's.
 	inode uint64
+	// lost are bytes that could not be written and of which the log does not say so yet; torn is set where its last line has no
+	// end.
+	lost int64
+	torn bool
 
 	times      times
 	timesLimit int64
@@ -52,7 +57,7 @@ func (l *logFile) open() error {
 	return nil
 }
 
-// Write never fails: what cannot be written is lost. One that is longer than the limit is kept whole.
+// Write never fails: what cannot be written is lost, and the log says how much once it can. One that is longer than the limit is kept whole.
 func (l *logFile) Write(p []byte) (int, error) {
 	rest := p
 	if size := l.size + int64(len(p)); !l.full && (size > l.limit-l.slack || l.times.size >= l.timesLimit) {
@@ -70,17 +75,50 @@ func (l *logFile) Write(p []byte) (int, error) {
 }
 
 func (l *logFile) append(p []byte) {
+	if len(p) == 0 {
+		return
+	}
 	// An app that can run is worth more than its log.
-	if len(p) == 0 || l.file == nil && l.open() != nil {
+	if l.file == nil && l.open() != nil {
+		l.lost += int64(len(p))
 		return
 	}
 	if now := l.now(); l.times.due(now) {
 		l.measure()
 		l.times.mark(logtimes.Header{File: l.inode, Base: l.total - l.size}, l.size, now)
 	}
+	n := 0
+	if l.sayLost() {
+		n = l.put(p)
+	}
+	l.lost += int64(len(p) - n)
+}
+
+// put writes what it can, and tells how much that is.
+func (l *logFile) put(p []byte) int {
 	n, _ := l.file.Write(p)
 	l.size += int64(n)
 	l.total += int64(n)
+	if n > 0 {
+		l.torn = p[n-1] != '\n'
+	}
+	return n
+}
+
+// sayLost says what was lost, in a line of its own, and tells whether nothing of that is left to say.
+func (l *logFile) sayLost() bool {
+	if l.lost == 0 {
+		return true
+	}
+	text := fmt.Sprintf("[dea] lost %d bytes that could not be written: is the disk full?\n", l.lost)
+	if l.torn {
+		text = "\n" + text
+	}
+	if l.put([]byte(text)) < len(text) {
+		return false
+	}
+	l.lost = 0
+	return true
 }
 
 // measure sees what others have done to the file: where an app has emptied it, its offsets begin anew, and what an app
@@ -115,11 +153,12 @@ func (l *logFile) moveAside() {
 	}
 }
 
-// Close closes the files.
+// Close closes the files, after a last try to say what was lost.
 func (l *logFile) Close() error {
 	err := l.times.close()
 	if l.file == nil {
 		return err
 	}
+	l.sayLost()
 	return errors.Join(err, l.file.Close())
 }

@@ -93,6 +93,39 @@ func TestLogFileThatCannotBeOpenedAgain(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// As on a full disk: what is lost is counted, and said in a line of its own as soon as that can be written.
+func TestLogFileSaysWhatItCouldNotWrite(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "stdout.log")
+	l, err := openLogFile(path, 1000, 0)
+	require.NoError(t, err)
+	write := func(text string) {
+		t.Helper()
+		_, err := l.Write([]byte(text))
+		require.NoError(t, err)
+	}
+	full := func(failing func()) {
+		t.Helper()
+		good := l.file
+		l.file, err = os.Open(path)
+		require.NoError(t, err)
+		failing()
+		require.NoError(t, l.file.Close())
+		l.file = good
+	}
+	write("one\ntw")
+	full(func() { write("o\nthree\n"); write("four\n") })
+	write("five\n")
+	write("six\n")
+	full(func() { write("seven\n") })
+	require.NoError(t, l.Close())
+	requireText(t, "one\ntw\n[dea] lost 13 bytes that could not be written: is the disk full?\nfive\nsix\n"+
+		"[dea] lost 6 bytes that could not be written: is the disk full?\n", path)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, info.Size(), l.total, "places in the stream are as the file has them")
+}
+
 func requireText(t *testing.T, want, path string) {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -1,12 +1,16 @@
 package launch
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/durable-dea/dea/internal/runspec"
 )
 
 // What an app puts where its log is to be does not keep the launcher waiting, which is to tell of the app's end, nor does it
@@ -32,4 +36,24 @@ func TestLogFileTakesThePlaceOfWhatIsNone(t *testing.T) {
 		require.Equal(t, "a line\n", string(text))
 	}
 	require.NoFileExists(t, elsewhere)
+}
+
+// Nor does it when the launcher has to say why there is no app.
+func TestFaultIsToldInPlaceOfAFifo(t *testing.T) {
+	t.Parallel()
+	l := Launcher{Root: t.TempDir(), Stderr: io.Discard}
+	path := l.path(runspec.PathStderr)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, unix.Mkfifo(path, 0o600))
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		l.explain(errNoCommand)
+	}()
+	select {
+	case <-told:
+	case <-time.After(time.Minute):
+		require.Fail(t, "it waits for a reader")
+	}
+	requireText(t, errNoCommand.Error()+"\n", path)
 }
