@@ -6,7 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"github.com/durable-dea/dea/internal/cleantext"
 )
 
 // maxBehind is how far a reader may be behind the end of a file. The launcher moves a log aside at half of that: an app
@@ -168,7 +169,7 @@ func (s *stream) read(f *logFile, now time.Time) {
 		done += end + 1
 	}
 	if done == 0 && len(text) > MaxLine {
-		n := cut(text[:MaxLine])
+		n := cleantext.Cut(text[:MaxLine])
 		at := begin + int64(n)
 		s.make(Record{Time: f.at(at-1, now), Text: string(text[:n]), Partial: true}, at)
 	}
@@ -200,17 +201,4 @@ func (s *stream) make(record Record, end int64) {
 	}
 	s.mark.Offset = end
 	s.lines = append(s.lines, madeLine{Record: record, end: s.mark})
-}
-
-// cut is how much of a text can be taken without tearing its last character.
-func cut(text []byte) int {
-	for back := 1; back < utf8.UTFMax && back < len(text); back++ {
-		if begin := len(text) - back; utf8.RuneStart(text[begin]) {
-			if !utf8.FullRune(text[begin:]) {
-				return begin
-			}
-			break
-		}
-	}
-	return len(text)
 }

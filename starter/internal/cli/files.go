@@ -15,6 +15,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/appfiles"
 	"github.com/durable-dea/dea/starter/internal/render"
 	"github.com/durable-dea/dea/starter/internal/tail"
@@ -211,7 +212,7 @@ func completions(above, so string, listing api.FileListing) ([]string, cobra.She
 	var found []string
 	for _, entry := range listing.Entries {
 		name := above + entry.Name
-		if !strings.HasPrefix(name, so) || strings.ContainsFunc(entry.Name, func(r rune) bool { return r < ' ' }) {
+		if !strings.HasPrefix(name, so) || strings.ContainsFunc(entry.Name, cleantext.Steers) {
 			continue
 		}
 		if entry.Type == api.FileTypeDirectory {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -192,7 +191,5 @@ func (s *session) emitStaging() func(string) {
 
 // encode writes values as JSON, one a line.
 func (s *session) encode() func(any) {
-	encoder := json.NewEncoder(s.process.Out)
-	encoder.SetEscapeHTML(false)
-	return func(value any) { _ = encoder.Encode(value) }
+	return func(value any) { _ = s.render().Line(value) }
 }

@@ -139,26 +139,15 @@ func (s *session) tell(err error, detail render.FailureDetail) {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	// A part of it may be a buildpack's.
-	for n, line := range strings.Split(detail.Message, "\n") {
-		if n == 0 {
-			line = "starter: " + line
-		}
-		fmt.Fprintln(&b, cleanLine(line))
-	}
+	fmt.Fprintln(&b, cleantext.Lines("starter: "+detail.Message))
 	if detail.Next != "" {
-		fmt.Fprintf(&b, "  %s\n", detail.Next)
+		fmt.Fprintf(&b, "  %s\n", cleantext.Lines(detail.Next))
 	}
 	var usage usageError
 	if errors.As(err, &usage) && s.command != nil {
 		fmt.Fprintf(&b, "  `%s --help` tells how it is used\n", s.command.CommandPath())
 	}
 	_, _ = io.WriteString(s.process.Err, b.String()) // nobody could be told that nobody can be told
-}
-
-// cleanLine is a line that steers no terminal; its own white space at the beginning stays.
-func cleanLine(line string) string {
-	rest := strings.TrimLeft(line, " ")
-	return line[:len(line)-len(rest)] + cleantext.Line(rest)
 }
 
 // words are an error's, for people: what is wrong, and what to do where that is known.

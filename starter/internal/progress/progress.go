@@ -9,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/size"
 	"github.com/durable-dea/dea/starter/internal/terminal"
 )
@@ -30,11 +31,11 @@ func New(out io.Writer) *Reporter {
 	return &Reporter{out: out, terminal: terminal.Is(out), now: time.Now}
 }
 
-// Line writes one line.
+// Line writes a line, or several, of ours. A part of it may be what an app or a server has said.
 func (r *Reporter) Line(text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, _ = fmt.Fprintln(r.out, text) // nobody could be told that nobody can be told
+	_, _ = fmt.Fprintln(r.out, cleantext.Lines(text)) // nobody could be told that nobody can be told
 }
 
 // Output writes one line of a program that is not ours, as package terminal has it.

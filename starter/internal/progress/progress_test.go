@@ -69,3 +69,10 @@ func TestLinesOfOthersSteerNoTerminal(t *testing.T) {
 	r.Output(line)
 	require.Equal(t, "\x1b[31mred\x1b[0m\n", out.String())
 }
+
+// TestLinesSteerNoTerminal: a line of ours may have in it what an app or a server has said.
+func TestLinesSteerNoTerminal(t *testing.T) {
+	var out bytes.Buffer
+	New(&out).Linef("(%s)", "it said \u009b2J\r\x1b]0;x\a\n  and more")
+	require.Equal(t, "(it said \uFFFD2J \uFFFD]0;x\uFFFD\n  and more)\n", out.String())
+}

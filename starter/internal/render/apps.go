@@ -95,11 +95,11 @@ func (r Renderer) routes(uris []string) []string {
 }
 
 func (r Renderer) app(out io.Writer, a AppUsage) {
-	_, _ = fmt.Fprintf(out, "%s: %s, %d of %d instances run", a.AppID, appState(a.AppStatus), a.Running, a.Desired)
+	first := fmt.Sprintf("%s: %s, %d of %d instances run", a.AppID, appState(a.AppStatus), a.Running, a.Desired)
 	if len(a.URIs) > 0 {
-		_, _ = fmt.Fprintf(out, ", routes %s", strings.Join(r.routes(a.URIs), ", "))
+		first += ", routes " + strings.Join(r.routes(a.URIs), ", ")
 	}
-	_, _ = fmt.Fprintln(out)
+	_, _ = fmt.Fprintln(out, oneLine(first))
 	if p := r.problem(a.AppStatus); p != "" {
 		_, _ = fmt.Fprintf(out, "problem: %s\n", oneLine(p))
 	}

@@ -1,7 +1,6 @@
 package render
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -44,12 +43,7 @@ func (r Renderer) instances(out io.Writer, instances []api.InstanceStatus) {
 // Change writes what has become of an instance, as one line: an object for programs.
 func (r Renderer) Change(i controller.Change) error {
 	if r.Format == JSON {
-		encoder := json.NewEncoder(r.Out)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(i); err != nil {
-			return fmt.Errorf("write the answer: %w", err)
-		}
-		return nil
+		return r.Line(i)
 	}
 	words := []string{i.Since.In(r.Now().Location()).Format(time.TimeOnly), fmt.Sprintf("[%d]", i.Index), state(i.InstanceStatus)}
 	if at := address(i.InstanceStatus); at != "" {

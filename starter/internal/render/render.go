@@ -1,14 +1,15 @@
 package render
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/durable-dea/dea/internal/cleantext"
 )
 
 // Format is how an answer is written. It is usable as a flag.
@@ -62,17 +63,6 @@ func (r Renderer) answer(value any, text func(io.Writer)) error {
 	return nil
 }
 
-// Object writes a value as one indented JSON object, whatever the format.
-func (r Renderer) Object(value any) error {
-	encoder := json.NewEncoder(r.Out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
-	}
-	return nil
-}
-
 // table writes rows in aligned columns, without the blanks that would end a line.
 func table(out io.Writer, header []string, rows [][]string) {
 	var b strings.Builder
@@ -92,15 +82,7 @@ func table(out io.Writer, header []string, rows [][]string) {
 
 // oneLine keeps what others wrote from breaking a table or steering a terminal.
 func oneLine(cell string) string {
-	if cell == "" {
-		return "-"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, cell)
+	return cmp.Or(cleantext.Line(cell), "-")
 }
 
 // age writes how long ago something was, in its two largest units.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/controller"
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/render"
 )
 
@@ -194,5 +195,31 @@ func TestRoutesAreURLsWhereTheRouterIsKnown(t *testing.T) {
 		var out strings.Builder
 		require.NoError(t, render.Renderer{Out: &out, Format: render.Text, Now: time.Now, Router: at}.App(app))
 		require.Contains(t, out.String(), "routes "+want+"\n")
+	}
+}
+
+// TestJSONSteersNoTerminal: what a program reads is what was said, and what a terminal shows is no control.
+func TestJSONSteersNoTerminal(t *testing.T) {
+	const said = "a\u009b2J\u0085\x7f\x1b\u202e\u2028\ufeff\U000e0001 \u00e9\u3000 <&> \u00a0z"
+	for name, write := range map[string]func(render.Renderer) error{
+		"object": func(r render.Renderer) error { return r.Object(map[string]string{said: said}) },
+		"line":   func(r render.Renderer) error { return r.Line(map[string]string{said: said}) },
+		"change": func(r render.Renderer) error {
+			r.Format = render.JSON
+			return r.Change(controller.Change{InstanceStatus: api.InstanceStatus{Exit: &api.InstanceExit{Description: said}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			require.NoError(t, write(render.Renderer{Out: &out}))
+			text := strings.ReplaceAll(out.String(), "\n", "")
+			require.Equal(t, -1, strings.IndexFunc(text, cleantext.Steers), "%q", text)
+			require.Contains(t, text, `a\u009b2J\u0085\u007f\u001b\u202e\u2028\ufeff\udb40\udc01 é　 <&>  z`)
+			if name != "change" {
+				var read map[string]string
+				require.NoError(t, json.Unmarshal(out.Bytes(), &read))
+				require.Equal(t, map[string]string{said: said}, read)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/internal/pause"
 )
 
@@ -300,8 +301,9 @@ func (s *splitter) Write(p []byte) (int, error) {
 			s.emit(strings.TrimSuffix(string(s.rest[:i]), "\r"))
 			s.rest = s.rest[i+1:]
 		case len(s.rest) >= maxLine:
-			s.emit(string(s.rest[:maxLine]))
-			s.rest = s.rest[maxLine:]
+			n := cleantext.Cut(s.rest[:maxLine])
+			s.emit(string(s.rest[:n]))
+			s.rest = s.rest[n:]
 		default:
 			return len(p), nil
 		}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -321,4 +322,20 @@ func TestErrors(t *testing.T) {
 	_, err = c.Last(ctx, away, 1)
 	require.ErrorIs(t, err, tail.ErrUnreachable)
 	require.NotContains(t, err.Error(), "hmac")
+}
+
+// TestLongLinesAreCutBetweenCharacters: each part is UTF-8 where the line is.
+func TestLongLinesAreCutBetweenCharacters(t *testing.T) {
+	n := newNode(t)
+	line := "x" + strings.Repeat("\u20ac", 50_000)
+	n.append(t, line+"\n")
+	c := tail.New()
+	defer c.Close()
+	end, err := c.Last(t.Context(), n.sign("log", false), 10)
+	require.NoError(t, err)
+	require.Len(t, end.Lines, 3)
+	for _, part := range end.Lines {
+		require.True(t, utf8.ValidString(part))
+	}
+	require.Equal(t, line, strings.Join(end.Lines, ""))
 }

@@ -1,9 +1,11 @@
 // Package terminal writes lines of programs that are not ours where a user reads them.
 //
-// On a terminal, colours and other attributes of text (SGR, "ESC [ … m"), tabs and carriage returns pass, and every other
-// control is dropped with all that belongs to it: what moves the cursor, sets titles, writes into the clipboard or asks the
-// terminal to type could mislead or steer whoever reads. NO_COLOR changes nothing: what a user's own tools write is theirs
-// to colour. Anywhere else, in a file or a pipe, bytes are as they were written.
+// On a terminal, colours and other attributes of text (SGR, "ESC [ … m") and tabs pass, and every other escape sequence is
+// dropped with all that belongs to it: what moves the cursor, sets titles, writes into the clipboard or asks the terminal to
+// type could mislead or steer whoever reads. Of single characters package cleantext says what stands for them: a blank for a
+// carriage return, which could write over what we say before the line, and U+FFFD for other controls, for what turns the
+// direction of text, and for bytes that are no UTF-8. NO_COLOR changes nothing: what a user's own tools write is theirs to
+// colour. Anywhere else, in a file or a pipe, bytes are as they were written.
 package terminal
 
 import (
@@ -13,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/durable-dea/dea/internal/cleantext"
 )
 
 const (
@@ -40,6 +44,7 @@ var sgr = regexp.MustCompile(`^\x1b\[[0-9;:]{0,64}m`)
 
 // Line gives a line, which has no line feed, as a terminal may have it.
 func (p *Painter) Line(text string) string {
+	text = strings.TrimSuffix(text, "\r") // of a line's end of two
 	if p.open == "" && !strings.ContainsFunc(text, suspect) {
 		return text
 	}
@@ -55,14 +60,13 @@ func (p *Painter) Line(text string) string {
 		r, size := utf8.DecodeRuneInString(text)
 		switch {
 		case r == escape || r == 0x9b || r == utf8.RuneError && text[0] == 0x9b:
-			text = text[controlLength(text, size):]
-			continue
+			size = controlLength(text, size)
 		case isString(r):
-			text = text[stringLength(text[size:])+size:]
-			continue
-		case r == utf8.RuneError && size == 1 && text[0] < 0xa0: // a control of terminals with eight bits
-		case r == '\t', r == '\r', !suspect(r), r == utf8.RuneError:
+			size += stringLength(text[size:])
+		case r == '\t' || !suspect(r):
 			b.WriteString(text[:size])
+		default:
+			b.WriteRune(cleantext.Rune(r))
 		}
 		text = text[size:]
 	}
@@ -86,8 +90,8 @@ func (p *Painter) turn(attributes string) {
 	}
 }
 
-// suspect tells what needs a look: controls, and what is no text at all.
-func suspect(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError }
+// suspect tells what needs a look: what is more than to be seen, and what is no text at all.
+func suspect(r rune) bool { return r == utf8.RuneError || cleantext.Steers(r) }
 
 // isString tells the controls of eight bits that begin a string: DCS, SOS, OSC, PM and APC.
 func isString(r rune) bool {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/durable-dea/dea/internal/cleantext"
 	"github.com/durable-dea/dea/starter/internal/terminal"
 )
 
@@ -17,7 +19,9 @@ func TestLine(t *testing.T) {
 		"empty":                   {"", ""},
 		"colours":                 {"\x1b[1;32mok\x1b[0m done", ""},
 		"rich colours":            {"\x1b[38;2;1;2;3mx\x1b[4:3my\x1b[m", ""},
-		"progress bars":           {"10%\r20%\r\t30%", ""},
+		"progress bars":           {"10%\r20%\r\t30%\r", "10% 20% \t30%"},
+		"written over":            {"\r[APP/0] OUT forged", " [APP/0] OUT forged"},
+		"turned":                  {"a\u202eb\u2066c\u2028d\ufeff", "a\uFFFDb\uFFFDc d\uFFFD"},
 		"left on":                 {"\x1b[31mred", "\x1b[31mred\x1b[0m"},
 		"cursor":                  {"a\x1b[2Jb\x1b[10;10Hc\x1b[1Ad\x1b[?25le\x1b[>0qf", "abcdef"},
 		"title":                   {"a\x1b]0;owned\x07b\x1b]2;owned\x1b\\c", "abc"},
@@ -25,10 +29,10 @@ func TestLine(t *testing.T) {
 		"a string broken off":     {"a\x1b]0;x\x1b[31mb\x1b[0m", "a\x1b[31mb\x1b[0m"},
 		"device control":          {"a\x1bPq#0\x1b\\b\x1b_x\x1b\\c\x1b^x\x1b\\d\x1bXx\x1b\\e", "abcde"},
 		"charsets and resets":     {"a\x1b(0b\x1bcc\x1b7d\x1b#8e", "abcde"},
-		"single controls":         {"a\x07b\x08c\x00d\x0be\x0cf\x7fg\x0eh", "abcdefgh"},
-		"eight bits, as UTF-8":    {"a" + csi8 + "2Jb" + osc8 + "0;x\u009cc\u0085d\u0090q\x07e", "abcde"},
-		"eight bits, raw":         {"a\x9b2Jb\x85c", "abc"},
-		"Latin-1":                 {"caf\xe9 \xfc", ""},
+		"single controls":         {"a\x07b\x08c\x00d\x0be\x0cf\x7fg\x0eh", "a\uFFFDb\uFFFDc\uFFFDd e f\uFFFDg\uFFFDh"},
+		"eight bits, as UTF-8":    {"a" + csi8 + "2Jb" + osc8 + "0;x\u009cc\u0085d\u0090q\x07e\u0084", "abc de\uFFFD"},
+		"eight bits, raw":         {"a\x9b2Jb\x85c", "ab\uFFFDc"},
+		"Latin-1":                 {"caf\xe9 \xfc", "caf\uFFFD \uFFFD"},
 		"an escape at the end":    {"a\x1b", "a"},
 		"a sequence cut off":      {"a\x1b[31", "a"},
 		"a reply of the terminal": {"\x1b[6n\x1b[c\x1b[5n", ""},
@@ -73,14 +77,16 @@ func FuzzPainterLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var p terminal.Painter
+		text = strings.ReplaceAll(text, "\n", "")
 		for range 2 {
 			line := p.Line(text)
+			require.True(t, utf8.ValidString(line), "%q", line)
 			for i, r := range line {
 				switch {
 				case r == 0x1b:
 					rest := strings.TrimLeft(line[i+1:], "[0123456789;:")
 					require.True(t, strings.HasPrefix(line[i:], "\x1b[") && strings.HasPrefix(rest, "m"), "%q", line)
-				case r < ' ' && r != '\t' && r != '\r' && r != '\n', r >= 0x7f && r < 0xa0:
+				case cleantext.Steers(r) && r != '\t':
 					t.Fatalf("%q", line)
 				}
 			}

@@ -3,6 +3,8 @@ package terminal
 import (
 	"bytes"
 	"io"
+
+	"github.com/durable-dea/dea/internal/cleantext"
 )
 
 // maxHeld is where a longer line is handed on in pieces.
@@ -27,7 +29,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 			if len(w.held) < maxHeld {
 				return len(p), nil
 			}
-			i, end = maxHeld, ""
+			i, end = cleantext.Cut(w.held[:maxHeld]), ""
 		}
 		if _, err := io.WriteString(w.Out, w.painter.Line(string(w.held[:i]))+end); err != nil {
 			return 0, err

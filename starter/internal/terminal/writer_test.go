@@ -42,3 +42,13 @@ func TestWriterHoldsNoEndlessLine(t *testing.T) {
 	require.NoError(t, w.Close())
 	require.Equal(t, 1000<<10, out.Len())
 }
+
+func TestWriterTearsNoCharacter(t *testing.T) {
+	var out bytes.Buffer
+	w := &terminal.Writer{Out: &out}
+	text := "x" + strings.Repeat("\u20ac", 50_000)
+	_, err := w.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.Equal(t, text, out.String())
+}
