@@ -263,3 +263,16 @@ func TestRecordsInJSON(t *testing.T) {
 		require.Equal(t, record, back)
 	}
 }
+
+// TestTheRestIsNoLine: where not all lines were read, there is no rest yet.
+func TestTheRestIsNoLine(t *testing.T) {
+	h := newHome(t)
+	h.say(Stdout, strings.Repeat("x\n", maxMade)+"y\nz\nbegun")
+	r := h.reader(Position{})
+	records, err := r.Read(maxMade)
+	require.NoError(t, err)
+	require.Len(t, records, maxMade)
+	require.Empty(t, texts(r.Rest()))
+	h.requireNext(r, "1001 stdout y", "1001 stdout z")
+	require.Equal(t, []string{"1001 stdout begun..."}, texts(r.Rest()))
+}

@@ -183,9 +183,9 @@ func (s *stream) rest(now time.Time) (Record, bool) {
 	}
 	chunk := chunks.Get().(*[MaxLine + 1]byte)
 	defer chunks.Put(chunk)
-	text := f.read(chunk[:MaxLine], s.mark.Offset)
-	if len(text) == 0 {
-		return Record{}, false
+	text := f.read(chunk[:], s.mark.Offset)
+	if len(text) == 0 || len(text) > MaxLine || bytes.IndexByte(text, '\n') >= 0 {
+		return Record{}, false // there are lines to read before it
 	}
 	return Record{
 		Time: f.at(s.mark.Offset+int64(len(text))-1, now), Stream: s.name, Text: string(text), Partial: true,

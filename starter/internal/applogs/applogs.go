@@ -15,19 +15,7 @@ import (
 
 	"github.com/durable-dea/dea/controller"
 	"github.com/durable-dea/dea/internal/applog"
-	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/starter/internal/tail"
-)
-
-const (
-	// lookAgain is how often new instances are looked for while following; each lookWide-th time those that the app's
-	// workflow does not know are, too.
-	lookAgain = time.Second
-	lookWide  = 5
-	// flushEvery is how often what was held long enough is shown.
-	flushEvery = 100 * time.Millisecond
-	// firstPatience is for how long the first lines of all instances are waited for.
-	firstPatience = 5 * time.Second
 )
 
 // Streams of an instance.
@@ -77,7 +65,7 @@ type Reader struct {
 // the wanted number, and none that crashed whose logs are kept; an app that has none at all is no failure, and told.
 func (r *Reader) Last(ctx context.Context, q Query) error {
 	m := newMerger(r.emit, q.Lines)
-	found, err := r.readEnded(ctx, q, m)
+	found, _, err := r.readEnded(ctx, q, q.Lines, nil, m)
 	if err != nil {
 		return err
 	}
@@ -114,98 +102,6 @@ func (r *Reader) nothing(q Query) error {
 	return &controller.Error{
 		Kind: controller.ErrNoSuchInstance, Words: fmt.Sprintf("%s has no instance %d now", q.App, q.Index),
 		Next: "`starter ps " + q.App + "` lists those that it has",
-	}
-}
-
-// Follow shows the last lines of what there is and then what is written, until ctx ends or the app is gone, which is no
-// failure.
-func (r *Reader) Follow(ctx context.Context, q Query) error {
-	var group sync.WaitGroup
-	defer group.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	m := newMerger(r.emit, q.Lines)
-	defer m.flush(time.Time{})
-	found, err := r.readEnded(ctx, q, m)
-	if err != nil {
-		return err
-	}
-	f := follower{reader: r, q: q, merger: m, group: &group, followed: found}
-	if err := f.first(ctx); err != nil && !known(err, found) {
-		return err
-	}
-	return f.goOn(ctx)
-}
-
-// follower follows the instances of one app.
-type follower struct {
-	reader *Reader
-	q      Query
-	merger *merger
-	group  *sync.WaitGroup
-	// followed are the instances that were begun with, and those that were read already.
-	followed map[string]bool
-}
-
-// first begins with the instances that there are, and shows the last lines of them all.
-func (f *follower) first(ctx context.Context) error {
-	living, err := f.reader.find(ctx, f.q)
-	if err != nil {
-		return err
-	}
-	ready := f.begin(ctx, living)
-	patience, cancel := context.WithTimeout(ctx, firstPatience)
-	defer cancel()
-	for _, one := range ready {
-		select {
-		case <-one:
-		case <-patience.Done():
-		}
-	}
-	f.merger.begin()
-	return nil
-}
-
-// begin follows those that are new, and gives for each what is closed when its first lines are there.
-func (f *follower) begin(ctx context.Context, all []source) (ready []<-chan struct{}) {
-	for _, s := range all {
-		if f.followed[s.id] || s.base == "" {
-			continue
-		}
-		f.followed[s.id] = true
-		begun := make(chan struct{})
-		ready = append(ready, begun)
-		f.group.Go(func() { f.reader.follow(ctx, f.q, s, f.merger, begun) })
-	}
-	return ready
-}
-
-// goOn shows what is written, also by instances that come later, until the app is gone.
-func (f *follower) goOn(ctx context.Context) error {
-	f.merger.begin()
-	looked := time.Now()
-	for looks := 1; ; {
-		if !pause.For(ctx, flushEvery) {
-			return ctx.Err()
-		}
-		f.merger.flush(time.Now())
-		if time.Since(looked) < lookAgain {
-			continue
-		}
-		looked = time.Now()
-		find := f.reader.findKnown
-		if looks++; looks%lookWide == 0 {
-			find = f.reader.find
-		}
-		living, err := find(ctx, f.q)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, controller.ErrNoSuchApp) {
-			f.group.Wait() // the last words: a log ends with its instance
-			return nil
-		}
-		f.begin(ctx, living) // another look mends any other error
 	}
 }
 

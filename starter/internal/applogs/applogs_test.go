@@ -3,6 +3,7 @@ package applogs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -46,9 +47,14 @@ type world struct {
 	t    *testing.T
 	base string
 
-	mu              sync.Mutex
-	app             *api.AppStatus
-	ended           []api.InstanceStatus
+	mu    sync.Mutex
+	app   *api.AppStatus
+	ended []api.InstanceStatus
+	// alone are instances that the app's workflow does not know.
+	alone []api.InstanceStatus
+	// hung, where it is not nil, has the app's workflow not answer until it is closed. asked is how often it was asked.
+	hung            chan struct{}
+	asked           int
 	nodes           map[string]*httptest.Server
 	lines, warnings []string
 
@@ -169,6 +175,18 @@ func (w *world) say(id, stream string, second int, text string) {
 func (w *world) QueryWorkflowWithOptions(
 	_ context.Context, r *client.QueryWorkflowWithOptionsRequest,
 ) (*client.QueryWorkflowWithOptionsResponse, error) {
+	if r.WorkflowID == api.AppWorkflowID("hello") {
+		w.mu.Lock()
+		hung := w.hung
+		w.asked++
+		w.mu.Unlock()
+		if hung != nil {
+			select {
+			case <-hung:
+			case <-w.t.Context().Done():
+			}
+		}
+	}
 	value, err := w.value(r.WorkflowID)
 	return &client.QueryWorkflowWithOptionsResponse{QueryResult: value}, err
 }
@@ -189,7 +207,7 @@ func (w *world) value(id string) (converter.EncodedValue, error) {
 			answer = api.NodeStatus{Node: name, FilesURL: server.URL}
 		}
 	}
-	for _, i := range slices.Concat(w.instances(), w.ended) {
+	for _, i := range slices.Concat(w.instances(), w.alone, w.ended) {
 		if id == api.InstanceWorkflowID(i.InstanceID) {
 			answer = i
 		}
@@ -208,6 +226,11 @@ func (w *world) ListWorkflow(
 	defer w.mu.Unlock()
 	response := &workflowservice.ListWorkflowExecutionsResponse{}
 	if !strings.Contains(r.GetQuery(), "ExecutionStatus != 'Running'") {
+		for _, i := range w.alone {
+			response.Executions = append(response.Executions, &workflowpb.WorkflowExecutionInfo{
+				Execution: &commonpb.WorkflowExecution{WorkflowId: api.InstanceWorkflowID(i.InstanceID)},
+			})
+		}
 		return response, nil
 	}
 	for _, i := range w.ended {
@@ -380,6 +403,106 @@ func TestFollowEndsWithItsContext(t *testing.T) {
 	w.eventually(busyLines...)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+// An instance's first lines are no last lines: those of one that comes later are all shown, however many were wanted to begin
+// with, and also of one that crashes before anybody has seen it.
+func TestFollowShowsAllOfWhatIsNew(t *testing.T) {
+	w := busy(t)
+	q := every()
+	q.Lines = 1
+	w.follow(q)
+	want := []string{busyLines[5]}
+	w.eventually(want...)
+	w.mu.Lock()
+	w.hung = make(chan struct{}) // nobody sees it before it has said all
+	w.mu.Unlock()
+	w.start("c", 2, "south")
+	for second := range 3 {
+		w.say("c", applogs.Stdout, 20+second, "begins")
+		want = append(want, fmt.Sprintf("00:00:%d 2 c stdout begins", 20+second))
+	}
+	require.NoError(t, os.MkdirAll(filepath.Join(w.base, "unseen", "logs"), 0o700))
+	for second := range 3 {
+		w.say("unseen", applogs.Stderr, 30+second, "cannot begin")
+		want = append(want, fmt.Sprintf("00:00:%d 3 unseen stderr cannot begin", 30+second))
+	}
+	w.mu.Lock()
+	w.ended = slices.Insert(w.ended, 0, api.InstanceStatus{InstanceID: "unseen", Index: 3, Node: "south", State: api.StateDeleted})
+	close(w.hung)
+	w.hung = nil
+	w.mu.Unlock()
+	w.eventually(want...)
+}
+
+// An app's workflow may not answer for long, or not be there while instances run that were started by themselves.
+func TestFollowWithoutTheAppsWorkflow(t *testing.T) {
+	w := busy(t)
+	ended := w.follow(every())
+	w.eventually(busyLines...)
+	hung := make(chan struct{})
+	w.mu.Lock()
+	w.hung = hung
+	w.mu.Unlock()
+	w.say("a", applogs.Stdout, 10, "is heard meanwhile")
+	want := append(slices.Clone(busyLines), "00:00:10 0 a stdout is heard meanwhile")
+	w.eventually(want...)
+
+	w.mu.Lock()
+	w.alone, w.app, w.hung = w.app.Instances, nil, nil
+	w.mu.Unlock()
+	close(hung)
+	asked := w.timesAsked()
+	require.Eventually(t, func() bool { return w.timesAsked() >= asked+3 }, patience, 20*time.Millisecond)
+	w.say("b", applogs.Stdout, 20, "is alone")
+	w.eventually(append(want, "00:00:20 1 b stdout is alone")...)
+	w.mu.Lock()
+	w.alone = nil
+	w.mu.Unlock()
+	require.NoError(t, os.RemoveAll(filepath.Join(w.base, "a")))
+	require.NoError(t, os.RemoveAll(filepath.Join(w.base, "b")))
+	require.NoError(t, <-ended)
+}
+
+func TestFollowTellsThatItWaits(t *testing.T) {
+	w := busy(t)
+	q := every()
+	q.Index = 7
+	w.follow(q)
+	w.eventuallyWarned("hello has no instance 7 now: waiting")
+	w.start("c", 7, "south")
+	w.say("c", applogs.Stdout, 13, "is there")
+	w.eventually("00:00:13 7 c stdout is there")
+}
+
+// Each time that a node goes away is told once.
+func TestFollowTellsOfEachAbsence(t *testing.T) {
+	w := busy(t)
+	w.follow(every())
+	w.eventually(busyLines...)
+	want := slices.Clone(busyLines)
+	for n := range 2 {
+		w.stop("south")
+		w.eventuallyWarned(slices.Repeat([]string{"logs of instance b: the node's directory server does not answer"}, n+1)...)
+		w.serve("south")
+		w.say("b", applogs.Stdout, 20+n, "is back")
+		want = append(want, fmt.Sprintf("00:00:%d 1 b stdout is back", 20+n))
+		w.eventually(want...)
+	}
+}
+
+func (w *world) timesAsked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
+}
+
+func (w *world) eventuallyWarned(warnings ...string) {
+	w.t.Helper()
+	require.EventuallyWithT(w.t, func(c *assert.CollectT) {
+		_, got := w.said()
+		assert.Equal(c, warnings, got)
+	}, patience, 20*time.Millisecond)
 }
 
 func (w *world) instances() []api.InstanceStatus {

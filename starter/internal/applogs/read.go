@@ -42,8 +42,9 @@ func (r *Reader) last(ctx context.Context, q Query, s source, m *merger) {
 
 // follow takes an instance's lines until it is gone, through restarts of its node's worker. It closes begun when the first
 // are there, or there is no use in waiting for them.
-func (r *Reader) follow(ctx context.Context, q Query, s source, m *merger, begun chan<- struct{}) {
-	wanted := controller.LogsQuery{Lines: q.Lines, Since: q.Since, Follow: true}
+func (r *Reader) follow(
+	ctx context.Context, q Query, s source, wanted controller.LogsQuery, m *merger, begun chan<- struct{},
+) {
 	ready := func() {
 		if begun != nil {
 			close(begun)
@@ -52,7 +53,10 @@ func (r *Reader) follow(ctx context.Context, q Query, s source, m *merger, begun
 	}
 	defer ready()
 	for told, last := false, false; ctx.Err() == nil; {
-		err := r.readOn(ctx, q, s, &wanted, m.add, ready)
+		err := r.each(ctx, q, s, wanted, m.add, func(position json.RawMessage) {
+			wanted.From, told = position, false // when it does not answer again, that is news
+			ready()
+		})
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -81,16 +85,6 @@ func (r *Reader) follow(ctx context.Context, q Query, s source, m *merger, begun
 	}
 }
 
-// readOn reads what is wanted, and has it be what comes behind that.
-func (r *Reader) readOn(
-	ctx context.Context, q Query, s source, wanted *controller.LogsQuery, add func(Line), ready func(),
-) error {
-	return r.each(ctx, q, s, *wanted, add, func(position json.RawMessage) {
-		wanted.From = position
-		ready()
-	})
-}
-
 // read reads what is wanted to its end.
 func (r *Reader) read(ctx context.Context, q Query, s source, wanted controller.LogsQuery, add func(Line)) error {
 	return r.each(ctx, q, s, wanted, add, func(json.RawMessage) {})
@@ -106,7 +100,7 @@ func (r *Reader) each(
 		return err
 	}
 	defer func() { _ = answer.Close() }()
-	var batch []Line
+	var batch []applog.Record
 	for d := applog.NewDecoder(answer); ; {
 		event, err := d.Next()
 		switch {
@@ -116,13 +110,13 @@ func (r *Reader) each(
 			return tail.ErrUnreachable // the cause may have the URL
 		case err == nil && event.Position == nil:
 			if slices.Contains(q.Streams, event.Record.Stream) {
-				batch = append(batch, s.line(event.Record))
-				r.tellSkipped(s, event.Record)
+				batch = append(batch, event.Record)
 			}
 			continue
 		}
-		for _, line := range batch {
-			add(line)
+		for _, record := range batch {
+			r.tellSkipped(s, record)
+			add(s.line(record))
 		}
 		batch = batch[:0]
 		if err != nil {

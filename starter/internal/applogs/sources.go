@@ -56,25 +56,30 @@ func (r *Reader) find(ctx context.Context, q Query) ([]source, error) {
 // parallelNodes bounds how many nodes are asked at once.
 const parallelNodes = 8
 
-// readEnded collects the last lines of what the nodes keep of instances that have ended, and tells which they are.
-func (r *Reader) readEnded(ctx context.Context, q Query, m *merger) (found map[string]bool, err error) {
+// readEnded collects the last lines of what the nodes keep of instances that have ended, of all but those that were seen
+// before. found are those that something is kept of, over all that it looked for.
+func (r *Reader) readEnded(
+	ctx context.Context, q Query, lines int, seen func(id string) bool, m *merger,
+) (found, over map[string]bool, err error) {
 	ended, err := r.Controller.EndedInstances(ctx, q.App)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	found, over = map[string]bool{}, map[string]bool{}
 	nodes := map[string][]source{}
 	for _, s := range sourcesOf(q, ended) {
-		if s.node != "" {
+		if s.node != "" && (seen == nil || !seen(s.id)) {
 			nodes[s.node] = append(nodes[s.node], s)
+			over[s.id] = true
 		}
 	}
-	found = map[string]bool{}
+	wanted := controller.LogsQuery{Lines: lines, Since: q.Since}
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(parallelNodes)
 	for node, all := range nodes {
 		group.Go(func() error {
-			if kept := r.readKept(ctx, q, node, all, m); kept != "" {
+			if kept := r.readKept(ctx, q, wanted, node, all, m); kept != "" {
 				mu.Lock()
 				defer mu.Unlock()
 				found[kept] = true
@@ -83,18 +88,20 @@ func (r *Reader) readEnded(ctx context.Context, q Query, m *merger) (found map[s
 		})
 	}
 	_ = group.Wait() // none fails
-	return found, ctx.Err()
+	return found, over, ctx.Err()
 }
 
 // readKept is readEnded for one node, whose instances come the latest first. It keeps one of them at most.
-func (r *Reader) readKept(ctx context.Context, q Query, node string, all []source, m *merger) (kept string) {
+func (r *Reader) readKept(
+	ctx context.Context, q Query, wanted controller.LogsQuery, node string, all []source, m *merger,
+) (kept string) {
 	base := r.Controller.CurrentFilesURL(ctx, node, "")
 	if base == "" {
 		return "" // the node is gone, and all that it kept
 	}
 	for _, s := range all {
 		s.base = base
-		err := r.read(ctx, q, s, controller.LogsQuery{Lines: q.Lines, Since: q.Since}, m.add)
+		err := r.read(ctx, q, s, wanted, m.add)
 		switch {
 		case err == nil:
 			return s.id
