@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,42 @@ func TestLogsAcrossNodesAndCrashes(t *testing.T) {
 		assert.Equal(t, "stderr", line.Stream)
 	}
 	assert.Empty(t, logsOf(t, app, "--since", "1ms"))
+}
+
+// TestFollowThroughQuickCrashes follows an app whose instances crash some times before one goes on: so quickly that none of
+// them may have been seen. The latest of them is on its node.
+func TestFollowThroughQuickCrashes(t *testing.T) {
+	const app = "stumbles"
+	dir := t.TempDir()
+	talks(t, app, fmt.Sprintf(`cd %s; echo >>lives; case $(wc -l <lives) in
+1) echo "waits"; while ! [ -e go ]; do sleep 0.05; done; exit 3;;
+2|3) echo "cannot begin" >&2; exit 3;;
+esac; echo "goes on"; sleep 3600`, dir), 1)
+	eventually(t, later, func() error { return hasInstances(t.Context(), app, 1) })
+	followed := follows(t, app)
+	require.Equal(t, "waits", (<-followed).Text)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
+	var latest string
+	eventually(t, later, func() error {
+		ended, err := shared.Control.EndedInstances(t.Context(), app)
+		if err != nil || len(ended) < 3 {
+			return cmp.Or(err, fmt.Errorf("%d of its crashes are listed", len(ended)))
+		}
+		latest = ended[0].InstanceID
+		return nil
+	})
+	lines, limit := map[string]string{}, time.After(later)
+	for lines[latest] == "" || !slices.Contains(slices.Collect(maps.Values(lines)), "goes on") {
+		select {
+		case line, ok := <-followed:
+			require.True(t, ok, "following goes on")
+			require.Empty(t, lines[line.Instance], "each once: %v", line)
+			lines[line.Instance] = line.Text
+		case <-limit:
+			require.Fail(t, "the last crash is not shown", "%s of %v", latest, lines)
+		}
+	}
+	require.Equal(t, "cannot begin", lines[latest])
 }
 
 // hasLines fails unless so many lines of an app are shown.
