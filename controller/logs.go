@@ -26,6 +26,8 @@ type LogsQuery struct {
 	From json.RawMessage
 	// Follow goes on with what is said, until the instance is no more on its node.
 	Follow bool
+	// Stream is the one to read, "stdout" or "stderr"; empty for both. A node of an earlier version sends both all the same.
+	Stream string
 }
 
 // MaxLogLines is the most lines that a LogsQuery may ask for.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/durable-dea/dea/internal/regular"
@@ -33,6 +34,8 @@ type Reader struct {
 	now     func() time.Time
 	root    *os.Root
 	streams [2]*stream
+	// wanted are those of the streams that are read.
+	wanted []*stream
 	// looked is when names were looked at last; zero before the first time.
 	looked time.Time
 	// over: nothing more will be written.
@@ -45,7 +48,13 @@ type Reader struct {
 func New(place Place, from Position) *Reader {
 	r := &Reader{place: place, now: time.Now}
 	r.streams = [2]*stream{newStream(Stdout, from.Stdout), newStream(Stderr, from.Stderr)}
+	r.wanted = r.streams[:]
 	return r
+}
+
+// Only has the reader, which has read nothing yet, leave out the other stream, as if nothing were written there.
+func (r *Reader) Only(name string) {
+	r.wanted = slices.DeleteFunc(slices.Clone(r.wanted), func(s *stream) bool { return s.name != name })
 }
 
 // Close closes all files. Position still holds.
@@ -70,7 +79,7 @@ func (r *Reader) Changed() bool {
 	if r.more || r.over || r.looked.IsZero() || r.now().Sub(r.looked) >= lookEvery {
 		return true
 	}
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		if len(s.lines) > 0 || s.changed() {
 			return true
 		}
@@ -110,7 +119,7 @@ func (r *Reader) Read(most int) ([]Record, error) {
 // lines, from a later Read.
 func (r *Reader) Rest() []Record {
 	var records []Record
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		if record, ok := s.rest(r.now()); ok {
 			records = append(records, record)
 		}
@@ -121,7 +130,7 @@ func (r *Reader) Rest() []Record {
 // next is the stream whose next line is the earliest; nil when none has any.
 func (r *Reader) next() *stream {
 	var first *stream
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		if s.fill(r.root, r.now(), r.over) && (first == nil || s.lines[0].Time.Before(first.lines[0].Time)) {
 			first = s
 		}
@@ -148,7 +157,7 @@ func (r *Reader) look() error {
 	if r.over && !r.place.Over {
 		return nil // what is open is all that there will be
 	}
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		s.look(r.root)
 	}
 	return nil

@@ -15,7 +15,7 @@ func (r *Reader) Since(from time.Time) error {
 	if err := r.look(); err != nil {
 		return err
 	}
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		s.since(r, from)
 	}
 	return nil
@@ -31,7 +31,7 @@ func (r *Reader) SeekRecent(n int) (count int, err error) {
 	if err := r.look(); err != nil {
 		return 0, err
 	}
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		s.last(n)
 	}
 	from := r.Position()
@@ -49,7 +49,7 @@ func (r *Reader) SeekRecent(n int) (count int, err error) {
 	if err := r.seek(from); err != nil {
 		return 0, err
 	}
-	for ; count > n; count-- { // of each stream there are as many
+	for ; count > n; count-- { // of each stream there may be as many
 		if records, err := r.readOn(1); err != nil || len(records) == 0 {
 			return 0, err
 		}
@@ -100,7 +100,7 @@ func (r *Reader) seek(to Position) error {
 // Ahead is how many bytes there were to read when names were looked at last.
 func (r *Reader) Ahead() int64 {
 	ahead := int64(0)
-	for _, s := range r.streams {
+	for _, s := range r.wanted {
 		for _, f := range s.files {
 			f.measure()
 			ahead += f.size

@@ -22,6 +22,7 @@ const (
 	paramSince  = "since"
 	paramFrom   = "from"
 	paramFollow = "follow"
+	paramStream = "stream"
 
 	logsType = "application/x-ndjson"
 	// MaxLogLines is the most lines that are answered before what comes new.
@@ -31,7 +32,7 @@ const (
 	logBatch = 1000
 )
 
-var errBadLogs = errors.New("lines, since or from is not of its form")
+var errBadLogs = errors.New("lines, since, from or stream is not of its form")
 
 // LogsQuery says which lines of an instance's logs are wanted.
 type LogsQuery struct {
@@ -43,6 +44,8 @@ type LogsQuery struct {
 	From json.RawMessage
 	// Follow goes on with what is said, until the instance's directory is no more.
 	Follow bool
+	// Stream is the one to read, applog.Stdout or applog.Stderr; empty for both.
+	Stream string
 }
 
 // LogsURL makes a URL for an instance's logs, as SignedURL does. What is asked for is not signed.
@@ -57,11 +60,14 @@ func LogsURL(base string, key []byte, instance string, q LogsQuery, at time.Time
 	if q.Follow {
 		query.Set(paramFollow, "")
 	}
+	if q.Stream != "" {
+		query.Set(paramStream, q.Stream)
+	}
 	return SignedURL(base, key, instanceLogs, instance, "", at, false) + "&" + query.Encode()
 }
 
 func parseLogsQuery(query url.Values) (LogsQuery, error) {
-	q := LogsQuery{Lines: defaultLogLines, Follow: query.Has(paramFollow)}
+	q := LogsQuery{Lines: defaultLogLines, Follow: query.Has(paramFollow), Stream: query.Get(paramStream)}
 	var err error
 	if text := query.Get(paramLines); text != "" {
 		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 0 || q.Lines > MaxLogLines {
@@ -72,6 +78,9 @@ func parseLogsQuery(query url.Values) (LogsQuery, error) {
 		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
 			return q, errBadLogs
 		}
+	}
+	if q.Stream != "" && q.Stream != applog.Stdout && q.Stream != applog.Stderr {
+		return q, errBadLogs
 	}
 	q.From = json.RawMessage(query.Get(paramFrom))
 	return q, nil
@@ -102,6 +111,9 @@ func (s *server) readLogs(w http.ResponseWriter, r *http.Request, resolve Resolv
 	defer leave()
 	reader := applog.New(applog.Place(place), from)
 	defer reader.Close()
+	if q.Stream != "" {
+		reader.Only(q.Stream)
+	}
 	first, err := seekFirst(reader, q)
 	if err != nil {
 		return reason(err)

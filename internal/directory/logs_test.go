@@ -82,6 +82,24 @@ func TestLogs(t *testing.T) {
 	require.Len(t, n.logs(instanceID, LogsQuery{Lines: 10, Since: time.Now().Add(-time.Hour)}).rest(), 4)
 }
 
+// The last lines of one stream are its own, however much the other has.
+func TestLogsOfOneStream(t *testing.T) {
+	n := newNode(t)
+	n.write("logs/stderr.log", "one\ntwo\nthree\nand")
+	n.write("logs/stdout.log", strings.Repeat("x\n", 1000)+"y")
+	q := LogsQuery{Lines: 2, Stream: applog.Stderr}
+	require.Equal(t, []string{"stderr two", "stderr three", "stderr and"}, n.logs(instanceID, q).rest())
+	q.Follow = true
+	l := n.logs(instanceID, q)
+	require.Equal(t, []string{"stderr two", "stderr three"}, l.until())
+	n.append("logs/stdout.log", "z\n")
+	n.append("logs/stderr.log", " on\n")
+	require.Equal(t, []string{"stderr and on"}, l.until())
+	q.From = l.at
+	n.append("logs/stderr.log", "more\n")
+	require.Equal(t, []string{"stderr more"}, n.logs(instanceID, q).until())
+}
+
 func TestLogsAreFollowed(t *testing.T) {
 	n := newNode(t)
 	n.write("logs/stdout.log", "one\ntwo\n")
@@ -134,6 +152,7 @@ func TestLogsThatAreRefused(t *testing.T) {
 		"fewer than none":    {n.with(good, "lines", "-1"), http.StatusBadRequest},
 		"no time":            {n.with(good, "since", "yesterday"), http.StatusBadRequest},
 		"no position":        {n.with(good, "from", "7"), http.StatusBadRequest},
+		"no stream":          {n.with(good, "stream", "stdin"), http.StatusBadRequest},
 		"half of a position": {n.with(good, "from", `{"stdout`), http.StatusBadRequest},
 	} {
 		require.Equal(t, c.status, n.get(c.url).status, name)

@@ -285,11 +285,12 @@ func TestLast(t *testing.T) {
 		change func(*applogs.Query)
 		want   []string
 	}{
-		"all":        {func(*applogs.Query) {}, busyLines},
-		"the last":   {func(q *applogs.Query) { q.Lines = 2 }, busyLines[4:]},
-		"one stream": {func(q *applogs.Query) { q.Streams = []string{applogs.Stderr} }, []string{busyLines[1], busyLines[3]}},
-		"one index":  {func(q *applogs.Query) { q.Index = 1 }, []string{busyLines[1], busyLines[2], busyLines[4]}},
-		"since":      {func(q *applogs.Query) { q.Since = time.Date(2026, 1, 1, 0, 0, 5, 0, time.UTC) }, busyLines[4:]},
+		"all":               {func(*applogs.Query) {}, busyLines},
+		"the last":          {func(q *applogs.Query) { q.Lines = 2 }, busyLines[4:]},
+		"one stream":        {func(q *applogs.Query) { q.Streams = []string{applogs.Stderr} }, []string{busyLines[1], busyLines[3]}},
+		"one stream's last": {func(q *applogs.Query) { q.Streams, q.Lines = []string{applogs.Stderr}, 1 }, busyLines[3:4]},
+		"one index":         {func(q *applogs.Query) { q.Index = 1 }, []string{busyLines[1], busyLines[2], busyLines[4]}},
+		"since":             {func(q *applogs.Query) { q.Since = time.Date(2026, 1, 1, 0, 0, 5, 0, time.UTC) }, busyLines[4:]},
 	} {
 		w := busy(t)
 		q := every()

@@ -104,7 +104,8 @@ func (f *follower) begin(ctx context.Context, all []source, lines int) (ready []
 		f.followed[s.id] = true
 		begun := make(chan struct{})
 		ready = append(ready, begun)
-		wanted := controller.LogsQuery{Lines: lines, Since: f.q.Since, Follow: true}
+		wanted := f.q.wanted(lines)
+		wanted.Follow = true
 		f.group.Go(func() { f.reader.follow(ctx, f.q, s, wanted, f.merger, begun) })
 	}
 	return ready

@@ -21,16 +21,29 @@ const (
 	away   = time.Second
 )
 
+// wanted asks an instance's node for the last lines.
+func (q Query) wanted(lines int) controller.LogsQuery {
+	wanted := controller.LogsQuery{Lines: lines, Since: q.Since}
+	if len(q.Streams) == 1 {
+		wanted.Stream = q.Streams[0]
+	}
+	return wanted
+}
+
 // last collects the last lines of an instance.
 func (r *Reader) last(ctx context.Context, q Query, s source, m *merger) {
 	if s.base == "" { // it has no place yet
 		r.warnOf(s, tail.ErrNotThere)
 		return
 	}
-	wanted := controller.LogsQuery{Lines: q.Lines, Since: q.Since}
-	err := r.read(ctx, q, s, wanted, m.add)
-	if errors.Is(err, tail.ErrUnreachable) && r.moved(ctx, &s) {
-		err = r.read(ctx, q, s, wanted, m.add)
+	wanted, given := q.wanted(q.Lines), false
+	add := func(line Line) {
+		given = true
+		m.add(line)
+	}
+	err := r.read(ctx, q, s, wanted, add)
+	if errors.Is(err, tail.ErrUnreachable) && !given && r.moved(ctx, &s) {
+		err = r.read(ctx, q, s, wanted, add)
 	}
 	if s.ended && errors.Is(err, tail.ErrNotThere) {
 		return // nothing is kept of it

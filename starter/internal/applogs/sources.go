@@ -73,7 +73,7 @@ func (r *Reader) readEnded(
 			over[s.id] = true
 		}
 	}
-	wanted := controller.LogsQuery{Lines: lines, Since: q.Since}
+	wanted := q.wanted(lines)
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(parallelNodes)
