@@ -10,8 +10,9 @@ const (
 	// window is for how long a line is held for those of other instances that are older: a node looks at quiet logs four
 	// times a second.
 	window = 500 * time.Millisecond
-	// maxHeld bounds the lines that are held; where there are more the older half is shown at once.
-	maxHeld = 20_000
+	// maxHeld and maxHeldBytes bound the lines that are held; where there are more the older half is shown at once.
+	maxHeld      = 20_000
+	maxHeldBytes = 64 << 20
 )
 
 // merger brings the lines of several instances in the order of time. Those of one stream of an instance keep their order. It
@@ -24,6 +25,8 @@ type merger struct {
 
 	mu   sync.Mutex
 	held []heldLine
+	// size is the length of their texts, in bytes.
+	size int
 	// latest is the key of each stream's last line.
 	latest map[origin]time.Time
 	// begun: lines go out; before, they are collected.
@@ -55,19 +58,20 @@ func (m *merger) add(line Line) {
 	}
 	m.latest[from] = key
 	m.held = append(m.held, heldLine{Line: line, key: key, arrived: m.now()})
+	m.size += len(line.Text)
 	switch {
 	case !m.begun && len(m.held) > 2*m.lines:
 		m.trim()
-	case m.begun && len(m.held) > maxHeld:
+	case m.begun && (len(m.held) > maxHeld || m.size > maxHeldBytes):
 		m.sort()
-		m.show(maxHeld / 2)
+		m.show((len(m.held) + 1) / 2)
 	}
 }
 
 // trim drops those that are not among the last ones.
 func (m *merger) trim() {
 	m.sort()
-	m.held = slices.Delete(m.held, 0, max(len(m.held)-m.lines, 0))
+	m.drop(max(len(m.held)-m.lines, 0))
 }
 
 // begin ends the collecting of the first lines, and shows the last of those. It does nothing when it was called before.
@@ -104,6 +108,14 @@ func (m *merger) sort() {
 func (m *merger) show(n int) {
 	for _, line := range m.held[:n] {
 		m.emit(line.Line)
+	}
+	m.drop(n)
+}
+
+// drop forgets the first lines.
+func (m *merger) drop(n int) {
+	for _, line := range m.held[:n] {
+		m.size -= len(line.Text)
 	}
 	m.held = slices.Delete(m.held, 0, n)
 }

@@ -3,6 +3,7 @@ package applogs
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,4 +97,19 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 		require.Equal(t, fmt.Sprint(text[:1], seen[text[:1]]), text)
 		seen[text[:1]]++
 	}
+}
+
+// Long lines are as few as it takes.
+func TestTheTextThatIsHeldIsBounded(t *testing.T) {
+	s := newShown(1)
+	text := strings.Repeat("x", 64<<10)
+	total := 3 * maxHeldBytes / len(text)
+	s.begin()
+	for n := range total {
+		s.say("a", int64(n), text)
+		require.LessOrEqual(t, s.size, maxHeldBytes)
+	}
+	s.flush(time.Time{})
+	require.Len(t, s.took(), total)
+	require.Zero(t, s.size)
 }
