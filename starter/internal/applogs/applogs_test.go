@@ -436,6 +436,23 @@ func TestFollowShowsAllOfWhatIsNew(t *testing.T) {
 	w.eventually(want...)
 }
 
+// So are those of one that is known from the beginning and not on its node yet.
+func TestFollowShowsAllOfWhatIsYetToCome(t *testing.T) {
+	w := busy(t)
+	w.start("c", 2, "south")
+	made, ready := filepath.Join(w.base, "c"), filepath.Join(w.base, "ready")
+	require.NoError(t, os.Rename(made, ready))
+	q := every()
+	q.Lines = 1
+	w.follow(q)
+	w.eventually(busyLines[5])
+	for second := range 3 {
+		w.say("ready", applogs.Stdout, 20+second, "begins")
+	}
+	require.NoError(t, os.Rename(ready, made))
+	w.eventually(busyLines[5], "00:00:20 2 c stdout begins", "00:00:21 2 c stdout begins", "00:00:22 2 c stdout begins")
+}
+
 // An app's workflow may not answer for long, or not be there while instances run that were started by themselves.
 func TestFollowWithoutTheAppsWorkflow(t *testing.T) {
 	w := busy(t)

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// notYet is the pause before logs that are not there are asked for again, away before a node that does not answer is.
+	// notYet is the first pause before logs that are not there are asked for again, away the longest, and the one before a
+	// node that does not answer is.
 	notYet = 200 * time.Millisecond
 	away   = time.Second
 )
@@ -65,6 +66,7 @@ func (r *Reader) follow(
 		}
 	}
 	defer ready()
+	absence := notYet
 	for told, last := false, false; ctx.Err() == nil; {
 		err := r.each(ctx, q, s, wanted, m.add, func(position json.RawMessage) {
 			wanted.From, told = position, false // when it does not answer again, that is news
@@ -74,15 +76,18 @@ func (r *Reader) follow(
 			return
 		}
 		ready()
-		wait, moved := notYet, false
+		wait, moved := away, false
 		switch {
 		case errors.Is(err, tail.ErrUnreachable):
 			if !told {
 				r.warnOf(s, err)
 			}
-			told, wait = true, away
+			told = true
 			moved = r.moved(ctx, &s)
-		case !errors.Is(err, tail.ErrNotThere):
+		case errors.Is(err, tail.ErrNotThere):
+			wait, absence = absence, min(2*absence, away)
+			wanted.Lines = controller.MaxLogLines // all that it says is new, if it is yet to come
+		default:
 			r.warnOf(s, err)
 			return
 		}
