@@ -30,27 +30,30 @@ func (p *Placement) strays(ctx context.Context, params PlaceParams, nodes []plac
 	ctx, cancel := context.WithTimeout(ctx, strayPatience)
 	defer cancel()
 	found := strays{}
+	var unasked []error
 	var mu sync.Mutex
 	var asking errgroup.Group
 	asking.SetLimit(straysAsked)
 	for _, node := range nodes {
 		asking.Go(func() error {
 			ledger, err := api.QueryNode.Ask(ctx, p.temporal, api.NodeWorkflowID(node.ID))
+			mu.Lock()
+			defer mu.Unlock()
 			if err != nil {
-				p.log.Warn("what an earlier attempt has booked at a node is left to its supervisor", "node", node.ID, "error", err)
-				return nil
+				unasked = append(unasked, err)
 			}
 			for _, booked := range ledger.Reservations {
 				if slices.ContainsFunc(params.Reservations, booked.Same) {
-					mu.Lock()
 					found[node.ID] = append(found[node.ID], booked)
-					mu.Unlock()
 				}
 			}
 			return nil
 		})
 	}
 	_ = asking.Wait() // none fails
+	if len(unasked) > 0 {
+		p.log.Warn("what an earlier attempt may have booked is left to the supervisors of some nodes", "nodes", len(unasked), "first", unasked[0])
+	}
 	return found
 }
 

@@ -198,7 +198,8 @@ type Drains struct {
 	// AllowedNetworks are those to which drains may lead although they are denied, by themselves or by DeniedNetworks. With
 	// 127.0.0.1 or ::1 in one, the machine's own addresses are allowed as well.
 	AllowedNetworks []string `yaml:"allowed_networks"`
-	// Max is how many drains are sent to at once, from 1 to 100,000; further ones wait until another ends.
+	// Max is how many drains are sent to at once, from 1 to 100,000, of which one app may have a quarter; further ones wait until
+	// another ends.
 	Max int64 `yaml:"max"`
 	// MaxAge is how long a line may wait for its drain before it is lost, above 0.
 	MaxAge time.Duration `yaml:"max_age"`

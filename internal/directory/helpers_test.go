@@ -99,6 +99,8 @@ type answered struct {
 	status int
 	header http.Header
 	body   string
+	// trailer is what came after the body.
+	trailer http.Header
 }
 
 func (n *node) get(url string, header ...string) answered {
@@ -113,7 +115,7 @@ func (n *node) get(url string, header ...string) answered {
 	defer func() { _ = w.Body.Close() }()
 	body, err := io.ReadAll(w.Body)
 	require.NoError(n.t, err)
-	return answered{w.StatusCode, w.Header, string(body)}
+	return answered{w.StatusCode, w.Header, string(body), w.Trailer}
 }
 
 // read gets a path of the instance.

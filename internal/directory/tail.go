@@ -100,6 +100,8 @@ func (t *tail) serve(w http.ResponseWriter, r *http.Request, info fs.FileInfo) e
 	switch {
 	case errors.Is(err, errNext):
 		w.Header().Set(trailerTailNext, "1")
+	case err == nil && t.alone: // said as well, since a proxy may drop trailers
+		w.Header().Set(trailerTailNext, "0")
 	case err != nil:
 		// A reader must not take the end of the server, or a fault, for the end of the file: the answer breaks off.
 		panic(http.ErrAbortHandler)

@@ -159,6 +159,7 @@ func TestWhatIsKeptIsGoneOnWith(t *testing.T) {
 	signed := SignedURL(n.http.URL, n.key, Instance, "over", "log", time.Now(), true)
 	a := n.get(n.with(n.with(signed, paramTailFile, "another"), paramTailOffset, "4"))
 	require.Equal(t, "two\n", a.body)
+	require.Equal(t, "0", a.trailer.Get(trailerTailNext), "its end is told from one whose trailers were dropped")
 }
 
 func TestATailIsNotLedOutsideByRotation(t *testing.T) {

@@ -92,7 +92,6 @@ func TestDrainsBeyondTheMostWait(t *testing.T) {
 	m.Begin(named(second, "i-2"))
 	require.Eventually(t, func() bool { return m.Totals().Waiting == 1 }, soon, 10*time.Millisecond)
 	require.Contains(t, log.String(), "a syslog drain waits for another one to end")
-	require.Contains(t, log.String(), "most=1")
 
 	third.write("stdout", "of the third\n")
 	m.Finish(t.Context(), named(third, "i-3")) // ends before there is room
@@ -103,6 +102,31 @@ func TestDrainsBeyondTheMostWait(t *testing.T) {
 	s.awaits("of the second")
 	require.Equal(t, []string{"of the first", "of the second"}, s.texts())
 	require.Zero(t, m.Totals().Waiting)
+}
+
+// TestOneAppHasAQuarter: the drains of another need not wait until it is over.
+func TestOneAppHasAQuarter(t *testing.T) {
+	s := newSink(t, nil)
+	m, log := manage(t, func(o *Options) { o.Max = 4 })
+	begin := func(id, of, line string) *app {
+		a := newApp(t)
+		a.write("stdout", line+"\n")
+		i := a.instance(s.url())
+		i.ID, i.AppID = id, of
+		m.Begin(i)
+		return a
+	}
+	begin("i-1", "greedy", "its first")
+	s.awaits("its first")
+	waits := begin("i-2", "greedy", "its second")
+	require.Eventually(t, func() bool { return m.Totals().Waiting == 1 }, soon, 10*time.Millisecond)
+	begin("i-3", "another", "of another")
+	s.awaits("of another")
+	require.Equal(t, []string{"its first", "of another"}, s.texts())
+
+	require.NoError(t, os.RemoveAll(waits.container))
+	require.Eventually(t, func() bool { return m.Totals().Waiting == 0 }, soon, 10*time.Millisecond, "its container is gone")
+	require.Contains(t, log.String(), "waits for another one to end")
 }
 
 func TestUselessDrainsAreLeftOut(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/durable-dea/dea/internal/applog"
+	"github.com/durable-dea/dea/internal/gate"
+	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/syslog"
 )
 
@@ -49,8 +52,9 @@ type follower struct {
 	words, own *syslog.Writer
 	dialer     dialer
 	maxAge     time.Duration
-	// slots has room for as many as may send at once.
-	slots  chan struct{}
+	// slots bound how many send at once, in all and for app.
+	slots  *gate.Gate
+	app    string
 	totals *totals
 	log    hclog.Logger
 
@@ -99,13 +103,11 @@ func (f *follower) run(ctx context.Context) {
 	f.unsaid = f.taken.Unsaid
 	f.reader = applog.New(f.place, f.taken.Position)
 	f.totals.drains.Add(1)
-	admitted := f.admit(ctx)
+	leave := f.admit(ctx)
 	defer func() {
 		f.settle(time.Now())
 		f.leave()
-		if admitted {
-			<-f.slots
-		}
+		leave()
 		f.logLoss(0)
 		if f.gone || errors.Is(context.Cause(ctx), errOver) {
 			f.abandon()
@@ -114,29 +116,40 @@ func (f *follower) run(ctx context.Context) {
 		f.reader.Close()
 		f.totals.drains.Add(-1)
 	}()
-	for ctx.Err() == nil && f.step(ctx) {
+	for ctx.Err() == nil && !f.gone && f.step(ctx) {
 		f.settle(time.Now().Add(-settleTime))
 	}
 }
 
-// admit waits until no more drains than may be are sent to; false when ctx has ended before. Nothing is lost while it waits
-// that the log keeps.
-func (f *follower) admit(ctx context.Context) bool {
-	select {
-	case f.slots <- struct{}{}:
-		return true
-	default:
+// slotPoll is how often one that waits looks whether another has ended.
+const slotPoll = time.Second
+
+// admit waits until no more drains than may be are sent to, or ctx ends, or there is no container any more. Nothing is lost while
+// it waits that the log keeps.
+func (f *follower) admit(ctx context.Context) (leave func()) {
+	leave, ok := f.slots.Enter(f.app)
+	if ok {
+		return leave
 	}
 	f.totals.waiting.Add(1)
 	defer f.totals.waiting.Add(-1)
-	f.log.Warn("a syslog drain waits for another one to end, as no more are sent to at once", "most", cap(f.slots))
-	select {
-	case f.slots <- struct{}{}:
-		f.log.Info("a syslog drain has waited for another one to end, and is sent to now")
-		return true
-	case <-ctx.Done():
-		return false
+	f.log.Warn("a syslog drain waits for another one to end, as no more of its app, or of all, are sent to at once")
+	for there := false; ; {
+		root, err := f.place.Open()
+		if err == nil {
+			there = root.Close() == nil
+		} else if f.gone = f.isGone(err) || there && errors.Is(err, fs.ErrNotExist); f.gone {
+			break
+		}
+		if !pause.For(ctx, slotPoll) {
+			break
+		}
+		if leave, ok = f.slots.Enter(f.app); ok {
+			f.log.Info("a syslog drain has waited for another one to end, and is sent to now")
+			return leave
+		}
 	}
+	return func() {}
 }
 
 // step does what is next; false when there is nothing left to do.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/durable-dea/dea/internal/applog"
 	"github.com/durable-dea/dea/internal/containerpath"
+	"github.com/durable-dea/dea/internal/gate"
 	"github.com/durable-dea/dea/internal/pause"
 	"github.com/durable-dea/dea/internal/runspec"
 	"github.com/durable-dea/dea/internal/supervisor"
@@ -39,8 +40,8 @@ type Options struct {
 	Node string
 	// MaxAge is how long a line may wait for its drain before it is lost; above 0.
 	MaxAge time.Duration
-	// Max is how many drains are sent to at once, 1 at least. Further ones wait until another ends: what their instances write
-	// waits in its log, as for a drain that is away.
+	// Max is how many drains are sent to at once, 1 at least, of which one app may have a quarter. Further ones wait until another
+	// ends: what their instances write waits in its log, as for a drain that is away.
 	Max int
 	// Networks say where drains may not lead.
 	Networks Networks
@@ -55,8 +56,8 @@ type Manager struct {
 	options   Options
 	dialer    dialer
 	positions positions
-	// slots has an element for each drain that is sent to.
-	slots  chan struct{}
+	// slots are for the drains that are sent to, by their apps.
+	slots  *gate.Gate
 	totals totals
 	log    hclog.Logger
 	// hurry is hurryTime.
@@ -79,7 +80,7 @@ func New(o Options) (*Manager, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
 		options: o, dialer: dialer{egress{o.Networks, net.InterfaceAddrs}, o.CAs}, positions: positions{dir},
-		slots: make(chan struct{}, o.Max), log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
+		slots: gate.New(o.Max, (o.Max+3)/4), log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
 	}
 	m.running.Go(func() {
 		for pause.For(ctx, saveEvery) {
@@ -164,7 +165,7 @@ func (m *Manager) follower(i supervisor.Instance, to target, log hclog.Logger) *
 			return containerpath.OpenDir(i.ContainerPath, runspec.PathHome)
 		}},
 		words: origin.Writer(syslog.FromApp, to.address.Plain), own: origin.Writer(syslog.FromDrain, to.address.Plain),
-		ended: make(chan time.Time, 1), dialer: m.dialer, maxAge: m.options.MaxAge, slots: m.slots,
+		ended: make(chan time.Time, 1), dialer: m.dialer, maxAge: m.options.MaxAge, slots: m.slots, app: i.AppID,
 		totals: &m.totals,
 		log:    log.With("drain", to.address.String(), "service", to.service),
 	}

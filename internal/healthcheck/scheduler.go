@@ -156,7 +156,7 @@ func (s *Scheduler) push(t *task) {
 
 // after is the moment at the end of a pause, on the beat where that hardly matters between looks of such an interval.
 func (s *Scheduler) after(pause, interval time.Duration) time.Time {
-	if interval < 10*beat {
+	if interval < 20*beat { // less than a beat is what parts those that fell together; see around
 		return time.Now().Add(pause)
 	}
 	return s.began.Add((time.Since(s.began) + pause).Round(beat))

@@ -35,8 +35,9 @@ type withdrawal struct {
 	// was is what is taken back, payloads that, encoded.
 	was      routing.RegistryMessage
 	payloads [][]byte
-	// sent is set once it was published, and connection then tells over which connection.
+	// sent is set once it was published, until again, and connection then tells over which connection; published is never unset.
 	sent       bool
+	published  bool
 	connection uint64
 	// confirmed is closed when NATS has it, and arrived set. A router that was cut off then has not heard it.
 	confirmed chan struct{}
@@ -96,7 +97,7 @@ func (t *table) tell(one *route, m routing.RegistryMessage) *withdrawal {
 // goes adds nothing.
 func (t *table) unsent(was routing.RegistryMessage) *withdrawal {
 	for _, w := range t.withdrawals {
-		if !w.sent && !w.arrived && w.takesBack(was) {
+		if !w.published && w.takesBack(was) {
 			return w
 		}
 	}
@@ -187,7 +188,7 @@ func (t *table) takeUnsent(connection uint64) (unregisters [][]byte, unconfirmed
 		if w.sent && w.connection == connection {
 			continue
 		}
-		w.sent, w.connection, w.seen = true, connection, time.Time{}
+		w.sent, w.published, w.connection, w.seen = true, true, connection, time.Time{}
 		if w.arrived {
 			unregisters = append(unregisters, encode(t.stillGone(w.was))...)
 			continue
@@ -222,6 +223,9 @@ func (t *table) confirm(those []*withdrawal) {
 // has dropped by then what nobody registered again.
 const remembered = 5 * time.Minute
 
+// mostRemembered bounds those that have arrived: routers that come back again and again would have each be remembered.
+const mostRemembered = 10_000
+
 // forget drops what nobody waits for any more. It is called while there is a connection, after what is to be sent was taken.
 func (t *table) forget(now time.Time) {
 	isOld := func(w *withdrawal) bool {
@@ -231,5 +235,23 @@ func (t *table) forget(now time.Time) {
 		return now.Sub(w.seen) > remembered
 	}
 	maps.DeleteFunc(t.leaving, func(_ string, w *withdrawal) bool { return isOld(w) })
-	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool { return w.arrived && isOld(w) })
+	arrived := 0
+	for _, w := range t.withdrawals {
+		if w.arrived {
+			arrived++
+		}
+	}
+	t.withdrawals = slices.DeleteFunc(t.withdrawals, func(w *withdrawal) bool {
+		switch {
+		case !w.arrived:
+			return false
+		case isOld(w):
+		case arrived > mostRemembered:
+			maps.DeleteFunc(t.leaving, func(_ string, of *withdrawal) bool { return of == w })
+		default:
+			return false
+		}
+		arrived--
+		return true
+	})
 }

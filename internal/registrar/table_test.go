@@ -171,6 +171,34 @@ func TestWhatHasArrivedIsNoAnswer(t *testing.T) {
 	require.False(t, table.leaving["a"].arrived)
 }
 
+// TestWhatIsOnItsWayIsNoAnswer, also where a router has come meanwhile: it went before the instance came again.
+func TestWhatIsOnItsWayIsNoAnswer(t *testing.T) {
+	table := newTable()
+	table.live("a", at(1, "x"), true)
+	table.gone("a", at(1, "x"))
+	_, onItsWay := table.takeUnsent(0)
+	table.live("a", at(1, "x"), true)
+	table.again()
+	table.gone("a", at(1, "x"))
+	table.confirm(onItsWay)
+	require.False(t, table.leaving["a"].arrived)
+}
+
+// TestRoutersThatComeAgainAndAgain have no more be remembered than may be.
+func TestRoutersThatComeAgainAndAgain(t *testing.T) {
+	table, now := newTable(), time.Now()
+	for i := range mostRemembered + 100 {
+		id := strconv.Itoa(i)
+		table.live(id, at(1, id), true)
+		table.gone(id, at(1, id))
+	}
+	takes(t, &table, now)
+	table.forget(now)
+	require.Len(t, table.withdrawals, mostRemembered)
+	require.Len(t, table.leaving, mostRemembered)
+	require.NotContains(t, table.leaving, "0", "the oldest go")
+}
+
 // TestTwoPassesMayConfirmTheSame: Close sends what is left while run may be waiting for NATS.
 func TestTwoPassesMayConfirmTheSame(t *testing.T) {
 	table := newTable()

@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/warden"
 )
-
-// clearers is how many containers Clear takes down at once.
-const clearers = 8
 
 // ErrLeaseLost is the error of Clear for who does not hold the lease any more.
 var ErrLeaseLost = errors.New("somebody newer has taken the lease")
@@ -33,21 +28,14 @@ func (s *Supervisor) Clear(ctx context.Context, lease *Lease, ledger api.NodeSta
 	if err != nil {
 		return err
 	}
-	var group errgroup.Group
-	group.SetLimit(clearers)
-	for _, handle := range orphans {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			err := s.destroy(ctx, handle, api.ExitNodeLost)
-			var refused *warden.Error
-			if errors.As(err, &refused) {
-				s.log.Error("a container of the lost node stays", "handle", handle, "error", err)
-				return nil
-			}
-			return err
-		})
+	var failed []error
+	for handle, err := range s.destroyAll(ctx, orphans, api.ExitNodeLost) {
+		var refused *warden.Error
+		if errors.As(err, &refused) {
+			s.log.Error("a container of the lost node stays", "handle", handle, "error", err)
+			continue
+		}
+		failed = append(failed, err)
 	}
-	return group.Wait()
+	return errors.Join(failed...)
 }

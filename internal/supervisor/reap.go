@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
 	"github.com/durable-dea/dea/internal/safename"
-	"github.com/durable-dea/dea/warden"
 	"github.com/durable-dea/dea/warden/wardenpb"
 )
 
@@ -64,8 +63,7 @@ func (s *Supervisor) Reap(ctx context.Context, ledger api.NodeStatus) error {
 // room is not given out while they use it.
 func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatus, now sightings) error {
 	var failed []error
-	var stale []api.Reservation
-	var held []api.Reservation
+	due := map[string]standing{}
 	for _, r := range ledger.Reservations {
 		holder, err := s.standing(ctx, r.Workflow)
 		switch {
@@ -73,18 +71,28 @@ func (s *Supervisor) reapReservations(ctx context.Context, ledger *api.NodeStatu
 			failed = append(failed, err)
 		case holder.open && (holder.node == "" || holder.node == s.node):
 		case s.due(s.seen.reservations, now.reservations, r.ID):
-			if err := s.destroy(ctx, r.ID, api.ExitNotDetermined); err != nil {
-				now.reservations[r.ID] = s.seen.reservations[r.ID]
-				failed = append(failed, err)
-				break
-			}
+			due[r.ID] = holder
+		}
+	}
+	stay := s.destroyAll(ctx, slices.Collect(maps.Keys(due)), api.ExitNotDetermined)
+	var stale, held []api.Reservation
+	for _, r := range ledger.Reservations {
+		holder, isDue := due[r.ID]
+		err := stay[r.ID]
+		if !isDue || err != nil {
+			held = append(held, r)
+		}
+		switch {
+		case !isDue:
+		case err != nil:
+			now.reservations[r.ID] = s.seen.reservations[r.ID]
+			failed = append(failed, err)
+		default:
 			if !holder.open {
 				s.mourn(ctx, r)
 			}
 			stale = append(stale, r)
-			continue
 		}
-		held = append(held, r)
 	}
 	ledger.Reservations = held
 	for _, r := range stale {
@@ -124,17 +132,15 @@ func (s *Supervisor) reapContainers(ctx context.Context, ledger api.NodeStatus, 
 	if err != nil {
 		return err
 	}
-	var failed []error
-	for _, handle := range orphans {
-		if ctx.Err() != nil || !s.due(s.seen.containers, now.containers, handle) {
-			continue
-		}
-		if err := s.destroy(ctx, handle, api.ExitNotDetermined); err != nil {
-			now.containers[handle] = s.seen.containers[handle]
-			failed = append(failed, err)
-		}
+	due := slices.DeleteFunc(orphans, func(handle string) bool {
+		return !s.due(s.seen.containers, now.containers, handle)
+	})
+	failed := []error{ctx.Err()}
+	for handle, err := range s.destroyAll(ctx, due, api.ExitNotDetermined) {
+		now.containers[handle] = s.seen.containers[handle]
+		failed = append(failed, err)
 	}
-	return errors.Join(append(failed, ctx.Err())...)
+	return errors.Join(failed...)
 }
 
 // orphans are the containers that no reservation of the ledger names.
@@ -146,33 +152,6 @@ func (s *Supervisor) orphans(ctx context.Context, ledger api.NodeStatus) ([]stri
 	return slices.DeleteFunc(list.GetHandles(), func(handle string) bool {
 		return slices.ContainsFunc(ledger.Reservations, func(r api.Reservation) bool { return r.ID == handle })
 	}), nil
-}
-
-// destroy takes down a container that nobody owns, if it is there. A workflow that believes its instance to run in it is told first that
-// the instance has ended, by the description given: it would believe so for ever. Told twice, it heeds the first.
-func (s *Supervisor) destroy(ctx context.Context, handle, description string) error {
-	holder, err := s.standing(ctx, api.InstanceWorkflowID(handle))
-	if err == nil && holder.open && holder.node == s.node {
-		err = s.signalEnd(ctx, handle, outcome{api.SignalInstanceExited, api.InstanceExit{
-			Status: unknownStatus, Description: description,
-		}})
-	}
-	if err != nil {
-		return fmt.Errorf("tell the workflow of %s: %w", handle, err)
-	}
-	s.Forget(handle)
-	if s.finish != nil {
-		s.finish(ctx, handle)
-	}
-	_, err = s.warden.Destroy(ctx, &wardenpb.DestroyRequest{Handle: proto.String(handle)})
-	switch {
-	case errors.Is(err, warden.ErrUnknownHandle):
-	case err != nil:
-		return fmt.Errorf("destroy %s: %w", handle, err)
-	default:
-		s.log.Warn("destroyed a container that nobody owns", "handle", handle)
-	}
-	return nil
 }
 
 func (s *Supervisor) reapWorkspaces(ctx context.Context, ledger api.NodeStatus, now sightings) error {

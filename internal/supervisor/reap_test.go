@@ -2,7 +2,10 @@ package supervisor_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +70,39 @@ func TestOrphanIsFinishedBeforeItGoes(t *testing.T) {
 	}
 	require.Equal(t, []string{"i"}, finished)
 	require.Empty(t, n.handles(t))
+}
+
+// TestOrphansAreFinishedTogether, be it of a node that reaps or of one that was lost: each may take its time.
+func TestOrphansAreFinishedTogether(t *testing.T) {
+	const many = 20
+	for name, end := range map[string]func(n *nodeTest) error{
+		"reaped": func(n *nodeTest) error {
+			return errors.Join(n.supervisor.Reap(t.Context(), ledger()), n.supervisor.Reap(t.Context(), ledger()))
+		},
+		"cleared": func(n *nodeTest) error { return n.supervisor.Clear(t.Context(), n.supervisor.Take(), ledger()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all sync.WaitGroup
+			all.Add(many)
+			n := newNodeTest(t)
+			n.finish = func(context.Context, string) {
+				all.Done()
+				together := make(chan struct{})
+				go func() { all.Wait(); close(together) }()
+				select {
+				case <-together:
+				case <-time.After(30 * time.Second):
+					t.Error("one waits for the other")
+				}
+			}
+			n.die()
+			for i := range many {
+				n.start(t, fmt.Sprint("i-", i))
+			}
+			require.NoError(t, end(n))
+			require.Empty(t, n.handles(t))
+		})
+	}
 }
 
 func TestOrphanOfAnInstanceElsewhereIsNoNews(t *testing.T) {

@@ -84,7 +84,11 @@ func (c *Client) Follow(ctx context.Context, address func() string, from Positio
 			f.lines.flush()
 			return f.at, ctx.Err()
 		}
-		if errors.Is(err, errNext) {
+		if f.lost && errors.Is(err, ErrNotThere) {
+			f.lines.flush()
+			return f.at, nil
+		}
+		if errors.Is(err, errNext) || errors.Is(err, errUnknown) {
 			_ = pause.For(ctx, brokenPause) // an app may put one file after the other there
 			continue
 		}
@@ -103,11 +107,17 @@ func (c *Client) Follow(ctx context.Context, address func() string, from Positio
 // errNext: another file has the name now, or the file was truncated.
 var errNext = errors.New("there is another file to follow")
 
+// errUnknown: the answer is over, and a proxy has dropped what tells why. Asked again the node goes on, with the same file or
+// another, or there is nothing any more.
+var errUnknown = errors.New("it is not known whether there is more to follow")
+
 // follower follows a file by one answer after the other.
 type follower struct {
 	*Client
 	at    Position
 	lines splitter
+	// lost is set after errUnknown.
+	lost bool
 }
 
 // stepBack gives up what there is of a line, to be read again, or hands it on where it began in the file before.
@@ -139,12 +149,17 @@ func (f *follower) stream(ctx context.Context, address string) (more bool, err e
 	}
 	n, err := io.Copy(&f.lines, response.Body)
 	f.at.Offset += n
-	switch {
+	wasLost := f.lost
+	f.lost = false
+	switch next := response.Trailer.Get("X-Tail-Next"); {
 	case err != nil:
 		return n > 0, ErrUnreachable
-	case response.Trailer.Get("X-Tail-Next") != "":
+	case next == "1":
 		f.at = Position{}
 		return n > 0, errNext
+	case next == "" && f.at.File != "" && (n > 0 || !wasLost):
+		f.lost = true
+		return n > 0, errUnknown
 	default:
 		return n > 0, nil
 	}

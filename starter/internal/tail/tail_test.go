@@ -2,7 +2,10 @@ package tail_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -176,6 +179,58 @@ func TestFollowGoesOnThroughRotationsAndBrokenConnections(t *testing.T) {
 	}
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+// withoutTrailers passes a node's answers on as many a proxy does.
+func withoutTrailers(t *testing.T, to string) *httptest.Server {
+	t.Helper()
+	transport := &http.Transport{}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request, err := http.NewRequestWithContext(r.Context(), r.Method, to+r.URL.RequestURI(), nil)
+		if !assert.NoError(t, err) {
+			return
+		}
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		defer answer.Body.Close()
+		answer.Header.Del("Trailer")
+		maps.Copy(w.Header(), answer.Header)
+		w.WriteHeader(answer.StatusCode)
+		for buffer := make([]byte, 100); err == nil; _ = http.NewResponseController(w).Flush() {
+			var n int
+			n, err = answer.Body.Read(buffer)
+			_, _ = w.Write(buffer[:n])
+		}
+		if !errors.Is(err, io.EOF) {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	t.Cleanup(func() { proxy.Close(); transport.CloseIdleConnections() })
+	return proxy
+}
+
+// TestFollowThroughAProxyWithoutTrailers goes on after a rotation, and ends with the directory.
+func TestFollowThroughAProxyWithoutTrailers(t *testing.T) {
+	n := newNode(t)
+	n.url = withoutTrailers(t, n.url).URL
+	n.append(t, "one\n")
+	c := tail.New()
+	defer c.Close()
+	var got lines
+	done := make(chan error, 1)
+	go func() { done <- n.follow(context.Background(), c, 0, got.add) }()
+	require.Eventually(t, got.has("one"), 30*time.Second, 5*time.Millisecond)
+	log := filepath.Join(n.dir, "log")
+	require.NoError(t, os.Rename(log, log+".1"))
+	n.append(t, "two, of another file\n")
+	require.Eventually(t, got.has("one", "two, of another file"), 30*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.Truncate(log, 0))
+	n.append(t, "three\n")
+	require.Eventually(t, got.has("one", "two, of another file", "three"), 30*time.Second, 5*time.Millisecond)
+	require.NoError(t, os.RemoveAll(n.dir))
+	require.NoError(t, <-done)
 }
 
 // TestFollowTakesAllOfAFileThatCameWhileItWasAway.
