@@ -69,11 +69,11 @@ func newController(t *testing.T) *controller {
 			c.upload(w, r)
 		case r.URL.Path == "/droplet":
 			c.query = r.URL.RawQuery
-			c.take(t, r)
+			c.take(r)
 			w.WriteHeader(http.StatusCreated)
 			c.job(w)
 		case r.URL.Path == "/newcache":
-			c.take(t, r)
+			c.take(r)
 		case r.URL.Path == "/jobs/1":
 			c.polls++
 			c.job(w)
@@ -85,14 +85,17 @@ func newController(t *testing.T) *controller {
 	return c
 }
 
-func (c *controller) take(t *testing.T, r *http.Request) {
-	t.Helper()
+// take keeps what is uploaded, for the test to look at: nothing of what its sender breaks off, as it does with the cache once
+// the droplet is refused.
+func (c *controller) take(r *http.Request) {
 	file, _, err := r.FormFile("upload[droplet]")
-	require.NoError(t, err)
+	if err != nil {
+		return
+	}
 	defer file.Close()
-	content, err := io.ReadAll(file)
-	require.NoError(t, err)
-	c.received[r.URL.Path] = content
+	if content, err := io.ReadAll(file); err == nil {
+		c.received[r.URL.Path] = content
+	}
 }
 
 // job answers with the next status; one that is a number is an HTTP status.
@@ -156,7 +159,7 @@ func TestUploadThatIsDoneAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n, c := newNode(t), newController(t)
 			n.built(t, []byte("droplet"), nil)
-			c.upload = func(w http.ResponseWriter, r *http.Request) { c.take(t, r); _, _ = w.Write([]byte(body)) }
+			c.upload = func(w http.ResponseWriter, r *http.Request) { c.take(r); _, _ = w.Write([]byte(body)) }
 			result, _, err := n.upload(t, c)
 			require.NoError(t, err)
 			require.Zero(t, result.CacheBytes)
@@ -249,7 +252,7 @@ func TestUploadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.upload = func(w http.ResponseWriter, r *http.Request) {
-		c.take(t, r)
+		c.take(r)
 		c.statuses = []string{"queued"}
 		for range 10_000 {
 			c.statuses = append(c.statuses, "running")
