@@ -281,7 +281,7 @@ func (f *follower) broke(ctx context.Context, err error) {
 		by = time.Now()
 	}
 	f.settle(by)
-	idle := ended && len(f.sent.batches) == 0 && errors.Is(err, ErrClosed)
+	idle := ended && len(f.sent.batches) == 0
 	f.leave()
 	f.sent, f.buffer, f.seen = sent{}, nil, f.reader.Position()
 	f.rewind(f.taken.Position)

@@ -59,24 +59,26 @@ func (f *following) close(at positions, instance string) error {
 	if !f.lasting {
 		return at.remove(instance)
 	}
-	drains := make(map[string]progress, len(f.followers))
-	for _, one := range f.followers {
-		drains[one.address.String()], _ = one.progress()
-	}
+	drains, _ := f.progress()
 	return at.save(instance, drains)
+}
+
+// progress is how far each drain has come, and whether that is news to any.
+func (f *following) progress() (drains map[string]progress, news bool) {
+	drains = make(map[string]progress, len(f.followers))
+	for _, one := range f.followers {
+		taken, changed := one.progress()
+		drains[one.address.String()] = taken
+		news = news || changed
+	}
+	return drains, news
 }
 
 // save keeps how far the drains have come, if that is news.
 func (f *following) save(to positions, instance string) error {
 	f.saving.Lock()
 	defer f.saving.Unlock()
-	news := false
-	drains := make(map[string]progress, len(f.followers))
-	for _, one := range f.followers {
-		taken, changed := one.progress()
-		drains[one.address.String()] = taken
-		news = news || changed
-	}
+	drains, news := f.progress()
 	if !news || f.over {
 		return nil
 	}

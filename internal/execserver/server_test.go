@@ -273,17 +273,23 @@ func TestASessionEndsWithItsContainer(t *testing.T) {
 	require.Regexp(t, "the instance (has ended|is being stopped)", said.String())
 }
 
-// TestAContainerWithoutRoomForASession: an app may have filled its disk, or put something in the way.
-func TestAContainerWithoutRoomForASession(t *testing.T) {
-	t.Parallel()
-	s := serve(t, Options{MaxSessions: 4})
-	require.NoError(t, os.WriteFile(runspec.Beneath(s.instance.ContainerPath, runspec.PathSessions), nil, 0o600))
+// beginsNothing expects of a command that it is not begun, and why.
+func (s *served) beginsNothing(t *testing.T, words string) {
+	t.Helper()
 	session := begin(t, s.enters())
 	var said bytes.Buffer
 	session.Stderr = &said
 	var status *ssh.ExitError
 	require.ErrorAs(t, session.Run("true"), &status)
 	require.Equal(t, unbegunStatus, status.ExitStatus())
-	require.Equal(t, wordsUnbegun+"\n", said.String())
+	require.Equal(t, words+"\n", said.String())
+}
+
+// TestAContainerWithoutRoomForASession: an app may have filled its disk, or put something in the way.
+func TestAContainerWithoutRoomForASession(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Options{MaxSessions: 4})
+	require.NoError(t, os.WriteFile(runspec.Beneath(s.instance.ContainerPath, runspec.PathSessions), nil, 0o600))
+	s.beginsNothing(t, wordsUnbegun)
 	require.Contains(t, s.log.String(), "a session cannot be begun")
 }

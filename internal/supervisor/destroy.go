@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -24,14 +25,7 @@ func (s *Supervisor) destroyAll(ctx context.Context, handles []string, descripti
 	failed := map[string]error{}
 	var mu sync.Mutex
 	each := func(most int, do func(handle string) error) {
-		mu.Lock()
-		left := make([]string, 0, len(handles))
-		for _, handle := range handles {
-			if failed[handle] == nil {
-				left = append(left, handle)
-			}
-		}
-		mu.Unlock()
+		left := slices.DeleteFunc(slices.Clone(handles), func(handle string) bool { return failed[handle] != nil })
 		var group errgroup.Group
 		group.SetLimit(most)
 		for _, handle := range left {

@@ -123,6 +123,22 @@ func TestANamedKeyIsTheOnlyOne(t *testing.T) {
 func node(t *testing.T, refusal error, serve func(ssh.NewChannel)) (address, hostKey string) {
 	t.Helper()
 	config, hostKey := nodeConfig(t, refusal)
+	return listen(t, func(connection net.Conn) {
+		_, channels, requests, err := ssh.NewServerConn(connection, config)
+		if err != nil {
+			connection.Close()
+			return
+		}
+		go ssh.DiscardRequests(requests)
+		for offered := range channels {
+			serve(offered)
+		}
+	}), hostKey
+}
+
+// listen has each connection to an address, which it gives, be served, one after the other.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
@@ -132,18 +148,10 @@ func node(t *testing.T, refusal error, serve func(ssh.NewChannel)) (address, hos
 			if err != nil {
 				return
 			}
-			_, channels, requests, err := ssh.NewServerConn(connection, config)
-			if err != nil {
-				connection.Close()
-				continue
-			}
-			go ssh.DiscardRequests(requests)
-			for offered := range channels {
-				serve(offered)
-			}
+			serve(connection)
 		}
 	}()
-	return listener.Addr().String(), hostKey
+	return listener.Addr().String()
 }
 
 func nodeConfig(t *testing.T, refusal error) (config *ssh.ServerConfig, hostKey string) {
@@ -179,19 +187,7 @@ func flood(offered ssh.NewChannel) {
 // hangUp is the address of what ends each connection at once.
 func hangUp(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_ = connection.Close()
-		}
-	}()
-	return listener.Addr().String()
+	return listen(t, func(connection net.Conn) { _ = connection.Close() })
 }
 
 func TestWhyNothingRuns(t *testing.T) {
