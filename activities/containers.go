@@ -133,18 +133,23 @@ func wardenFault(doing string, err error) error {
 	return api.Transient(api.ErrWarden, "the container server is away", cause)
 }
 
-// heartbeatInterval is often enough for any heartbeat timeout: Temporal's SDK sends no more of them than that asks for.
-const heartbeatInterval = time.Second
+// heartbeats are recorded so often within the heartbeat timeout, and at most each leastHeartbeat. Temporal's SDK sends no
+// more of them than the timeout asks for.
+const (
+	heartbeats     = 4
+	leastHeartbeat = time.Second
+)
 
-// heartbeat records one each heartbeatInterval until the returned function is called, with what was last reported of the
-// context's progress. The first comes after an interval: an activity that is over by then costs Temporal none, and most
-// are.
+// heartbeat records one each part of the heartbeat timeout until the returned function is called, with what was last
+// reported of the context's progress. The first comes after such a part: an activity that is over by then costs Temporal
+// none, and most are.
 func heartbeat(ctx context.Context) (stop func()) {
+	interval := max(activity.GetInfo(ctx).HeartbeatTimeout/heartbeats, leastHeartbeat)
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for pause.For(ctx, heartbeatInterval) {
+		for pause.For(ctx, interval) {
 			if progress, moved := currentProgress(ctx); moved {
 				activity.RecordHeartbeat(ctx, progress)
 			} else {

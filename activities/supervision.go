@@ -80,7 +80,7 @@ const (
 //
 // Run twice, the newer run takes the lease and the older ends without touching anything more. Cancelled it ends; the
 // watches of the supervisor live on in the worker. Whatever makes it end is heard at once, and ends what it is at: nothing
-// of it goes on when it has returned. It heartbeats each second.
+// of it goes on when it has returned. It heartbeats.
 func (s *Supervision) Supervise(ctx context.Context, params SuperviseParams) (SuperviseResult, error) {
 	defer heartbeat(ctx)()
 	lease := s.deps.Supervisor.Take()

@@ -69,6 +69,8 @@ type Manager struct {
 
 	mu        sync.Mutex
 	instances map[string]*following
+	// saving is set while somebody looks for positions to keep: a node without drains is not woken for them.
+	saving bool
 }
 
 // New makes a manager that follows nobody yet. It is to be closed.
@@ -82,11 +84,6 @@ func New(o Options) (*Manager, error) {
 		options: o, dialer: dialer{egress{o.Networks, net.InterfaceAddrs}, o.CAs}, positions: positions{dir},
 		slots: gate.New(o.Max, (o.Max+3)/4), log: o.Log.Named("drains"), hurry: hurryTime, ctx: ctx, cancel: cancel, instances: map[string]*following{},
 	}
-	m.running.Go(func() {
-		for pause.For(ctx, saveEvery) {
-			m.save()
-		}
-	})
 	m.running.Go(func() {
 		for pause.For(ctx, sweepEvery) {
 			m.sweep()
@@ -142,6 +139,10 @@ func (m *Manager) begin(instance supervisor.Instance) *following {
 		one.followers = append(one.followers, m.follower(instance, to, log))
 	}
 	m.instances[instance.ID] = one
+	if !m.saving {
+		m.saving = true
+		m.running.Go(m.keepSaving)
+	}
 	m.running.Go(func() {
 		defer close(one.done)
 		one.run(ctx, m.positions.load(instance.ID))
@@ -243,6 +244,23 @@ func (m *Manager) unkeep(id string) {
 	if err := m.positions.remove(id); err != nil {
 		m.log.Warn("the position of an instance's drains stays on disk", "instance", id, "error", err)
 	}
+}
+
+// keepSaving saves each saveEvery until nobody is followed.
+func (m *Manager) keepSaving() {
+	for pause.For(m.ctx, saveEvery) {
+		m.save()
+		if m.endSaving() {
+			return
+		}
+	}
+}
+
+func (m *Manager) endSaving() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saving = len(m.instances) > 0
+	return !m.saving
 }
 
 // save keeps the positions that have changed.

@@ -14,9 +14,12 @@ import (
 // look under way: not even when all of them are as slow as they may be does one wait for another.
 const mostLooks = 512
 
-// beat is what the looks of long intervals fall due by: to wake the worker costs more than a look, so those of one second
-// are made together.
-const beat = time.Second
+// beats is how many moments of an interval looks fall due at, where it is at least leastBeats long: to wake the worker costs
+// more than a look, so those that are due at about one time are made together.
+const (
+	beats      = 10
+	leastBeats = 10 * time.Second
+)
 
 // stalled is how much longer than it may a look takes of which the machine, or a worker that was stopped, is to blame.
 const stalled = time.Second
@@ -154,12 +157,14 @@ func (s *Scheduler) push(t *task) {
 	}
 }
 
-// after is the moment at the end of a pause, on the beat where that hardly matters between looks of such an interval.
+// after is the moment at the end of a pause: on a beat before or after it, by chance, so that the pauses are right in the mean
+// and looks that fell together part again.
 func (s *Scheduler) after(pause, interval time.Duration) time.Time {
-	if interval < 20*beat { // less than a beat is what parts those that fell together; see around
+	if interval < leastBeats {
 		return time.Now().Add(pause)
 	}
-	return s.began.Add((time.Since(s.began) + pause).Round(beat))
+	beat := interval / beats
+	return s.began.Add((time.Since(s.began) + pause + rand.N(beat)).Truncate(beat))
 }
 
 // Remove ends the looks at an instance. When it returns nobody is told of the instance any more. One that is not there
@@ -242,21 +247,20 @@ func (s *Scheduler) look(t *task) {
 	}
 	s.looks--
 	if goesOn && t.of.ctx.Err() == nil {
-		pause := t.pause()
-		t.at = s.after(pause, pause)
+		t.at = s.next(t)
 		s.push(t)
 	}
 }
 
-// pause is the time until the next look.
-func (t *task) pause() time.Duration {
+// next is when to look again.
+func (s *Scheduler) next(t *task) time.Time {
 	soon := t.eager
 	t.eager *= 2
 	if soon == 0 || soon >= t.check.Interval {
 		t.eager = 0
-		return around(t.check.Interval)
+		return s.after(around(t.check.Interval), t.check.Interval)
 	}
-	return soon
+	return time.Now().Add(soon)
 }
 
 // around is an interval a twentieth shorter to a twentieth longer, so that looks which fell together part again.

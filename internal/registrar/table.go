@@ -148,8 +148,9 @@ func (t *table) again() {
 	}
 }
 
-// slack is the part of an interval by which a route may be sent early, with another.
-const slack = 40
+// slack is the part of an interval by which a route may be sent early, with another: to wake the worker costs more than a
+// message.
+const slack = 5
 
 // takeDue gives the payloads that are due, and when the next ones are; zero for never. What it gives counts as sent.
 func (t *table) takeDue(now time.Time, every time.Duration) (registers [][]byte, next time.Time) {

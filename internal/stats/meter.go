@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/durable-dea/dea/api"
@@ -23,7 +23,7 @@ const (
 	Interval = api.StatsInterval
 	// lifetime is how long a measurement tells how an instance is: where Warden hangs, nothing is better than what was.
 	lifetime = 3 * Interval
-	// newcomers is the time between two looks for instances that were not measured yet.
+	// newcomers is how long after one has come instances are looked for that were not measured yet: many come at once.
 	newcomers = time.Second
 	// infoTimeout bounds the measuring of one instance, parallel how many are measured at once.
 	infoTimeout = 5 * time.Second
@@ -48,9 +48,8 @@ type Deps struct {
 	Warden        *warden.Client
 	// Targets are the instances to measure now. It is called before each pass and must come back soon.
 	Targets func() []Target
-	// Came is how many targets have come so far, whatever has become of them. It is called each second, where Targets would
-	// cost a node with many idle instances more than they do.
-	Came func() uint64
+	// Came has something in it when targets may have come since it was last read; nil where nobody tells.
+	Came <-chan struct{}
 	Log  hclog.Logger
 }
 
@@ -78,11 +77,10 @@ func New(deps Deps) *Meter {
 // pass is over before the next one begins: what is not measured by then keeps its older numbers for a while, with their
 // time.
 func (m *Meter) Run(ctx context.Context) {
-	all, some := time.NewTicker(Interval), time.NewTicker(newcomers)
+	all := time.NewTicker(Interval)
 	defer all.Stop()
-	defer some.Stop()
+	var some <-chan time.Time // while newcomers are awaited
 	for measure := m.Measure; ; {
-		seen := m.deps.Came() // Before: who comes during the pass is looked for after it.
 		pass, cancel := context.WithTimeout(ctx, Interval)
 		measure(pass)
 		cancel()
@@ -92,10 +90,12 @@ func (m *Meter) Run(ctx context.Context) {
 				return
 			case <-all.C:
 				measure = m.Measure
-			case <-some.C:
-				if m.deps.Came() != seen {
-					measure = m.measureNew
+			case <-m.deps.Came:
+				if some == nil {
+					some = time.After(newcomers)
 				}
+			case <-some:
+				some, measure = nil, m.measureNew
 			}
 		}
 	}
@@ -125,15 +125,16 @@ func (m *Meter) measureNew(ctx context.Context) {
 
 func (m *Meter) measureAll(ctx context.Context, targets []Target) *errorCount {
 	var failures errorCount
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, target := range targets {
-		group.Go(func() error {
-			failures.add(m.measure(ctx, target))
-			return nil
+	var measuring sync.WaitGroup
+	var next atomic.Int64
+	for range min(parallel, len(targets)) { // a goroutine for each target would cost as much as the measuring
+		measuring.Go(func() {
+			for n := next.Add(1) - 1; int(n) < len(targets); n = next.Add(1) - 1 {
+				failures.add(m.measure(ctx, targets[n]))
+			}
 		})
 	}
-	_ = group.Wait() // none fails
+	measuring.Wait()
 	return &failures
 }
 

@@ -38,7 +38,7 @@ func spawn(tb testing.TB, w *warden.Client, handle, script string) {
 func newMeter(w *warden.Client, dir string, targets func() []Target) *Meter {
 	return New(Deps{
 		Node: "n", BaseDir: dir, Warden: w, Log: hclog.NewNullLogger(),
-		Targets: targets, Came: func() uint64 { return 0 },
+		Targets: targets,
 	})
 }
 
@@ -135,14 +135,17 @@ func TestNewcomersAreMeasuredBesideTheOthers(t *testing.T) {
 func TestNewcomersAreLookedForSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var looks, came atomic.Uint64
+		var looks atomic.Uint64
+		came := make(chan struct{}, 1)
 		m := newMeter(warden.NewClient(filepath.Join(t.TempDir(), "none")), t.TempDir(), func() []Target { looks.Add(1); return nil })
-		m.deps.Came = came.Load
+		m.deps.Came = came
 		var running sync.WaitGroup
 		running.Go(func() { m.Run(ctx) })
 		time.Sleep(4*newcomers + newcomers/2)
 		require.EqualValues(t, 1, looks.Load(), "nobody has come")
-		came.Add(3)
+		came <- struct{}{}
+		time.Sleep(newcomers / 2)
+		came <- struct{}{}
 		time.Sleep(newcomers)
 		require.EqualValues(t, 2, looks.Load())
 		time.Sleep(4 * newcomers)

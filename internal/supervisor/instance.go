@@ -72,7 +72,10 @@ func (s *Supervisor) LookAfter(instance Instance) (ready bool) {
 	if !w.adopt(instance.clone()) {
 		return w.toldReady()
 	}
-	s.came++
+	select {
+	case s.came <- struct{}{}:
+	default:
+	}
 	s.checks.Add(instance.ID, healthcheck.Checks{
 		Liveness:  instance.check(instance.Liveness),
 		Readiness: instance.check(instance.Readiness),
@@ -129,12 +132,8 @@ func (s *Supervisor) Route(instance, version string, uris []string) error {
 	return nil
 }
 
-// Came is how many instances were looked after so far, whatever has become of them.
-func (s *Supervisor) Came() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.came
-}
+// Came has something in it when instances are looked after that were not when it was last read. It is one reader's.
+func (s *Supervisor) Came() <-chan struct{} { return s.came }
 
 // Instances are those that are looked after and have not ended, by app and index.
 func (s *Supervisor) Instances() []Instance {

@@ -66,14 +66,14 @@ type Supervisor struct {
 	running sync.WaitGroup
 
 	checks *healthcheck.Scheduler
+	// came holds one when instances have come.
+	came chan struct{}
 	// resumers has an element for each search that looks right now.
 	resumers chan struct{}
 
 	// mu guards what follows. Who holds it may take a Watch's lock, or call checks.
 	mu      sync.Mutex
 	watches map[string]*Watch
-	// came counts the instances that were looked after so far.
-	came uint64
 	// searches are for instances that are not found yet.
 	searches map[string]*search
 	lease    *Lease
@@ -92,7 +92,7 @@ func New(deps Deps) *Supervisor {
 	return &Supervisor{
 		node: deps.Node, warden: deps.Warden, temporal: deps.Temporal, workspaces: deps.Workspaces,
 		logs: deps.LogLifetime, orphanAge: deps.OrphanAge, watchers: deps.Watchers, finish: deps.Finish, log: deps.Log.Named("supervisor"),
-		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), resumers: make(chan struct{}, resumers),
+		ctx: ctx, cancel: cancel, checks: healthcheck.NewScheduler(), came: make(chan struct{}, 1), resumers: make(chan struct{}, resumers),
 		watches: map[string]*Watch{}, searches: map[string]*search{},
 	}
 }

@@ -20,7 +20,7 @@ func (a *agent) countTemporal(o *client.Options) {
 func (a *agent) measure(ctx context.Context) (stop func(), err error) {
 	a.meter = stats.New(stats.Deps{
 		Node: a.id, BaseDir: a.node.BaseDir, Warden: a.warden, Targets: a.measured,
-		Came: a.supervisor.Came, Log: a.log,
+		Came: a.supervisor.Came(), Log: a.log,
 	})
 	if listen := a.node.Telemetry.MetricsListen; listen != "" {
 		if err := a.telemetry.Observe(a.meter.Node); err != nil {
