@@ -55,7 +55,7 @@ type ReportParams struct {
 // controller's URL there is nobody to tell.
 //
 // Run twice it is told twice, with the same task id, by which the controller knows it. Cancelled, it may have been
-// told or not. It heartbeats each second.
+// told or not. It heartbeats.
 func (c *CloudController) Report(ctx context.Context, params ReportParams) error {
 	if c.url == "" {
 		c.log.Warn("nobody is told of a staging's outcome: this node has no cc_url",

@@ -174,7 +174,7 @@ func dropletFault(ctx context.Context, err error) error {
 // thrown away and fails with api.ErrDroplet.
 //
 // Run twice at once, the second ends the first and goes on from what came. Cancelled, or after a death, that stays, and the
-// next attempt goes on from there. It heartbeats each second.
+// next attempt goes on from there. It heartbeats.
 func (d *Droplets) Download(ctx context.Context, params DropletParams) (DropletResult, error) {
 	params.SHA1 = strings.ToLower(params.SHA1)
 	if result, err := d.look(params.SHA1); err != nil || result.Cached {

@@ -41,7 +41,7 @@ type CreateResult struct {
 // The ports it took are its result, so that a later death cannot lose them.
 //
 // Run twice it takes down what the first run made and makes it anew: nothing of the app's has run in it. Cancelled
-// it leaves what there is, for RetireInstance. It heartbeats each second.
+// it leaves what there is, for RetireInstance. It heartbeats.
 func (c *Containers) Create(ctx context.Context, params CreateParams) (CreateResult, error) {
 	start := c.newStart(params.InstanceID, params.Message)
 	// From here on the droplet stays on the node, until Retire; see package droplets.
@@ -86,6 +86,8 @@ type LaunchResult struct {
 	Unready bool `json:"unready,omitempty"`
 	// LookedAt is when that was so, by the node's clock.
 	LookedAt time.Time `json:"looked_at,omitzero"`
+	// Job is Warden's id of the app's job in the container; 0 where an earlier worker did not say.
+	Job uint32 `json:"job,omitempty"`
 }
 
 // Launch runs the app and waits until it is healthy; from then on the supervisor looks after it. It looks once whether
@@ -94,7 +96,7 @@ type LaunchResult struct {
 //
 // Run twice it goes on with the job that the first run spawned; the app's process is never started a second time, nor is a
 // hook.
-// Cancelled it leaves the container as it is. It heartbeats each second.
+// Cancelled it leaves the container as it is. It heartbeats.
 func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchResult, error) {
 	start := c.newStart(params.InstanceID, params.Message)
 	start.created = params.Created
@@ -117,7 +119,7 @@ func (c *Containers) Launch(ctx context.Context, params LaunchParams) (LaunchRes
 	ready := c.supervisor.LookAfter(running)
 	c.log.Info("instance started", "instance", start.id, "app", start.message.AppID, "address", start.created.Address,
 		"ready", ready)
-	return LaunchResult{Unready: !ready, LookedAt: at}, nil
+	return LaunchResult{Unready: !ready, LookedAt: at, Job: start.watch.Job()}, nil
 }
 
 // instanceStart is one attempt to start one instance.

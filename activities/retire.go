@@ -29,7 +29,7 @@ type RetireParams struct {
 // Retire stops an instance, has the last that it wrote sent to its drains, and destroys its container.
 //
 // Run twice, what the first run did is found done. Cancelled, Warden still finishes what it was asked. Each of its steps
-// is bounded; it heartbeats each second.
+// is bounded; it heartbeats.
 func (c *Containers) Retire(ctx context.Context, params RetireParams) error {
 	c.supervisor.Forget(params.InstanceID)
 	start := c.newStart(params.InstanceID, params.Message)

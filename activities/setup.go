@@ -28,7 +28,7 @@ type SetUpResult struct {
 // on this node alone, and the staging's log can be followed.
 //
 // Run twice it keeps what is whole already, resumes what is not, and finds the container. Cancelled it leaves all of it;
-// CleanUp takes it away. It heartbeats each second, with how much has come.
+// CleanUp takes it away. It heartbeats, with how much has come.
 func (c *Containers) SetUp(ctx context.Context, params SetUpParams) (SetUpResult, error) {
 	fetched, err := c.packages.Fetch(ctx, params.Request)
 	if err != nil {
@@ -51,7 +51,7 @@ type CleanUpParams struct {
 // CleanUp removes a staging's container and its workspace. Its log is kept for log_lifetime. What cannot be done keeps the
 // rest from nothing, and is tried again: a Warden that refuses for want of room may have it once the workspace is gone.
 //
-// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats each second.
+// Run twice it does nothing the second time. Cancelled, Warden still finishes what it was asked. It heartbeats.
 func (c *Containers) CleanUp(ctx context.Context, params CleanUpParams) error {
 	destroyed := c.destroy(ctx, api.StagingHandle(params.TaskID))
 	if destroyed != nil {

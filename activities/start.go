@@ -31,7 +31,7 @@ type StartResult struct {
 //
 // Run twice it makes the container anew until that is whole, which is noted on the node with the ports that it took, and
 // from then on goes on with it: the app's process is never started a second time. The owner may be told twice. Cancelled it
-// leaves what there is, for RetireInstance. It heartbeats each second.
+// leaves what there is, for RetireInstance. It heartbeats.
 func (c *Containers) Start(ctx context.Context, params StartParams) (StartResult, error) {
 	created, made := c.made(params.InstanceID, params.Message.SHA1)
 	if !made {

@@ -39,7 +39,7 @@ type UploadResult struct {
 // beside that it sends the buildpack cache, whose failure is only logged. What the build said of the droplet's SHA-1 is
 // compared with the file: the build ran in a container of the user's.
 //
-// Run twice it sends all of it again. Cancelled, the controller drops what it got by half. It heartbeats each second, with
+// Run twice it sends all of it again. Cancelled, the controller drops what it got by half. It heartbeats, with
 // how much has gone.
 func (c *CloudController) Upload(ctx context.Context, params UploadParams) (UploadResult, error) {
 	request := params.Request

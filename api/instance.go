@@ -107,6 +107,8 @@ type InstanceRun struct {
 	// HostPort is the node's port that leads to ContainerPort.
 	HostPort      uint32 `json:"host_port"`
 	ContainerPort uint32 `json:"container_port"`
+	// Job is RunningInstance.Job.
+	Job uint32 `json:"job,omitempty"`
 	// Evacuation is nil unless the instance is to be replaced elsewhere; at BailOut it then ends in any case, never where
 	// that is zero.
 	Evacuation *EvacuateInstance `json:"evacuation,omitempty"`
@@ -163,6 +165,8 @@ type RunningInstance struct {
 	// HostPort is the node's port that leads to ContainerPort; both 0 until the instance has them.
 	HostPort      uint32 `json:"host_port,omitempty"`
 	ContainerPort uint32 `json:"container_port,omitempty"`
+	// Job is Warden's id of the app's job in its container; 0 where that is not known.
+	Job uint32 `json:"job,omitempty"`
 	// Liveness and Readiness are its checks, with every default filled in.
 	Liveness  HealthCheck `json:"liveness"`
 	Readiness HealthCheck `json:"readiness"`

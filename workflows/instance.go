@@ -34,6 +34,8 @@ type instance struct {
 	in      api.InstanceInput
 	status  api.InstanceStatus
 	created activities.CreateResult
+	// job is the app's in its container, 0 where the node's worker did not say.
+	job uint32
 
 	// What was heard that ends the instance; each nil or false until it was.
 	exit *api.InstanceExit
@@ -96,6 +98,7 @@ func (i *instance) restore() {
 	i.created = activities.CreateResult{
 		HostPort: left.HostPort, ContainerPort: left.ContainerPort, Address: left.Status.Address,
 	}
+	i.job = left.Job
 	i.evacuation, i.bailOut = left.Evacuation, left.BailOut
 }
 
@@ -104,7 +107,7 @@ func (i *instance) next() api.InstanceInput {
 	in, status := i.in, i.status
 	status.URIs = nil // The message has them.
 	in.Run = &api.InstanceRun{
-		Status: status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
+		Status: status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort, Job: i.job,
 		Evacuation: i.evacuation, BailOut: i.bailOut,
 	}
 	return in
@@ -126,7 +129,7 @@ func (i *instance) answer(ctx workflow.Context) error {
 func (i *instance) running() api.RunningInstance {
 	m := i.in.Message
 	return api.RunningInstance{
-		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort,
+		Status: i.status, HostPort: i.created.HostPort, ContainerPort: i.created.ContainerPort, Job: i.job,
 		Liveness: m.Liveness(), Readiness: m.Readiness(), URIs: m.URIs, Limits: m.Limits,
 		LogDrains: m.LogDrains(),
 	}

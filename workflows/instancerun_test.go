@@ -60,7 +60,10 @@ func TestInstanceRemembersWhatItsNodeSaidBeforeItWasPlaced(t *testing.T) {
 
 func TestInstanceContinuesAsNew(t *testing.T) {
 	w := newWorld(t).alone()
-	works(w, activities.StartInstance, activities.StartResult{Created: activities.CreateResult{HostPort: 61001, ContainerPort: 8080, Address: "127.0.0.1:61001"}})
+	works(w, activities.StartInstance, activities.StartResult{
+		Created:      activities.CreateResult{HostPort: 61001, ContainerPort: 8080, Address: "127.0.0.1:61001"},
+		LaunchResult: activities.LaunchResult{Job: 7},
+	})
 	works(w, activities.RouteInstance, activities.None{})
 	w.at(time.Minute, func() {
 		w.SignalWorkflow(api.SignalUpdateInstance.Name(), api.UpdateInstance{Version: "v2", URIs: []string{"new.localhost"}})
@@ -98,6 +101,7 @@ func TestInstanceContinuesAsNew(t *testing.T) {
 		require.Equal(t, api.StateEvacuating, running.Status.State)
 		require.EqualValues(t, 61001, running.HostPort)
 		require.EqualValues(t, 8080, running.ContainerPort)
+		require.EqualValues(t, 7, running.Job)
 	})
 	w.ExecuteWorkflow(api.WorkflowRunInstance, in)
 	require.NoError(t, w.GetWorkflowError())

@@ -84,7 +84,7 @@ func (i *instance) bringUp(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	i.created, i.told, i.lookedAt = started.Created, started.Told, started.LookedAt
+	i.created, i.job, i.told, i.lookedAt = started.Created, started.Job, started.Told, started.LookedAt
 	i.status.Address, i.status.Unready = started.Created.Address, started.Unready
 	return nil
 }
@@ -103,7 +103,7 @@ func (i *instance) createAndLaunch(ctx workflow.Context) error {
 	launch := patient(onNode(ctx, in.Node, launchTimeout, retryDeaths(), "run the app, wait until it is healthy"), in.Grace)
 	launched, err := askTwice(workflow.WithScheduleToCloseTimeout(launch, launchLimit(in.Message)), activities.LaunchInstance,
 		activities.LaunchParams{InstanceID: in.InstanceID, Message: in.Message, Created: created})
-	i.status.Unready = launched.Unready
+	i.job, i.status.Unready = launched.Job, launched.Unready
 	return err
 }
 

@@ -124,7 +124,7 @@ func (a *app) running(state api.InstanceState) api.RunningInstance {
 			InstanceID: a.id, AppID: a.about.AppID, Index: a.about.Index, Version: a.about.Version, State: state,
 			Node: "n", Address: a.about.Address, Unready: !a.about.Ready,
 		},
-		ContainerPort: a.about.ContainerPort, Liveness: a.about.Liveness, Readiness: a.about.Readiness,
+		ContainerPort: a.about.ContainerPort, Job: a.job, Liveness: a.about.Liveness, Readiness: a.about.Readiness,
 		URIs: a.about.URIs, Limits: a.about.Limits,
 	}
 }

@@ -154,7 +154,7 @@ func (s *Supervisor) searchOnce(one *search) error {
 	}
 	info, away := s.inspect(one)
 	// It was launched, or its workflow would not believe it to run; the mark that says so is the app's to delete.
-	job := oldestJob(info)
+	job := appJob(running, info)
 	if job != 0 && !s.watchFound(one, job) {
 		return nil // It is being taken down.
 	}

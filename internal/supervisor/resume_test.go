@@ -79,6 +79,26 @@ func TestResumeTellsOfWhatEndedAndWasNotLinked(t *testing.T) {
 	n.temporal.expectEnd(t, "i", exited(12, api.ExitAppExited))
 }
 
+// TestResumeTakesNoSessionForTheApp that goes on in the container of one that has ended.
+func TestResumeTakesNoSessionForTheApp(t *testing.T) {
+	n := newNodeTest(t)
+	a := n.start(t, "i")
+	session, err := n.server.Client.Spawn(t.Context(), &wardenpb.SpawnRequest{
+		Handle: proto.String("i"), Script: proto.String("exec sleep 600"), DiscardOutput: proto.Bool(true),
+	})
+	require.NoError(t, err)
+	n.supervisor.Close()
+	a.end(t, "13")
+	_, err = n.server.Client.Link(t.Context(), &wardenpb.LinkRequest{Handle: proto.String("i"), JobId: proto.Uint32(a.job)})
+	require.NoError(t, err)
+	n.begin()
+	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(a)))
+	n.temporal.expect(t, "i", exited(13, api.ExitAppExited))
+	info, err := n.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String("i")})
+	require.NoError(t, err)
+	require.Equal(t, []uint64{uint64(session.GetJobId())}, info.GetJobIds(), "it goes on")
+}
+
 func TestResumeAfterAReboot(t *testing.T) {
 	n := newNodeTest(t)
 	a := n.start(t, "i")

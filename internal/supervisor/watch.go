@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ type Watch struct {
 	// hidden is set when the watchers know that the instance is gone.
 	hidden bool
 }
+
+// Job is Warden's id of the job.
+func (w *Watch) Job() uint32 { return w.job }
 
 // Done is closed when the job has ended, or can no longer be found.
 func (w *Watch) Done() <-chan struct{} { return w.done }
@@ -254,8 +258,17 @@ func Launched(info *wardenpb.InfoResponse) (job uint32, launched bool) {
 	return oldestJob(info), true
 }
 
-// oldestJob is the app's in a container in which it was launched: those of after_start and before_stop come after it. It
-// is 0 when there is none.
+// appJob is the app's of an instance that its workflow believes to run; 0 when it has ended. A session's may have outlived both
+// the app and the worker.
+func appJob(running api.RunningInstance, info *wardenpb.InfoResponse) uint32 {
+	if running.Job != 0 && !slices.Contains(info.GetJobIds(), uint64(running.Job)) {
+		return 0
+	}
+	return cmp.Or(running.Job, oldestJob(info))
+}
+
+// oldestJob is the app's in a container in which it was launched: those of after_start, before_stop and sessions come after
+// it. It is 0 when there is none.
 func oldestJob(info *wardenpb.InfoResponse) uint32 {
 	if jobs := info.GetJobIds(); len(jobs) > 0 {
 		return uint32(slices.Min(jobs))
