@@ -44,8 +44,7 @@ type BuildResult struct {
 //
 // Run twice it finds the job of the first run and goes on with it; the buildpack never compiles twice. A build that ended
 // unseen is known by its result, and one that vanished is an error of type StagerError. Cancelled, or when its context
-// ends for whatever reason, it leaves the container as it is: CleanUp is for the workflow to call. It heartbeats each
-// second.
+// ends for whatever reason, it leaves the container as it is: CleanUp is for the workflow to call. It heartbeats.
 //
 // A build that takes longer than max_staging_duration is stopped, with an error of type StagingTimeExpired, and one that
 // writes more onto the node's disk than its own disk could have held with one of type StagingError.

@@ -133,10 +133,10 @@ func wardenFault(doing string, err error) error {
 	return api.Transient(api.ErrWarden, "the container server is away", cause)
 }
 
-// heartbeats are recorded so often within the heartbeat timeout, and at most each leastHeartbeat. Temporal's SDK sends no
-// more of them than the timeout asks for.
+// heartbeats are recorded so often within the heartbeat timeout, and at most each leastHeartbeat. Temporal's SDK sends one
+// each four fifths of the timeout; when that fails for good, the next that is recorded must still be in time.
 const (
-	heartbeats     = 4
+	heartbeats     = 8
 	leastHeartbeat = time.Second
 )
 

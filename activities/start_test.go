@@ -27,6 +27,9 @@ func TestStartTellsTheOwner(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, started.Told)
 	require.NotZero(t, started.Created.HostPort)
+	info, err := i.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String(anInstance)})
+	require.NoError(t, err)
+	require.Equal(t, []uint64{uint64(started.Job)}, info.GetJobIds())
 	require.Len(t, i.temporal.changes, 1)
 	said := i.temporal.changes[0]
 	require.Equal(t, api.InstanceStatus{
@@ -61,6 +64,7 @@ func TestStartGoesOnWhereItDied(t *testing.T) {
 	second, err := i.start(t, "")
 	require.NoError(t, err)
 	require.Equal(t, first.Created, second.Created)
+	require.Equal(t, first.Job, second.Job)
 	require.Equal(t, "started\n", i.awaitFile(t, "tmp/starts"), "the app is not started a second time")
 	i.retire(t, activities.RetireParams{Created: second.Created})
 }

@@ -154,6 +154,32 @@ func TestKilledManagerIsFollowed(t *testing.T) {
 	require.Equal(t, "line 100", texts[150])
 }
 
+// TestPositionsAreSavedWhileThereAreDrains, and nobody looks for some when there are none.
+func TestPositionsAreSavedWhileThereAreDrains(t *testing.T) {
+	s := newSink(t, nil)
+	m, _ := manage(t)
+	isSaving := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.saving
+	}
+	require.False(t, isSaving())
+	for _, name := range []string{"first", "second"} {
+		a := newApp(t)
+		instance := a.instance(s.url())
+		instance.ID = name
+		a.count(0, 100)
+		m.Begin(instance)
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(m.positions.file(name))
+			return err == nil
+		}, soon, 10*time.Millisecond)
+		m.Finish(t.Context(), instance)
+		m.Forget(name)
+		require.Eventually(t, func() bool { return !isSaving() }, soon, 10*time.Millisecond)
+	}
+}
+
 func TestLastWordsArrive(t *testing.T) {
 	s := newSink(t, nil)
 	m, _ := manage(t)

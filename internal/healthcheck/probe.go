@@ -49,7 +49,7 @@ type Port struct {
 
 // Probe connects, and says nothing.
 func (p Port) Probe(ctx context.Context) error {
-	var dialer net.Dialer
+	dialer := net.Dialer{KeepAlive: -1} // of a connection that is closed at once
 	conn, err := dialer.DialContext(ctx, "tcp", p.Address)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

@@ -1,7 +1,6 @@
 package healthcheck
 
 import (
-	"container/heap"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -102,7 +101,6 @@ type task struct {
 	liveness bool
 	// failures are the looks in a row that failed; guarded by of.mu.
 	failures int
-	at       time.Time
 	// eager is the pause before the next look at an instance that was not ready from the beginning; 0 once it was.
 	eager time.Duration
 }
@@ -139,32 +137,46 @@ func (s *Scheduler) Add(id string, checks Checks) {
 		if t.check.Probe == nil {
 			continue
 		}
-		t.at = time.Now()
+		at := time.Now()
 		if checks.Unready && !t.liveness {
 			t.eager = firstPause
 		} else {
-			t.at = s.after(rand.N(t.check.Interval), t.check.Interval)
+			at = s.first(t.check.Interval)
 		}
-		s.push(t)
+		s.push(t, at)
 	}
 }
 
 // push puts a task into the heap, and has run wait for it if nothing is due before.
-func (s *Scheduler) push(t *task) {
-	heap.Push(&s.due, t)
-	if s.due[0] == t {
+func (s *Scheduler) push(t *task, at time.Time) {
+	if s.due.add(t, at) {
 		s.stir()
 	}
 }
 
-// after is the moment at the end of a pause: on a beat before or after it, by chance, so that the pauses are right in the mean
-// and looks that fell together part again.
-func (s *Scheduler) after(pause, interval time.Duration) time.Time {
+// first is somewhere in the interval that begins, never at once.
+func (s *Scheduler) first(interval time.Duration) time.Time {
+	if interval < leastBeats {
+		return time.Now().Add(rand.N(interval))
+	}
+	beat := interval / beats
+	return s.onBeat(beat+rand.N(interval), beat)
+}
+
+// after is the moment at the end of an interval: on a beat before or after it, by chance, so that intervals are right in the
+// mean and looks that fell together part again.
+func (s *Scheduler) after(interval time.Duration) time.Time {
+	pause := around(interval)
 	if interval < leastBeats {
 		return time.Now().Add(pause)
 	}
 	beat := interval / beats
-	return s.began.Add((time.Since(s.began) + pause + rand.N(beat)).Truncate(beat))
+	return s.onBeat(pause+rand.N(beat), beat)
+}
+
+// onBeat is the last beat before the end of a pause.
+func (s *Scheduler) onBeat(pause, beat time.Duration) time.Time {
+	return s.began.Add((time.Since(s.began) + pause).Truncate(beat))
 }
 
 // Remove ends the looks at an instance. When it returns nobody is told of the instance any more. One that is not there
@@ -220,7 +232,7 @@ func (s *Scheduler) begin(now time.Time) (next time.Duration, some bool) {
 		if wait := s.due[0].at.Sub(now); wait > 0 {
 			return wait, true
 		}
-		t := heap.Pop(&s.due).(*task) // The heap has nothing else.
+		t := s.due.take()
 		s.looks++
 		s.running.Go(func() { s.look(t) })
 	}
@@ -247,8 +259,7 @@ func (s *Scheduler) look(t *task) {
 	}
 	s.looks--
 	if goesOn && t.of.ctx.Err() == nil {
-		t.at = s.next(t)
-		s.push(t)
+		s.push(t, s.next(t))
 	}
 }
 
@@ -258,7 +269,7 @@ func (s *Scheduler) next(t *task) time.Time {
 	t.eager *= 2
 	if soon == 0 || soon >= t.check.Interval {
 		t.eager = 0
-		return s.after(around(t.check.Interval), t.check.Interval)
+		return s.after(t.check.Interval)
 	}
 	return time.Now().Add(soon)
 }

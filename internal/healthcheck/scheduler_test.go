@@ -163,47 +163,79 @@ func TestLooksAreSpread(t *testing.T) {
 		s := NewScheduler()
 		defer s.Close()
 		var mu sync.Mutex
-		var second [30]int
+		second := map[int]int{}
 		began := time.Now()
 		probe := probeFunc(func(context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
-			if n := int(time.Since(began).Seconds()); n < len(second) {
-				second[n]++
-			}
+			second[int(time.Since(began).Seconds())]++
 			return nil
 		})
-		for n := range 300 {
+		const instances = 300
+		for n := range instances {
 			s.Add(fmt.Sprint(n), (&heard{}).checks(every(probe, 30*time.Second, 1), Check{}))
 		}
-		pass(30 * time.Second)
+		pass(29 * time.Second)
 		total := 0
 		for n, looks := range second {
-			require.Less(t, looks, 40, "in second %d", n)
+			require.Less(t, looks, 2*instances/beats, "in second %d", n) // more than five deviations from the mean
 			total += looks
 		}
-		require.InDelta(t, 300, total, 30)
+		require.InDelta(t, instances-instances/beats, total, 30, "those of the last beat are still to come")
 	})
 }
 
-// TestLooksOfOneSecondAreMadeTogether: the worker wakes once a second, however many instances it looks at.
-func TestLooksOfOneSecondAreMadeTogether(t *testing.T) {
+// TestLooksThatFellTogetherPart: after a worker was stopped for a while, all of them are due.
+func TestLooksThatFellTogetherPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewScheduler()
+		defer s.Close()
+		var probe sick
+		const instances = 300
+		s.mu.Lock()
+		for range instances {
+			i := &instance{ctx: s.ctx, cancel: func() {}}
+			s.push(&task{of: i, check: every(&probe, 30*time.Second, 1)}, s.began.Add(30*time.Second))
+		}
+		s.mu.Unlock()
+		pass(20 * time.Minute)
+		moments := map[time.Time]int{}
+		for _, at := range probe.times {
+			moments[at]++
+		}
+		require.Equal(t, instances, moments[s.began.Add(30*time.Second)])
+		for at, looks := range moments {
+			if at.Sub(s.began) > 15*time.Minute {
+				require.Less(t, looks, instances/2, "after %s", at.Sub(s.began))
+			}
+		}
+	})
+}
+
+// TestLooksOfOneTimeAreMadeTogether: the worker wakes ten times an interval, however many instances it looks at.
+func TestLooksOfOneTimeAreMadeTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewScheduler()
 		defer s.Close()
 		var h heard
-		const instances = 200
-		var probe sick
+		const instances, interval, intervals = 200, 30 * time.Second, 20
+		var probes [instances]sick
 		for i := range instances {
-			s.Add(fmt.Sprint(i), h.checks(every(&probe, 30*time.Second, 1), Check{}))
+			s.Add(fmt.Sprint(i), h.checks(every(&probes[i], interval, 1), Check{}))
 		}
-		pass(10 * time.Minute)
-		moments := map[time.Time]bool{}
-		for _, at := range probe.times {
-			moments[at] = true
+		pass(intervals * interval)
+		moments, total := map[time.Time]bool{}, 0
+		for i := range instances {
+			for n, at := range probes[i].times {
+				moments[at] = true
+				if n > 0 {
+					require.InDelta(t, interval, at.Sub(probes[i].times[n-1]), float64(interval/beats), "a gap is the interval, or a beat off it")
+				}
+			}
+			total += probes[i].looks
 		}
-		require.InDelta(t, 600*instances/30, probe.looked(), 0.05*600*instances/30)
-		require.LessOrEqual(t, len(moments), 601)
+		require.InEpsilon(t, intervals*instances, total, 0.03)
+		require.LessOrEqual(t, len(moments), intervals*beats+1)
 		require.Empty(t, h.all())
 	})
 }

@@ -150,17 +150,19 @@ func (t *table) again() {
 
 // slack is the part of an interval by which a route may be sent early, with another: to wake the worker costs more than a
 // message.
-const slack = 5
+const slack = 10
 
-// takeDue gives the payloads that are due, and when the next ones are; zero for never. What it gives counts as sent.
+// takeDue gives the payloads that are due, and when the next ones are; zero for never. What it gives counts as sent, and falls
+// due again together: chance parts one node from the others, not a node's routes.
 func (t *table) takeDue(now time.Time, every time.Duration) (registers [][]byte, next time.Time) {
+	again := now.Add(every - time.Duration(rand.Float64()*float64(every)/5)) //nolint:gosec // spreads, protects nothing
 	for _, one := range t.routes {
 		if len(one.payloads) == 0 {
 			continue
 		}
 		if !one.due.After(now.Add(every / slack)) {
 			registers = append(registers, one.payloads...)
-			one.due = now.Add(every - time.Duration(rand.Float64()*float64(every)/5)) //nolint:gosec // spreads, protects nothing
+			one.due = again
 		}
 		if next.IsZero() || one.due.Before(next) {
 			next = one.due

@@ -57,6 +57,31 @@ func TestAnInstanceIsRegisteredAtOnceAndThenAtTheInterval(t *testing.T) {
 	require.Len(t, come, 1, "a router has come")
 }
 
+// TestRoutesOfANodeAreRegisteredTogether, and each node at times of its own, also after all of them began at once.
+func TestRoutesOfANodeAreRegisteredTogether(t *testing.T) {
+	const nodes, routes, rounds = 20, 50, 30
+	began := time.Now()
+	last := map[time.Time]bool{}
+	for range nodes {
+		table := newTable()
+		var now time.Time
+		for n := range routes { // they come one after the other
+			table.live(strconv.Itoa(n), at(uint16(n+1), "x"), true)
+			_, now = table.takeDue(began.Add(time.Duration(n)*every/routes), every)
+		}
+		passes := 0
+		for ; now.Sub(began) < rounds*every; passes++ {
+			come, next := table.takeDue(now, every)
+			require.NotEmpty(t, come)
+			require.LessOrEqual(t, next.Sub(now), every)
+			now = next
+		}
+		require.LessOrEqual(t, passes, slack*rounds, "two of them are a part of the interval apart")
+		last[now.Truncate(time.Millisecond)] = true
+	}
+	require.Greater(t, len(last), nodes/2, "each has its own times")
+}
+
 func TestOnlyWhatIsNoMoreIsTakenBack(t *testing.T) {
 	table, now := newTable(), time.Now()
 	steps := []struct {

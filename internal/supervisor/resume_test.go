@@ -97,6 +97,9 @@ func TestResumeTakesNoSessionForTheApp(t *testing.T) {
 	info, err := n.server.Client.Info(t.Context(), &wardenpb.InfoRequest{Handle: proto.String("i")})
 	require.NoError(t, err)
 	require.Equal(t, []uint64{uint64(session.GetJobId())}, info.GetJobIds(), "it goes on")
+	job, launched := supervisor.Launched(info)
+	require.Zero(t, job, "a start that is tried again does not take it for the app either")
+	require.True(t, launched)
 }
 
 func TestResumeAfterAReboot(t *testing.T) {

@@ -14,7 +14,12 @@ import (
 
 func TestEndIsToldWithItsStatus(t *testing.T) {
 	n := newNodeTest(t)
-	a := n.start(t, "i")
+	a := n.spawn(t, "i", staysUntil)
+	n.supervisor.Watch(a.id, a.job)
+	require.Empty(t, n.supervisor.Came())
+	n.supervisor.LookAfter(a.about)
+	require.Len(t, n.supervisor.Came(), 1)
+	n.supervisor.LookAfter(a.about)
 	require.Equal(t, []supervisor.Instance{a.about}, n.supervisor.Instances())
 	a.end(t, "7")
 	n.temporal.expect(t, "i", exited(7, api.ExitAppExited))

@@ -51,12 +51,14 @@ func TestWhatAnAppPutsInPlaceOfItsExitStatus(t *testing.T) {
 	}
 }
 
-// An app that deletes the mark of its launch runs on all the same.
+// An app that deletes the mark of its launch runs on all the same, also where its workflow does not know its job.
 func TestAppWithoutItsMarkIsFoundAgain(t *testing.T) {
 	n := newNodeTest(t)
 	a := n.start(t, "i")
 	require.NoError(t, os.Remove(filepath.Join(a.root, runspec.PathLaunched)))
-	n.temporal.is("i", a.running(api.StateRunning))
+	running := a.running(api.StateRunning)
+	running.Job = 0
+	n.temporal.is("i", running)
 	n.die()
 	require.NoError(t, n.supervisor.Resume(t.Context(), ledger(a)))
 	n.temporal.expect(t, "i", resumed(true))

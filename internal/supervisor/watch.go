@@ -249,11 +249,14 @@ func exitFile(info *wardenpb.InfoResponse) (int, error) {
 }
 
 // Launched is the job of the app in a container, of those that Info names: hooks and the droplet's unpacking are jobs
-// too, and may have outlived the worker that asked for them. It is 0 when the app's job has ended; launched is false
-// when it was never begun.
+// too, and may have outlived the worker that asked for them, and the app. It is 0 when the app's job has ended; launched is
+// false when it was never begun.
 func Launched(info *wardenpb.InfoResponse) (job uint32, launched bool) {
 	if !hasFile(info, runspec.PathLaunched) {
 		return 0, false
+	}
+	if _, err := exitFile(info); err == nil {
+		return 0, true
 	}
 	return oldestJob(info), true
 }
